@@ -1,0 +1,12 @@
+//! Acts, in the supervisor's own process: one kernel facility a file.
+//!
+//! Decides nothing, and waits for nothing but in [`signals::Signals::wait`], the one `poll`.
+
+pub mod clock;
+pub mod process;
+pub mod raw;
+pub mod rundir;
+pub mod scan;
+pub mod signals;
+pub mod stdio;
+pub mod syslog;

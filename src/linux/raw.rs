@@ -1,0 +1,192 @@
+//! The only unsafe code: what rustix leaves to a libc, taken from musl, and the way in and out of
+//! the program. One call a block; whatever can be checked is checked by the types of the safe
+//! functions around it.
+
+#![allow(unsafe_code)]
+
+use crate::model::service::Pid;
+use core::ffi::{CStr, c_char, c_int, c_long};
+use core::mem::offset_of;
+use core::ptr::{null, null_mut};
+use linux_raw_sys::general;
+use rustix::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use rustix::io::Errno;
+use rustix::time::Timespec;
+
+/// A set of signals as musl has it; the kernel reads the first word.
+type SignalSet = [u64; 16];
+/// A siginfo_t seen as numbers.
+type SignalInfo = [c_int; size_of::<general::siginfo_t>() / 4];
+
+/// Where in it the number of the child is.
+const SI_PID: usize =
+    offset_of!(general::siginfo, __bindgen_anon_1.__bindgen_anon_1._sifields._sigchld._pid) / 4;
+const PEEK: c_int = (general::WEXITED | general::WNOHANG | general::WNOWAIT).cast_signed();
+const SFD_FLAGS: c_int = (general::O_CLOEXEC | general::O_NONBLOCK).cast_signed();
+/// Of close_range(2); linux-raw-sys does not have it.
+const CLOSE_RANGE_CLOEXEC: u32 = 1 << 2;
+
+#[link(name = "c")]
+unsafe extern "C" {
+    fn __errno_location() -> *mut c_int;
+    fn _Fork() -> c_int;
+    #[link_name = "_exit"]
+    fn exit_(code: c_int) -> !;
+    fn clock_gettime(clock: u32, time: *mut Timespec) -> c_int;
+    #[link_name = "execve"]
+    fn execve_(path: *const c_char, argv: *const *const u8, env: *const *const u8) -> c_int;
+    #[link_name = "kill"]
+    fn kill_(pid: c_int, signal: u32) -> c_int;
+    fn signalfd(fd: c_int, set: *const SignalSet, flags: c_int) -> c_int;
+    fn sigprocmask(how: u32, set: *const SignalSet, old: *mut SignalSet) -> c_int;
+    fn strerror(errno: c_int) -> *const c_char;
+    fn syscall(number: c_long, ...) -> c_long;
+    fn waitid(kind: u32, id: u32, info: *mut SignalInfo, options: c_int) -> c_int;
+}
+
+/// Makes `$run` the program: a function that takes the words of the command line and a `$memory`,
+/// and returns the exit code. The memory is static: what of it is never used costs nothing.
+#[macro_export]
+macro_rules! program {
+    ($run:path, $memory:ty) => {
+        #[unsafe(no_mangle)]
+        extern "C" fn main(argc: i32, argv: *const *const core::ffi::c_char) -> i32 {
+            static mut MEMORY: $memory = <$memory>::new();
+            // SAFETY: the C start-up code calls main once, so this is the only reference.
+            let memory = unsafe { &mut *(&raw mut MEMORY) };
+            let words = (0..argc.unsigned_abs() as usize).map(|index| {
+                // SAFETY: the C start-up code passes argc pointers.
+                let word = unsafe { *argv.wrapping_add(index) };
+                // SAFETY: each is that of a C string, which stays to the end.
+                unsafe { core::ffi::CStr::from_ptr(word) }
+            });
+            $run(words, memory).into()
+        }
+    };
+}
+
+/// The result of a call that returns -1 if it fails.
+fn result(value: c_int) -> Result<c_int, Errno> {
+    // SAFETY: takes nothing, returns where this thread's errno is.
+    let errno = unsafe { __errno_location() };
+    // SAFETY: that place is valid as long as the thread is.
+    if value == -1 { Err(Errno::from_raw_os_error(unsafe { *errno })) } else { Ok(value) }
+}
+
+/// fork(2), without the handlers that a libc may have for it: none in the child.
+///
+/// # Errors
+/// EAGAIN at a limit of processes, ENOMEM; then there is no child.
+pub fn fork() -> Result<Option<Pid>, Errno> {
+    // SAFETY: there is one thread, so the child finds no lock held by another.
+    result(unsafe { _Fork() }).map(Pid::new)
+}
+
+/// kill(2): sends `signal` to the process `pid`, or to the group `-pid`.
+///
+/// # Errors
+/// EPERM if it must not be signalled, ESRCH if it is not there.
+pub fn kill(pid: i32, signal: u32) -> Result<(), Errno> {
+    // SAFETY: takes numbers, touches no memory of ours.
+    result(unsafe { kill_(pid, signal) }).map(|_| ())
+}
+
+/// _exit(2): ends the process without another thought.
+pub fn exit(code: u8) -> ! {
+    // SAFETY: takes a number, touches no memory, has no return.
+    unsafe { exit_(code.into()) }
+}
+
+/// execve(2) with at most `N - 1` words of each kind, every one ended by a NUL. Returns why it
+/// failed.
+pub fn execve<const N: usize>(path: &CStr, argv: &[u8], env: &[u8]) -> Errno {
+    let (argv, env) = (pointers::<N>(argv), pointers::<N>(env));
+    // SAFETY: a C string, and two arrays of pointers to C strings that end with a null pointer.
+    result(unsafe { execve_(path.as_ptr(), argv.as_ptr(), env.as_ptr()) })
+        .err()
+        .unwrap_or(Errno::IO)
+}
+
+/// Where the words of `block` begin, then null; what is not ended by a NUL is no word.
+fn pointers<const N: usize>(block: &[u8]) -> [*const u8; N] {
+    let words = block.split_inclusive(|&byte| byte == 0).filter(|word| word.ends_with(b"\0"));
+    let mut pointers = [null(); N];
+    for (pointer, word) in pointers.iter_mut().take(N.saturating_sub(1)).zip(words) {
+        *pointer = word.as_ptr();
+    }
+    pointers
+}
+
+/// Blocks all signals of this thread, or none; those that cannot be blocked stay as they are.
+pub fn block_signals(all: bool) {
+    let set: SignalSet = [if all { u64::MAX } else { 0 }; 16];
+    // SAFETY: the set lives through the call, and the old one is not asked for. It cannot fail:
+    // the manner is right.
+    unsafe { sigprocmask(general::SIG_SETMASK, &raw const set, null_mut()) };
+}
+
+/// Gives `signal` its default action. KILL and STOP refuse: they have no other.
+pub fn reset_action(signal: u32) {
+    // Past musl's sigaction(3), which refuses 32 to 34. All zero is SIG_DFL without flags.
+    let (default, size) = ([0_u64; 4], size_of::<u64>());
+    let number = general::__NR_rt_sigaction.into();
+    // SAFETY: the kernel reads a struct sigaction, which is no longer than `default`, and writes
+    // nothing; no handler is installed that could be called.
+    unsafe { syscall(number, signal, &raw const default, null_mut::<u64>(), size) };
+}
+
+/// Has all descriptors from `first` on closed at the next execve(2): Linux 5.11.
+///
+/// # Errors
+/// ENOSYS or EINVAL, where the kernel is older.
+pub fn close_on_exec_from(first: u32) -> Result<(), Errno> {
+    let number = general::__NR_close_range.into();
+    // SAFETY: takes numbers, and closes nothing that this program still uses.
+    match unsafe { syscall(number, first, u32::MAX, CLOSE_RANGE_CLOEXEC) } {
+        0 => Ok(()),
+        _ => result(-1).map(|_| ()),
+    }
+}
+
+/// A descriptor from which all signals are read, once they are blocked: signalfd(2).
+///
+/// # Errors
+/// EMFILE, ENFILE, ENOMEM, ENODEV.
+pub fn signal_descriptor() -> Result<OwnedFd, Errno> {
+    let set: SignalSet = [u64::MAX; 16];
+    // SAFETY: the set lives through the call; -1 asks for a new descriptor.
+    let fd = result(unsafe { signalfd(-1, &raw const set, SFD_FLAGS) })?;
+    // SAFETY: the kernel has just made it for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// A child that has ended, left as the zombie it is: waitid(2) with WNOWAIT.
+pub fn peek_ended_child() -> Option<Pid> {
+    let mut info: SignalInfo = [0; _];
+    // SAFETY: the kernel writes a siginfo_t, which has the size of `info`.
+    unsafe { waitid(general::P_ALL, 0, &raw mut info, PEEK) };
+    // It stays 0 when no child has ended, and when there is none (ECHILD).
+    info.get(SI_PID).copied().and_then(Pid::new)
+}
+
+/// The time of `CLOCK_BOOTTIME`, by way of musl, which has found the kernel's fast path anyway.
+pub fn boot_time() -> Timespec {
+    let mut time = Timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `time` is written once. It cannot fail: the clock exists since Linux 2.6.39.
+    unsafe { clock_gettime(general::CLOCK_BOOTTIME, &raw mut time) };
+    time
+}
+
+/// Standard input, output or error: descriptor 0, 1 or 2.
+pub fn stdio(fd: RawFd) -> BorrowedFd<'static> {
+    // SAFETY: `bin/` sees to it first of all that the three are open, and nobody closes them.
+    unsafe { BorrowedFd::borrow_raw(fd) }
+}
+
+/// What `errno` means, in words.
+pub fn reason(errno: Errno) -> &'static str {
+    // SAFETY: takes a number; there is one thread, and no locale to translate into.
+    let text = unsafe { strerror(errno.raw_os_error()) };
+    // SAFETY: strerror(3) returns a C string, in musl one of a constant table.
+    unsafe { CStr::from_ptr(text) }.to_str().unwrap_or("unknown error")
+}

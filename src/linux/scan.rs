@@ -1,0 +1,69 @@
+//! CONFDIR: the names in it, and what its files say.
+//!
+//! Follows links to files, opens nothing that could wait, and takes regular files only. Decides
+//! neither what a service is nor what becomes of it.
+
+use crate::linux::raw;
+use crate::model::config::FILE_MAX;
+use core::ffi::CStr;
+use core::mem::MaybeUninit;
+use heapless::Vec;
+use rustix::fd::OwnedFd;
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, fstat, open, openat, statat};
+use rustix::io::{Errno, read};
+
+/// Bytes read from a directory or a file at once.
+const CHUNK_LEN: usize = 1024;
+
+/// One file, and room for the chunk that shows that it is longer than allowed.
+pub type File = Vec<u8, { FILE_MAX + CHUNK_LEN }>;
+
+/// Opens the directory at `path`.
+///
+/// # Errors
+/// Those of open(2).
+pub fn open_dir(path: &CStr) -> Result<OwnedFd, Errno> {
+    open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+}
+
+/// Calls `visit` with every name in `dir`, `.` and `..` among them.
+///
+/// # Errors
+/// Those of getdents(2); the names until then were visited.
+pub fn each_name(dir: &OwnedFd, mut visit: impl FnMut(&CStr)) -> Result<(), Errno> {
+    let mut chunk = [MaybeUninit::uninit(); CHUNK_LEN];
+    let mut entries = RawDir::new(dir, &mut chunk);
+    while let Some(entry) = entries.next() {
+        visit(entry?.file_name());
+    }
+    Ok(())
+}
+
+/// Whether there is no such name in `dir`. A link that leads nowhere is there.
+#[must_use]
+pub fn is_gone(dir: &OwnedFd, name: &str) -> bool {
+    statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).is_err_and(|errno| errno == Errno::NOENT)
+}
+
+/// Reads the file `name` in `dir` to its end, or until it is longer than [`FILE_MAX`].
+///
+/// # Errors
+/// Why it cannot be read, in words.
+pub fn read_file(dir: &OwnedFd, name: &CStr, file: &mut File) -> Result<(), &'static str> {
+    file.clear();
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let opened = openat(dir, name, flags, Mode::empty()).map_err(raw::reason)?;
+    let stat = fstat(&opened).map_err(raw::reason)?;
+    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+        return Err("not a regular file");
+    }
+    let mut chunk = [0; CHUNK_LEN];
+    while file.len() <= FILE_MAX {
+        let len = read(&opened, &mut chunk).map_err(raw::reason)?;
+        let bytes = chunk.get(..len).unwrap_or_default();
+        if bytes.is_empty() || file.extend_from_slice(bytes).is_err() {
+            break;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,27 @@
+//! Descriptors 0, 1 and 2: that they are open, and what the command line prints.
+//!
+//! Never used by the loop: who prints may have to wait for who reads.
+
+use crate::linux::raw;
+use rustix::fd::{AsRawFd, IntoRawFd};
+use rustix::fs::{Mode, OFlags, open};
+use rustix::io::write;
+
+/// Opens those that the caller has left closed: else the next files that we open would be the
+/// standard output of every service.
+pub fn fill() {
+    while let Ok(null) = open(c"/dev/null", OFlags::RDWR, Mode::empty()) {
+        if null.as_raw_fd() > 2 {
+            return;
+        }
+        let _stays_open = null.into_raw_fd();
+    }
+}
+
+/// Prints `parts` to standard output (1) or error (2); returns the exit code of having done so.
+pub fn print(fd: i32, parts: &[&str]) -> u8 {
+    for part in parts {
+        let _unread = write(raw::stdio(fd), part.as_bytes());
+    }
+    0
+}

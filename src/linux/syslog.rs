@@ -1,0 +1,79 @@
+//! Messages: one datagram each to /dev/log, see syslog(3); standard error as the fallback.
+//!
+//! Never waits for a reader, on either way, and keeps nothing: what neither can take is lost.
+
+use crate::linux::{raw, stdio};
+use core::fmt::{self, Write};
+use heapless::String;
+use linux_raw_sys::general::{S_IFMT, S_IFREG};
+use rustix::fd::OwnedFd;
+use rustix::fs::{Mode, OFlags, fstat, open};
+use rustix::io::{Errno, IoSlice, ReadWriteFlags, fcntl_dupfd_cloexec, pwritev2, writev};
+use rustix::net::{AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType};
+use rustix::net::{connect, send, socket_with};
+use rustix::process::getpid;
+
+/// Bytes of one message; the rest is cut off.
+const MESSAGE_MAX: usize = 512;
+
+/// Something does not work: the level and the `daemon` facility of syslog(3).
+pub const ERROR: u8 = 3 << 3 | 3;
+/// Something is not as it should be.
+pub const WARNING: u8 = 3 << 3 | 4;
+/// What was asked for.
+pub const INFO: u8 = 3 << 3 | 6;
+
+/// Where messages go.
+pub struct Log {
+    /// To /dev/log; without it, bare texts go to standard output: somebody has just asked.
+    socket: Option<OwnedFd>,
+    /// Standard error as we write to it without waiting; the services share the original.
+    stderr: Option<OwnedFd>,
+}
+
+impl Log {
+    /// For `going -n`.
+    pub const PLAIN: Self = Self { socket: None, stderr: None };
+
+    /// Opens what messages need.
+    ///
+    /// # Errors
+    /// Those of socket(2).
+    pub fn open() -> Result<Self, Errno> {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let socket = socket_with(AddressFamily::UNIX, SocketType::DGRAM, flags, None)?;
+        let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        // A file has no reader to wait for, but a position to share.
+        let is_file = fstat(raw::stdio(2)).is_ok_and(|stat| stat.st_mode & S_IFMT == S_IFREG);
+        let stderr = if is_file {
+            fcntl_dupfd_cloexec(raw::stdio(2), 3)
+        } else {
+            open(c"/proc/self/fd/2", flags, Mode::empty())
+        };
+        Ok(Self { socket: Some(socket), stderr: stderr.ok() })
+    }
+
+    /// Says `text`, which is `NAME: what happened[: reason]`.
+    pub fn say(&self, level: u8, text: fmt::Arguments) {
+        let mut message = String::<MESSAGE_MAX>::new();
+        let Some(socket) = &self.socket else {
+            let _cut = writeln!(message, "{text}");
+            let _printed = stdio::print(1, &[&message]);
+            return;
+        };
+        let _cut = write!(message, "<{level}>going[{}]: {text}", getpid().as_raw_pid());
+        // Anew each time, for syslogd may be another one by now; where there is none, as in a
+        // chroot, the socket stays with the one it had.
+        let _kept = SocketAddrUnix::new(c"/dev/log").and_then(|log| connect(socket, &log));
+        if send(socket, message.as_bytes(), SendFlags::DONTWAIT).is_ok() {
+            return;
+        }
+        let (_, line) = message.split_once('>').unwrap_or_default();
+        let line = [IoSlice::new(line.as_bytes()), IoSlice::new(b"\n")];
+        let _lost = match &self.stderr {
+            Some(stderr) => writev(stderr, &line),
+            // Could not be opened anew, as a socket, or without /proc.
+            None => pwritev2(raw::stdio(2), &line, u64::MAX, ReadWriteFlags::NOWAIT),
+        };
+    }
+}

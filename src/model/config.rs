@@ -1,0 +1,166 @@
+//! One service file: from bytes to normalised text, or to the line and the reason why not.
+//!
+//! The text that [`parse`] leaves is `key=value\n` for every setting, in the file's order, without
+//! comments and blanks. Nothing else is kept: who needs a value looks it up by key, the supervisor
+//! and the child alike, and whether a file changed is one comparison of bytes.
+//!
+//! Never interprets a value as more than bytes, and never opens anything.
+
+use heapless::Vec;
+
+/// Bytes of one file, comments included.
+pub const FILE_MAX: usize = 16 * 1024;
+/// Bytes of one file's normalised text.
+pub const TEXT_MAX: usize = 4096;
+/// Words of one `cmd`.
+pub const WORDS_MAX: usize = 128;
+/// Bytes of one service's name.
+pub const NAME_MAX: usize = 32;
+
+/// The name of a service, which is that of its file.
+pub type Name = heapless::String<NAME_MAX, u8>;
+/// Normalised text of one service file, or the words of its `cmd`, which are never longer.
+pub type Text = Vec<u8, TEXT_MAX>;
+
+/// Why a line was rejected, and what in it.
+pub type Reason<'a> = (&'static str, &'a [u8]);
+/// The line, counted from 1, or 0 for the file as a whole, and the reason.
+pub type Fault<'a> = (u32, Reason<'a>);
+
+/// A key, whether a value will do for it, and what it should be.
+type Key = (&'static [u8], fn(&[u8]) -> bool, &'static str);
+
+/// Every key there is.
+const KEYS: [Key; 2] = [
+    (b"cmd", is_command, "not a command of 1 to 128 words with every quote closed:"),
+    (b"cwd", is_absolute, "not an absolute path:"),
+];
+
+/// `name` as a service's name, if it is one: `[A-Za-z0-9_@-]{1,32}`, run-parts(8)'s rule and `@`.
+///
+/// ```
+/// use going::model::config::service_name;
+/// assert!(service_name(b"web@8080").is_some());
+/// assert!(service_name(b"web.dpkg-old").is_none());
+/// ```
+pub fn service_name(name: &[u8]) -> Option<Name> {
+    let is_allowed = |byte: &u8| byte.is_ascii_alphanumeric() || b"_@-".contains(byte);
+    let name = core::str::from_utf8(name).ok()?;
+    let is_name = !name.is_empty() && name.as_bytes().iter().all(is_allowed);
+    Name::try_from(name).ok().filter(|_| is_name)
+}
+
+/// A number that tells one file from another: FNV-1a.
+pub fn hash(name: &[u8], content: &[u8]) -> u32 {
+    let mix = |hash: u32, &byte: &u8| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193);
+    name.iter().chain(content).fold(0x811c_9dc5, mix)
+}
+
+/// Leaves the normalised form of the service file `raw` in `text`.
+///
+/// # Errors
+/// The first fault of the file, and the line it is on. What is missing is missing on the last one.
+///
+/// ```
+/// use going::model::config::{Text, parse, value};
+/// let mut text = Text::new();
+/// assert_eq!(parse(b"# the web server\n cmd = httpd -f\n", &mut text), Ok(()));
+/// assert_eq!(value(&text, b"cmd"), Some(&b"httpd -f"[..]));
+/// let fault = parse(b"cmd=httpd\ncomand=x", &mut text);
+/// assert_eq!(fault, Err((2, ("unknown key", b"comand"))));
+/// ```
+pub fn parse<'a>(raw: &'a [u8], text: &mut Text) -> Result<(), Fault<'a>> {
+    text.clear();
+    let mut line = 0;
+    for (bytes, number) in raw.split(|&byte| byte == b'\n').zip(1..) {
+        line = number;
+        parse_line(bytes.trim_ascii(), text).map_err(|reason| (line, reason))?;
+    }
+    if raw.len() > FILE_MAX {
+        return Err((line, ("file longer than", b"16384 bytes")));
+    }
+    value(text, b"cmd").map(|_| ()).ok_or((line, ("missing key", b"cmd")))
+}
+
+/// Appends one line, trimmed, to `text`.
+fn parse_line<'a>(line: &'a [u8], text: &mut Text) -> Result<(), Reason<'a>> {
+    if line.is_empty() || line.starts_with(b"#") {
+        return Ok(());
+    }
+    let mut halves = line.splitn(2, |&byte| byte == b'=');
+    let key = halves.next().unwrap_or_default().trim_ascii_end();
+    let value = halves.next().ok_or(("no = in", line))?.trim_ascii_start();
+    let (_, is_good, wanted) =
+        KEYS.iter().find(|(name, ..)| *name == key).ok_or(("unknown key", key))?;
+    if self::value(text, key).is_some() {
+        return Err(("given twice:", key));
+    }
+    if value.contains(&0) || !is_good(value) {
+        return Err((wanted, value));
+    }
+    let fits = [key, b"=", value, b"\n"].iter().all(|part| text.extend_from_slice(part).is_ok());
+    if fits { Ok(()) } else { Err(("more than 4096 bytes of settings with", key)) }
+}
+
+/// The values that `key` has in normalised `text`, in order.
+pub fn values<'a>(text: &'a [u8], key: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
+    let lines = text.split(|&byte| byte == b'\n');
+    lines.filter_map(move |line| line.strip_prefix(key)?.strip_prefix(b"="))
+}
+
+/// The value of a `key` that is given once at the most.
+pub fn value<'a>(text: &'a [u8], key: &'a [u8]) -> Option<&'a [u8]> {
+    values(text, key).next()
+}
+
+/// Splits `cmd` into words, each ended by a NUL in `words`; none if a quote or `\` is left open.
+///
+/// Blanks separate. `'…'` is literal; in `"…"` a backslash stands for itself unless `"` or `\`
+/// follows; outside quotes a backslash makes the next byte literal. Nothing is expanded.
+///
+/// ```
+/// use going::model::config::{Text, split_words};
+/// let mut words = Text::new();
+/// assert!(split_words(br#"sh -c 'a b' "c\"d" "" e\ f"#, &mut words).is_some());
+/// assert_eq!(words, b"sh\0-c\0a b\0c\"d\0\0e f\0");
+/// assert!(split_words(b"sh -c 'a b", &mut words).is_none());
+/// ```
+pub fn split_words(cmd: &[u8], words: &mut Text) -> Option<()> {
+    words.clear();
+    let (mut quote, mut in_word) = (None, false);
+    let mut bytes = cmd.iter().copied().peekable();
+    while let Some(byte) = bytes.next() {
+        let is_blank = quote.is_none() && matches!(byte, b' ' | b'\t');
+        let is_quote = quote.map_or(matches!(byte, b'\'' | b'"'), |open| open == byte);
+        let is_escape = byte == b'\\' && quote != Some(b'\'');
+        if is_quote {
+            quote = quote.xor(Some(byte));
+        } else if is_escape && quote.is_none() {
+            words.push(bytes.next()?).ok()?;
+        } else if is_escape {
+            words.push(bytes.next_if(|next| b"\"\\".contains(next)).unwrap_or(byte)).ok()?;
+        } else if !is_blank {
+            words.push(byte).ok()?;
+        } else if in_word {
+            words.push(0).ok()?;
+        }
+        in_word = !is_blank;
+    }
+    if in_word {
+        words.push(0).ok()?;
+    }
+    quote.is_none().then_some(())
+}
+
+/// Whether there is a word, the first one is not empty, and there are not too many.
+fn is_command(value: &[u8]) -> bool {
+    let mut words = Text::new();
+    let split = split_words(value, &mut words);
+    let count = words.iter().filter(|&&byte| byte == 0).count();
+    split.is_some() && (1..=WORDS_MAX).contains(&count) && !words.starts_with(b"\0")
+}
+
+/// Whether it is an absolute path.
+fn is_absolute(value: &[u8]) -> bool {
+    value.starts_with(b"/")
+}
