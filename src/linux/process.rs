@@ -10,7 +10,7 @@ use rustix::process::{self, WaitOptions, waitpid};
 /// group yet, it goes to the process itself.
 pub fn signal_group(pid: Pid, signal: u32) {
     if raw::kill(pid.get().wrapping_neg(), signal).is_err() {
-        // ESRCH: it has ended. EPERM: it is another user's now; we will see it not stop, and say so.
+        // ESRCH: it has ended. EPERM: it is another user's now; that it does not stop will be said.
         let _unheard = raw::kill(pid.get(), signal);
     }
 }

@@ -62,6 +62,10 @@ macro_rules! program {
             });
             $run(words, memory).into()
         }
+
+        // Named by the tables of core, which is built to unwind; nothing here ever does.
+        #[unsafe(no_mangle)]
+        extern "C" fn rust_eh_personality() {}
     };
 }
 

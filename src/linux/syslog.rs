@@ -55,25 +55,34 @@ impl Log {
 
     /// Says `text`, which is `NAME: what happened[: reason]`.
     pub fn say(&self, level: u8, text: fmt::Arguments) {
-        let mut message = String::<MESSAGE_MAX>::new();
+        let mut message = Message(String::new());
         let Some(socket) = &self.socket else {
-            let _cut = writeln!(message, "{text}");
-            let _printed = stdio::print(1, &[&message]);
+            let _cut = write!(message, "{text}");
+            let _printed = stdio::print(1, &[&message.0, "\n"]);
             return;
         };
         let _cut = write!(message, "<{level}>going[{}]: {text}", getpid().as_raw_pid());
         // Anew each time, for syslogd may be another one by now; where there is none, as in a
         // chroot, the socket stays with the one it had.
         let _kept = SocketAddrUnix::new(c"/dev/log").and_then(|log| connect(socket, &log));
-        if send(socket, message.as_bytes(), SendFlags::DONTWAIT).is_ok() {
+        if send(socket, message.0.as_bytes(), SendFlags::DONTWAIT).is_ok() {
             return;
         }
-        let (_, line) = message.split_once('>').unwrap_or_default();
+        let (_, line) = message.0.split_once('>').unwrap_or_default();
         let line = [IoSlice::new(line.as_bytes()), IoSlice::new(b"\n")];
         let _lost = match &self.stderr {
             Some(stderr) => writev(stderr, &line),
             // Could not be opened anew, as a socket, or without /proc.
             None => pwritev2(raw::stdio(2), &line, u64::MAX, ReadWriteFlags::NOWAIT),
         };
+    }
+}
+
+/// Text that is cut off where there is no more room.
+struct Message(String<MESSAGE_MAX>);
+
+impl fmt::Write for Message {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        text.chars().try_for_each(|char| self.0.push(char)).map_err(|_| fmt::Error)
     }
 }

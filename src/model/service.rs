@@ -1,8 +1,8 @@
 //! The state machine of one service: every transition, in the one `match` of [`Service::step`].
 //!
-//! What *is* ([`State`]) and what is *wanted* ([`Want`]) are two things. No deadline is stored: each
-//! follows from the state, how long it has lasted and what is wanted. Whoever calls `step` carries
-//! the returned [`Action`] out, and comes back with what came of it as an [`Event`].
+//! What *is* ([`State`]) and what is *wanted* ([`Want`]) are two things. No deadline is stored:
+//! each follows from the state, how long it has lasted and what is wanted. Whoever calls `step`
+//! carries the returned [`Action`] out, and comes back with what came of it as an [`Event`].
 //!
 //! ```text
 //!             spawned                no longer wanted, edited

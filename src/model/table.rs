@@ -1,7 +1,7 @@
 //! The fixed table of services, and the one pool that their texts share.
 //!
-//! The pool never has gaps: who leaves, or changes its text, is closed up behind. So it is full only
-//! when there really is no room, and never needs tidying.
+//! The pool never has gaps: who leaves, or changes its text, is closed up behind. So it is full
+//! only when there really is no room, and never needs tidying.
 //!
 //! Never decides who may come or go.
 

@@ -60,9 +60,11 @@ fn start(
     let signals = Signals::new()?;
     let opened = (!check).then(|| rundir::open_and_lock(rundir)).transpose();
     if let Err(errno) = opened {
-        let (path, why) = (rundir.to_bytes().escape_ascii(), raw::reason(errno));
-        log.say(WARNING, format_args!("unable to lock {path}: {why}"));
-        if errno == Errno::AGAIN {
+        let is_taken = errno == Errno::AGAIN;
+        let path = rundir.to_bytes().escape_ascii();
+        let why = if is_taken { "another going runs there" } else { raw::reason(errno) };
+        log.say(WARNING, format_args!("unable to use RUNDIR {path}: {why}"));
+        if is_taken {
             return Err(errno);
         }
     }

@@ -20,7 +20,7 @@ impl Supervisor {
     /// Checks CONFDIR, for `going -n`; returns the exit code.
     pub fn check(&mut self) -> u8 {
         self.rescan();
-        if self.rescan_ms.is_some() || self.memory.told.len() > 0 {
+        if self.rescan_ms.is_some() || !self.memory.told.is_empty() {
             return 1;
         }
         self.shell.log.say(INFO, format_args!("configuration OK"));
@@ -33,7 +33,7 @@ impl Supervisor {
         self.rescan_ms = unreadable.map(|_| clock::now_ms().saturating_add(RETRY_MS));
         if let Some(errno) = unreadable.filter(|_| unreadable != self.unreadable) {
             let (path, why) = (self.confdir.to_bytes().escape_ascii(), raw::reason(errno));
-            let text = format_args!("unable to read {path}: {why}");
+            let text = format_args!("unable to read CONFDIR {path}: {why}");
             self.shell.log.say(WARNING, text);
         }
         self.unreadable = unreadable;

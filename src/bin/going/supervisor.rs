@@ -1,7 +1,7 @@
 //! The loop: waits, reads signals, reaps, rescans, and lets every service take its next step.
 //!
-//! The one place that turns an [`Action`] into a syscall. Waits nowhere but at the head of the loop,
-//! and ends by [`Want::Shutdown`] alone.
+//! The one place that turns an [`Action`] into a syscall. Waits nowhere but at the head of the
+//! loop, and ends by [`Want::Shutdown`] alone.
 
 use core::ffi::CStr;
 use going::child::{self, Birth};
@@ -120,11 +120,14 @@ impl Supervisor {
 impl Shell {
     /// Takes one step of the state machine, and does what it says.
     pub fn step(&self, slot: &mut Slot, pool: &[u8], event: Event) {
-        match slot.service.step(event, clock::now_ms()) {
+        let (now_ms, since_ms) = (clock::now_ms(), slot.service.since_ms);
+        match slot.service.step(event, now_ms) {
             None => {}
             Some(Action::Signal(pid, signal)) => {
                 if signal == SIGKILL {
-                    self.log.say(WARNING, format_args!("{}: does not stop, killing", slot.name));
+                    let seconds = now_ms.saturating_sub(since_ms) / 1_000;
+                    let (name, what) = (&slot.name, "does not stop after");
+                    self.log.say(WARNING, format_args!("{name}: {what} {seconds} s, killing"));
                 }
                 signal_group(pid, signal);
                 signal_group(pid, SIGCONT);

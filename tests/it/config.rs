@@ -1,0 +1,319 @@
+//! CONFDIR while going runs: what is a service, what a bad file does, what a rescan changes.
+
+use crate::harness::Going;
+use crate::needs::scenario;
+use crate::proc;
+use libtest_mimic::Trial;
+use nix::sys::signal::Signal;
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::time::{Duration, Instant};
+
+pub fn tests() -> Vec<Trial> {
+    vec![
+        scenario!(leftovers_of_editors_and_packages_are_no_services),
+        scenario!(every_character_and_length_of_the_name_rule_is_accepted),
+        scenario!(what_is_not_a_regular_file_is_no_service_and_blocks_nobody),
+        scenario!(a_symlink_to_a_file_is_a_service),
+        scenario!(unknown_keys_are_reported_once_per_content),
+        scenario!(a_bad_file_harms_nobody),
+        scenario!(a_bad_edit_leaves_the_good_version_up),
+        scenario!(an_empty_or_dangling_file_leaves_the_good_version_up),
+        scenario!(comments_do_not_count_towards_the_limit),
+        scenario!(nothing_is_cut_in_silence),
+        scenario!(hup_starts_what_is_new),
+        scenario!(hup_restarts_only_what_changed),
+        scenario!(comments_and_blank_lines_are_no_change),
+        scenario!(a_missing_confdir_is_opened_on_hup),
+        scenario!(a_missing_confdir_is_tried_again_by_itself),
+        scenario!(a_confdir_that_is_a_file_is_waited_for),
+        scenario!(a_vanished_confdir_takes_no_service_down),
+    ]
+}
+
+/// `.swp`, `~`, `.dpkg-old` and their like are no services. Dotfiles and names ending in `~` are
+/// passed over in silence, any other bad name is warned about once.
+fn leftovers_of_editors_and_packages_are_no_services() {
+    let mut going = Going::new();
+    let silent = [".web.swp", ".hidden", "web~"];
+    let warned = ["web.dpkg-old", "web.swp", "#web#", "web,v", "w\u{e9}b"];
+    // One character over the limit.
+    let long = "l".repeat(33);
+    going.hold("web");
+    for name in silent.into_iter().chain(warned).chain([long.as_str()]) {
+        going.write(name, going.cmd("hold", "leftover", &[]));
+    }
+    going.start();
+    going.up("web");
+    going.rescan();
+    going.rescan();
+    assert_eq!(going.starts("leftover"), []);
+    for name in silent {
+        assert_eq!(going.log_count(name), 0, "{name}\n{}", going.report());
+    }
+    // A message may show a byte of a bad name in its own way: the ASCII ones as they are.
+    for name in warned.into_iter().filter(|name| name.is_ascii()) {
+        assert_eq!(going.log_count(name), 1, "{name}\n{}", going.report());
+    }
+    assert_eq!(going.log_count(&long[..32]), 1, "{}", going.report());
+    going.terminate();
+}
+
+/// `[A-Za-z0-9_@-]{1,32}`.
+fn every_character_and_length_of_the_name_rule_is_accepted() {
+    let mut going = Going::new();
+    let names = ["a", "Z9", "_", "getty@tty1", "with-dash", &"n".repeat(32)];
+    names.iter().for_each(|name| going.hold(name));
+    going.start();
+    for name in names {
+        going.up(name);
+    }
+    going.terminate();
+}
+
+/// Files are opened non-blocking and must be regular.
+fn what_is_not_a_regular_file_is_no_service_and_blocks_nobody() {
+    let mut going = Going::new();
+    let confdir = going.path("going.d");
+    mkfifo(&confdir.join("fifo"), Mode::from_bits_truncate(0o644)).expect("a fifo");
+    fs::create_dir(confdir.join("directory")).expect("a directory");
+    symlink("/dev/null", confdir.join("device")).expect("a symlink");
+    going.hold("web");
+    going.start();
+    going.up("web");
+    going.rescan();
+    let mut commands: Vec<_> = going.children().into_iter().map(proc::arguments).collect();
+    // `it service hold DIRECTORY NAME …`.
+    commands.retain(|words| !words.get(4).is_some_and(|name| name == "web" || name == "mark"));
+    assert!(commands.is_empty(), "{commands:?}");
+    going.terminate();
+}
+
+/// One regular file, or a symlink to one.
+fn a_symlink_to_a_file_is_a_service() {
+    let mut going = Going::new();
+    fs::write(going.path("elsewhere"), going.cmd("hold", "web", &[])).expect("a file");
+    symlink(going.path("elsewhere"), going.path("going.d").join("web")).expect("a symlink");
+    going.start();
+    going.up("web");
+    going.terminate();
+}
+
+/// A misspelt key is never passed over, and never repeated either.
+fn unknown_keys_are_reported_once_per_content() {
+    let mut going = Going::new();
+    let good = going.cmd("hold", "web", &[]);
+    going.write("web", format!("{good}comand=/bin/true\n"));
+    going.start();
+    going.wait_log("web:2: unknown key \"comand\"");
+    going.rescan();
+    going.rescan();
+    assert_eq!(going.log_count("web:2: unknown key"), 1, "{}", going.report());
+    assert_eq!(going.starts("web"), []);
+    // Other content, other report; the fault has moved down a line.
+    going.write("web", format!("# try\n{good}comand=/bin/true\nuser\n"));
+    going.rescan();
+    assert_eq!(going.log_count("web:3: unknown key"), 1, "{}", going.report());
+    going.write("web", good);
+    going.rescan();
+    going.up("web");
+    going.terminate();
+}
+
+/// A rejected file is one line in the log, and nothing to anybody else.
+fn a_bad_file_harms_nobody() {
+    let mut going = Going::new();
+    going.hold("first");
+    going.hold("zlast");
+    let bad: [(&str, &[u8]); 5] = [
+        ("empty-cmd", b"cmd=\n"),
+        ("no-cmd", b"cwd=/\n"),
+        ("nul", b"cmd=/bin/true \0\n"),
+        ("twice", b"cmd=/bin/true\ncmd=/bin/false\n"),
+        ("words", b"this is no key and value\n"),
+    ];
+    bad.iter().for_each(|(name, content)| going.write(name, content));
+    going.start();
+    for (name, _) in bad {
+        going.wait_log(&format!("{name}:"));
+    }
+    let (first, last) = (going.up("first"), going.up("zlast"));
+    going.rescan();
+    assert_eq!((going.up("first"), going.up("zlast")), (first, last));
+    going.terminate();
+}
+
+/// A bad configuration never takes a running service down: its last good version goes on being
+/// used, also to respawn it.
+fn a_bad_edit_leaves_the_good_version_up() {
+    let mut going = Going::new();
+    going.hold("web");
+    going.start();
+    let first = going.up("web");
+    going.write("web", "cmd='no end\n");
+    going.rescan();
+    going.wait_log("web:1:");
+    assert_eq!(going.up("web"), first);
+    crate::harness::send(first, Signal::SIGKILL);
+    let starts = going.wait_starts("web", 2);
+    going.write("web", going.cmd("hold", "web", &["0"]));
+    going.rescan();
+    going.wait_gone("the old version", starts[1].pid);
+    going.wait_starts("web", 3);
+    assert_eq!(going.twins(), [""; 0]);
+    going.terminate();
+}
+
+/// What an editor or a full disk leaves for a moment is no order to stop.
+fn an_empty_or_dangling_file_leaves_the_good_version_up() {
+    let mut going = Going::new();
+    for name in ["cut", "dangling", "directory"] {
+        going.hold(name);
+    }
+    going.start();
+    let before = ["cut", "dangling", "directory"].map(|name| going.up(name));
+    going.write("cut", "");
+    going.remove("dangling");
+    symlink("/nonexistent/service", going.path("going.d").join("dangling")).expect("a symlink");
+    going.remove("directory");
+    fs::create_dir(going.path("going.d").join("directory")).expect("a directory");
+    going.rescan();
+    going.rescan();
+    assert_eq!(["cut", "dangling", "directory"].map(|name| going.up(name)), before);
+    going.terminate();
+}
+
+/// 4096 bytes of configuration each, without comments.
+fn comments_do_not_count_towards_the_limit() {
+    let mut going = Going::new();
+    let comments = "# a long story about this service\n".repeat(300);
+    going.write("told", format!("{comments}\n\n{}", going.cmd("hold", "told", &[])));
+    let value = "v".repeat(4096);
+    going.write("over", format!("cmd=/bin/true {value}\n"));
+    going.start();
+    going.up("told");
+    going.wait_log("over:");
+    assert_eq!(going.log_count("over: started"), 0, "{}", going.report());
+    going.terminate();
+}
+
+/// The original read lines into a buffer, and what did not fit was lost.
+fn nothing_is_cut_in_silence() {
+    let mut going = Going::new();
+    let word = "w".repeat(3000);
+    going.write("long", going.cmd("pause", "long", &[&word]));
+    going.start();
+    going.wait_child("long", |words| words.last() == Some(&word));
+    going.terminate();
+}
+
+fn hup_starts_what_is_new() {
+    let mut going = Going::new();
+    going.start();
+    going.rescan();
+    going.hold("web");
+    going.signal(Signal::SIGHUP);
+    let pid = going.up("web");
+    going.wait_log(&format!("web: started, pid {pid}"));
+    going.terminate();
+}
+
+/// Content changed: stop and start that one only, with what the file says when the old process is
+/// reaped.
+fn hup_restarts_only_what_changed() {
+    let mut going = Going::new();
+    going.hold("same");
+    going.write("web", going.cmd("hold", "web", &["700", "old"]));
+    going.start();
+    let (same, old) = (going.up("same"), going.up("web"));
+    going.write("web", going.cmd("hold", "web", &["0", "middle"]));
+    going.signal(Signal::SIGHUP);
+    // It lingers: time for one more edit.
+    going.wait_for("TERM for web", || !going.records("web.terms").is_empty());
+    going.write("web", going.cmd("hold", "web", &["0", "new"]));
+    going.signal(Signal::SIGHUP);
+    let starts = going.wait_starts("web", 2);
+    assert!(!proc::is_running(old), "the old one still runs");
+    let new = starts[1].pid;
+    assert_eq!(proc::arguments(new).last().map(String::as_str), Some("new"));
+    going.rescan();
+    assert_eq!((going.up("same"), going.up("web")), (same, new), "{}", going.report());
+    assert_eq!(going.twins(), [""; 0]);
+    // It was asked for: no warning, but the end is told.
+    going.wait_log("web: stopped, exited 0");
+    going.terminate();
+}
+
+fn comments_and_blank_lines_are_no_change() {
+    let mut going = Going::new();
+    going.hold("web");
+    going.start();
+    let pid = going.up("web");
+    let content = going.cmd("hold", "web", &[]);
+    going.write("web", format!("# why this is here\n\n  \n  {content}\n# end\n"));
+    going.rescan();
+    assert_eq!((going.up("web"), going.starts("web").len()), (pid, 1));
+    going.terminate();
+}
+
+/// HUP while CONFDIR is missing harms nothing, and finds it when it is there.
+fn a_missing_confdir_is_opened_on_hup() {
+    let mut going = Going::new();
+    going.hold("web");
+    fs::rename(going.path("going.d"), going.path("away")).expect("our own directory");
+    going.start();
+    going.wait_log("unable to open CONFDIR");
+    going.signal(Signal::SIGHUP);
+    going.signal(Signal::SIGHUP);
+    fs::rename(going.path("away"), going.path("going.d")).expect("our own directory");
+    let start = Instant::now();
+    going.signal(Signal::SIGHUP);
+    going.up("web");
+    assert!(start.elapsed() < Duration::from_secs(3), "not at once: {:?}", start.elapsed());
+    going.terminate();
+}
+
+/// sysvinit would disable an entry that dies of it; somebody may mount it later.
+fn a_missing_confdir_is_tried_again_by_itself() {
+    let mut going = Going::new();
+    going.hold("web");
+    fs::rename(going.path("going.d"), going.path("away")).expect("our own directory");
+    going.start();
+    going.wait_log("unable to open CONFDIR");
+    fs::rename(going.path("away"), going.path("going.d")).expect("our own directory");
+    let start = Instant::now();
+    going.up("web");
+    assert!(start.elapsed() < Duration::from_secs(8), "too late: {:?}", start.elapsed());
+    going.terminate();
+}
+
+fn a_confdir_that_is_a_file_is_waited_for() {
+    let mut going = Going::new();
+    fs::remove_dir(going.path("going.d")).expect("an empty directory");
+    fs::write(going.path("going.d"), "").expect("a file");
+    going.start();
+    going.wait_log("unable to open CONFDIR");
+    fs::remove_file(going.path("going.d")).expect("our own file");
+    fs::create_dir(going.path("going.d")).expect("a directory");
+    going.hold("web");
+    going.signal(Signal::SIGHUP);
+    going.up("web");
+    going.terminate();
+}
+
+/// File gone means ENOENT in a directory that could be read: a lost mount is not that.
+fn a_vanished_confdir_takes_no_service_down() {
+    let mut going = Going::new();
+    going.hold("web");
+    going.start();
+    let pid = going.up("web");
+    fs::rename(going.path("going.d"), going.path("away")).expect("our own directory");
+    going.signal(Signal::SIGHUP);
+    going.wait_log("unable to open CONFDIR");
+    fs::rename(going.path("away"), going.path("going.d")).expect("our own directory");
+    going.rescan();
+    assert_eq!((going.up("web"), going.starts("web").len()), (pid, 1), "{}", going.report());
+    going.terminate();
+}

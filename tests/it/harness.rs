@@ -1,0 +1,414 @@
+//! `Going`: one going in a directory of its own, the services it is given, and what can be seen of
+//! it from outside.
+//!
+//! Nothing here sleeps for a fixed time to let something happen: a scenario waits for what it
+//! expects to see, and fails with going's messages when that does not come. And nothing outlives
+//! its scenario: dropping a `Going` kills every process that came out of it.
+
+use crate::proc;
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::prctl;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, getegid, geteuid};
+use std::env;
+use std::ffi::CString;
+use std::fs::{self, OpenOptions};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+use temp_dir::TempDir;
+
+/// Far longer than anything takes, even on a machine that does other things too.
+const PATIENCE: Duration = Duration::from_secs(20);
+const GLANCE: Duration = Duration::from_millis(5);
+
+/// The name of every directory begins so, and goes on with the pid of this process.
+const PREFIX: &str = "going-it-";
+
+/// A service's own word of having been started.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Start {
+    pub pid: i32,
+    pub at_ms: u64,
+}
+
+/// A going of one's own: see the top of this file.
+pub struct Going {
+    directory: TempDir,
+    going: PathBuf,
+    service: PathBuf,
+    /// going itself, or the init above it.
+    process: Option<Child>,
+    under_init: bool,
+    rescans: u32,
+}
+
+impl Going {
+    /// With an empty configuration; not started yet.
+    pub fn new() -> Going {
+        let directory = TempDir::with_prefix(PREFIX).expect("a temporary directory");
+        for name in ["going.d", "run", "records"] {
+            fs::create_dir(directory.child(name)).expect("an empty directory");
+        }
+        Going {
+            directory,
+            going: going(),
+            service: env::current_exe().expect("/proc is mounted"),
+            process: None,
+            under_init: false,
+            rescans: 0,
+        }
+    }
+
+    /// Makes everything in the directory usable for other users, both programs included: where
+    /// they were built is often closed to them.
+    pub fn open_to_everybody(&mut self) {
+        for name in ["", "going.d", "run", "records"] {
+            let mode = fs::Permissions::from_mode(0o777);
+            fs::set_permissions(self.path(name), mode).expect("our own directory");
+        }
+        for (name, program) in [("going", &mut self.going), ("service", &mut self.service)] {
+            let copy = self.directory.child(name);
+            fs::copy(&program, &copy).expect("room on the disk");
+            *program = copy;
+        }
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    // What it is to run.
+
+    /// A service file.
+    pub fn write(&self, name: &str, content: impl AsRef<[u8]>) {
+        fs::write(self.path("going.d").join(name), content).expect("a service file");
+    }
+
+    pub fn remove(&self, name: &str) {
+        fs::remove_file(self.path("going.d").join(name)).expect("a service file");
+    }
+
+    /// The line `cmd=` of a service that is this test binary; `verb` as in `service::run`.
+    pub fn cmd(&self, verb: &str, name: &str, words: &[&str]) -> String {
+        let records = self.path("records");
+        let (service, records) = (self.service.display(), records.display());
+        format!("cmd='{service}' service {verb} '{records}' {name} {}\n", words.join(" "))
+    }
+
+    /// A service that only stays, and tells of every start.
+    pub fn hold(&self, name: &str) {
+        self.write(name, self.cmd("hold", name, &[]));
+    }
+
+    // going itself.
+
+    pub fn command(&self) -> Command {
+        self.command_on(&self.path("going.d"), &self.path("run"))
+    }
+
+    /// `going -d … -r …`, its messages going to a file: that takes them all at any speed.
+    pub fn command_on(&self, confdir: &Path, rundir: &Path) -> Command {
+        let mut command = Command::new(&self.going);
+        command.arg("-d").arg(confdir).arg("-r").arg(rundir);
+        self.prepare(&mut command);
+        command
+    }
+
+    fn prepare(&self, command: &mut Command) {
+        let append = |name: &str| {
+            let file = OpenOptions::new().create(true).append(true).open(self.path(name));
+            file.expect("our own file")
+        };
+        command.stdin(Stdio::null()).stdout(append("stdout")).stderr(append("log"));
+        hide_dev_log(command);
+        // Should this process end without dropping anything, going stops in order.
+        // SAFETY: one system call between fork and exec.
+        unsafe { command.pre_exec(|| Ok(prctl::set_pdeathsig(Signal::SIGTERM)?)) };
+    }
+
+    pub fn start(&mut self) {
+        self.start_with(|_| {});
+    }
+
+    /// In surroundings of one's own.
+    pub fn start_with(&mut self, change: impl FnOnce(&mut Command)) {
+        let mut command = self.command();
+        change(&mut command);
+        self.start_as(command);
+    }
+
+    pub fn start_as(&mut self, mut command: Command) {
+        self.process = Some(command.spawn().expect("going can be executed"));
+    }
+
+    /// Under something that respawns it, as init would.
+    pub fn start_under_init(&mut self) {
+        let mut command = Command::new(env::current_exe().expect("/proc is mounted"));
+        command.args(["service", "init"]).arg(self.path("records")).arg(&self.going);
+        command.arg("-d").arg(self.path("going.d")).arg("-r").arg(self.path("run"));
+        self.prepare(&mut command);
+        self.process = Some(command.spawn().expect("this binary can be executed"));
+        self.under_init = true;
+        self.wait_for("init to start going", || !self.records("init.pids").is_empty());
+    }
+
+    /// What a run of going that ends by itself prints.
+    pub fn output(&self, words: &[&str]) -> Output {
+        let mut command = self.command();
+        command.args(words).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.output().expect("going can be executed")
+    }
+
+    /// Under init that of the newest one.
+    pub fn pid(&self) -> i32 {
+        if self.under_init {
+            return number(self.records("init.pids").last().expect("a started going"));
+        }
+        let process = self.process.as_ref().expect("a started going");
+        process.id().try_into().expect("a pid")
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        send(self.pid(), signal);
+    }
+
+    /// HUP, and waits until the rescan and all that it did at once is over.
+    ///
+    /// The mark for that is one more service: changed, it is started anew only when its old process
+    /// has been reaped, in a later turn of going's loop. Its first start proves less, as the rescan
+    /// may still go on then.
+    pub fn rescan(&mut self) {
+        let is_new = self.rescans == 0;
+        self.mark();
+        if is_new {
+            self.mark();
+        }
+    }
+
+    fn mark(&mut self) {
+        self.rescans += 1;
+        self.write("mark", self.cmd("hold", "mark", &["0", &self.rescans.to_string()]));
+        let before = self.starts("mark").len();
+        self.signal(Signal::SIGHUP);
+        self.wait_for("the rescan", || self.starts("mark").len() > before);
+    }
+
+    #[track_caller]
+    pub fn wait_exit(&mut self) -> ExitStatus {
+        let mut process = self.process.take().expect("a started going");
+        let start = Instant::now();
+        while start.elapsed() < PATIENCE {
+            if let Some(status) = process.try_wait().expect("our own child") {
+                return status;
+            }
+            sleep(GLANCE);
+        }
+        // For dropping, which has to end it.
+        self.process = Some(process);
+        panic!("going does not exit within {PATIENCE:?}\n{}", self.report());
+    }
+
+    /// TERM, and the promise that goes with it: everything stops, and it exits 0.
+    #[track_caller]
+    pub fn terminate(&mut self) {
+        let services = self.children();
+        self.signal(Signal::SIGTERM);
+        let status = self.wait_exit();
+        assert!(status.success(), "going ended with {status}\n{}", self.report());
+        let left: Vec<_> = services.into_iter().filter(|&pid| proc::is_running(pid)).collect();
+        assert!(left.is_empty(), "still running: {left:?}\n{}", self.report());
+    }
+
+    // What can be seen.
+
+    #[track_caller]
+    pub fn wait_for(&self, what: &str, condition: impl Fn() -> bool) {
+        let start = Instant::now();
+        while start.elapsed() < PATIENCE {
+            if condition() {
+                return;
+            }
+            sleep(GLANCE);
+        }
+        panic!("no sign of {what} within {PATIENCE:?}\n{}", self.report());
+    }
+
+    /// What going has said since the first start.
+    pub fn log(&self) -> String {
+        String::from_utf8_lossy(&fs::read(self.path("log")).unwrap_or_default()).into_owned()
+    }
+
+    pub fn log_count(&self, text: &str) -> usize {
+        self.log().lines().filter(|line| line.contains(text)).count()
+    }
+
+    #[track_caller]
+    pub fn wait_log(&self, text: &str) {
+        self.wait_for(&format!("{text:?} in the log"), || self.log_count(text) > 0);
+    }
+
+    /// For the message of a failure.
+    pub fn report(&self) -> String {
+        format!("--- what going said:\n{}--- end", self.log())
+    }
+
+    /// Lines that services wrote into one of their files, complete ones only.
+    pub fn records(&self, file: &str) -> Vec<String> {
+        let text = fs::read_to_string(self.path("records").join(file)).unwrap_or_default();
+        text.split_inclusive('\n').filter_map(|line| Some(line.strip_suffix('\n')?.into())).collect()
+    }
+
+    pub fn starts(&self, name: &str) -> Vec<Start> {
+        let lines = self.records(&format!("{name}.starts"));
+        let start = |line: &String| {
+            let (pid, at_ms) = line.split_once(' ').expect("two numbers");
+            Start { pid: number(pid), at_ms: number(at_ms) }
+        };
+        lines.iter().map(start).collect()
+    }
+
+    #[track_caller]
+    pub fn wait_starts(&self, name: &str, count: usize) -> Vec<Start> {
+        self.wait_for(&format!("start {count} of {name}"), || self.starts(name).len() >= count);
+        self.starts(name)
+    }
+
+    /// Waits until the service runs; its pid.
+    #[track_caller]
+    pub fn up(&self, name: &str) -> i32 {
+        let last = || self.starts(name).last().map(|start| start.pid);
+        self.wait_for(&format!("{name} running"), || last().is_some_and(proc::is_running));
+        last().expect("it has been started")
+    }
+
+    #[track_caller]
+    pub fn wait_gone(&self, what: &str, pid: i32) {
+        self.wait_for(&format!("the end of {what}, pid {pid}"), || !proc::is_running(pid));
+    }
+
+    /// Services that found another of their name running.
+    pub fn twins(&self) -> Vec<String> {
+        self.records("twins")
+    }
+
+    /// Zombies included.
+    pub fn children(&self) -> Vec<i32> {
+        proc::children(self.pid())
+    }
+
+    /// The child whose words the closure knows.
+    #[track_caller]
+    pub fn wait_child(&self, what: &str, is_it: impl Fn(&[String]) -> bool) -> i32 {
+        let find = || self.children().into_iter().find(|&pid| is_it(&proc::arguments(pid)));
+        self.wait_for(&format!("child {what}"), || find().is_some());
+        find().unwrap_or_else(|| panic!("{what} did not stay\n{}", self.report()))
+    }
+}
+
+impl Drop for Going {
+    fn drop(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            // Held still it starts nothing more, and what its children leave behind comes to it.
+            let root = process.id().try_into().expect("a pid");
+            send(root, Signal::SIGSTOP);
+            loop {
+                let mut rest = proc::descendants(root);
+                rest.retain(|&pid| proc::is_running(pid));
+                if rest.is_empty() {
+                    break;
+                }
+                rest.into_iter().for_each(|pid| send(pid, Signal::SIGKILL));
+                sleep(GLANCE);
+            }
+            // Both fail only for a process that is no more.
+            drop(process.kill());
+            drop(process.wait());
+        }
+        // And what an earlier going, itself killed, may have left.
+        for (pid, _) in processes_with(&self.directory.path().to_string_lossy()) {
+            send(pid, Signal::SIGKILL);
+        }
+    }
+}
+
+/// A process that a scenario needs beside going; killed when dropped.
+pub struct Helper(Child);
+
+impl Helper {
+    pub fn spawn(command: &mut Command) -> Helper {
+        Helper(command.spawn().expect("a helper can be executed"))
+    }
+
+    pub fn pid(&self) -> i32 {
+        self.0.id().try_into().expect("a pid")
+    }
+}
+
+impl Drop for Helper {
+    fn drop(&mut self) {
+        // Both fail only for a process that is no more.
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+/// The binary under test.
+fn going() -> PathBuf {
+    env::var_os("GOING").map_or_else(|| env!("CARGO_BIN_EXE_going").into(), PathBuf::from)
+}
+
+/// A process that is no more is as good as signalled.
+pub fn send(pid: i32, signal: Signal) {
+    assert!(pid > 1, "never a group, never init: {pid}");
+    drop(kill(Pid::from_raw(pid), signal));
+}
+
+/// Processes of any scenario of this run that are still there.
+pub fn left_behind() -> Vec<(i32, Vec<String>)> {
+    processes_with(&format!("/{PREFIX}{:x}-", std::process::id()))
+}
+
+fn processes_with(text: &str) -> Vec<(i32, Vec<String>)> {
+    let all = proc::pids().into_iter().map(|pid| (pid, proc::arguments(pid)));
+    all.filter(|(_, words)| words.iter().any(|word| word.contains(text))).collect()
+}
+
+fn number<T: std::str::FromStr>(text: &str) -> T {
+    text.parse().unwrap_or_else(|_| panic!("not a number: {text}"))
+}
+
+/// On a machine with a running syslogd going's messages would go there. Then it gets a mount
+/// namespace in which /dev/log is a plain file, and its messages come to stderr.
+fn hide_dev_log(command: &mut Command) {
+    // Often a symlink, and a mount needs what it points to.
+    let Ok(log) = fs::canonicalize("/dev/log") else { return };
+    let log = CString::new(log.into_os_string().into_encoded_bytes()).expect("no NUL in a path");
+    // Root needs no user namespace. Anybody else gets one in which he is himself.
+    let (uid, gid) = (geteuid(), getegid());
+    let maps = (!uid.is_root()).then(|| {
+        [
+            ("/proc/self/setgroups", "deny".to_owned()),
+            ("/proc/self/uid_map", format!("{uid} {uid} 1")),
+            ("/proc/self/gid_map", format!("{gid} {gid} 1")),
+        ]
+    });
+    let hide = move || {
+        let mut flags = CloneFlags::CLONE_NEWNS;
+        flags.set(CloneFlags::CLONE_NEWUSER, maps.is_some());
+        unshare(flags)?;
+        for (path, text) in maps.iter().flatten() {
+            fs::write(path, text)?;
+        }
+        let nowhere = None::<&Path>;
+        mount(nowhere, c"/", nowhere, MsFlags::MS_REC | MsFlags::MS_PRIVATE, nowhere)?;
+        mount(Some(c"/dev/null"), log.as_c_str(), nowhere, MsFlags::MS_BIND, nowhere)?;
+        Ok(())
+    };
+    // SAFETY: between fork and exec it calls the kernel only, on what was made before.
+    unsafe { command.pre_exec(hide) };
+}

@@ -1,0 +1,89 @@
+//! Every test of going that does not stand beside its code as an example: the model on its own,
+//! the sources, and above all scenarios against the real binary.
+//!
+//! One crate, with a `main` of its own for two reasons. A scenario whose tool is missing has to be
+//! seen as skipped, with the reason, and has to fail where everything should be there (`needs`).
+//! And the same file serves as the service under test (`service`): started as `it service …` it
+//! records what happens to it, so that the tests need no other program for that.
+//!
+//! `cargo test -- NAME` runs what contains NAME, `GOING=/path/to/going cargo test` another binary.
+
+#![allow(
+    // A test that meets what it does not expect has to stop at once; that is what it is for.
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    // `pre_exec`, and what only libc offers: the point of many scenarios is an odd world.
+    unsafe_code,
+    // Nobody calls these from outside.
+    missing_docs
+)]
+
+mod config;
+mod harness;
+mod httpd;
+mod limits;
+mod model;
+mod needs;
+mod options;
+mod proc;
+mod restart;
+mod service;
+mod signals;
+mod sources;
+mod spawn;
+mod stop;
+mod surroundings;
+mod syslog;
+mod twins;
+
+use libtest_mimic::{Arguments, Trial};
+use std::process::ExitCode;
+
+/// Scenarios wait for most of their time, and seldom for the processor.
+const THREADS: usize = 8;
+
+fn main() -> ExitCode {
+    let mut words = std::env::args().skip(1);
+    if words.next().as_deref() == Some("service") {
+        service::run(&words.collect::<Vec<_>>());
+        return ExitCode::SUCCESS;
+    }
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads.get_or_insert(THREADS);
+    // libtest-mimic prints the message of a panic after the run; the place it leaves out.
+    std::panic::set_hook(Box::new(|panic| {
+        if let Some(place) = panic.location() {
+            eprintln!("failed at {place}");
+        }
+    }));
+    let conclusion = libtest_mimic::run(&arguments, tests());
+    let left = harness::left_behind();
+    for (pid, words) in &left {
+        eprintln!("left behind: {pid} {}", words.join(" "));
+    }
+    if left.is_empty() { conclusion.exit_code() } else { ExitCode::FAILURE }
+}
+
+fn tests() -> Vec<Trial> {
+    [
+        model::tests(),
+        sources::tests(),
+        options::tests(),
+        config::tests(),
+        spawn::tests(),
+        surroundings::tests(),
+        stop::tests(),
+        restart::tests(),
+        signals::tests(),
+        limits::tests(),
+        twins::tests(),
+        httpd::tests(),
+        syslog::tests(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}

@@ -1,0 +1,83 @@
+//! What some scenarios need beyond going itself, and what becomes of them without it: they are
+//! reported as ignored, with the reason on stderr. Where everything has to be there (`CI=true`)
+//! they fail instead. No scenario is ever left out in silence.
+
+use libtest_mimic::Trial;
+use nix::sched::{CloneFlags, unshare};
+use std::env;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+/// One thing that a machine may lack.
+#[derive(Clone, Copy)]
+pub enum Need {
+    /// To become another user, and to lift a limit.
+    Root,
+    /// A mount namespace with a /dev of its own.
+    Mounts,
+    /// busybox with httpd and syslogd: real services.
+    Busybox,
+}
+
+impl Need {
+    /// Why it is missing here, if it is.
+    fn missing(self) -> Option<&'static str> {
+        match self {
+            Need::Root => (!nix::unistd::geteuid().is_root()).then_some("root"),
+            Need::Mounts => (!can_mount()).then_some("a private mount namespace (root)"),
+            Need::Busybox => (!has_busybox())
+                .then_some("busybox with httpd and syslogd (apt-get install busybox-static)"),
+        }
+    }
+}
+
+/// Where busybox is, if it is there.
+pub fn busybox() -> Option<&'static str> {
+    ["/bin/busybox", "/usr/bin/busybox"].into_iter().find(|path| Path::new(path).exists())
+}
+
+fn has_busybox() -> bool {
+    let Some(path) = busybox() else { return false };
+    let Ok(output) = Command::new(path).arg("--list").output() else { return false };
+    let list = String::from_utf8_lossy(&output.stdout);
+    ["httpd", "syslogd"].iter().all(|applet| list.lines().any(|line| line == *applet))
+}
+
+fn can_mount() -> bool {
+    let mut command = Command::new("/proc/self/exe");
+    command.args(["service", "true"]).stdin(Stdio::null());
+    // SAFETY: one system call between fork and exec.
+    unsafe { command.pre_exec(|| Ok(unshare(CloneFlags::CLONE_NEWNS)?)) };
+    nix::unistd::geteuid().is_root() && command.status().is_ok_and(|status| status.success())
+}
+
+/// A test out of a scenario; `name` is the path of its function.
+pub fn trial(name: &str, needs: &[Need], scenario: fn()) -> Trial {
+    let name = name.trim_start_matches("it::").to_owned();
+    let missing: Vec<_> = needs.iter().filter_map(|need| need.missing()).collect();
+    if missing.is_empty() {
+        return Trial::test(name, move || {
+            scenario();
+            Ok(())
+        });
+    }
+    let reason = format!("needs {}", missing.join(" and "));
+    if env::var_os("CI").is_some_and(|value| value == "true") {
+        return Trial::test(name, move || Err(reason.into()));
+    }
+    eprintln!("skipped: {name}: {reason}");
+    Trial::test(name, || Ok(())).with_ignored_flag(true)
+}
+
+/// The `Trial` of a function: `scenario!(name)` or `scenario!(name, Root, Busybox)`.
+macro_rules! scenario {
+    ($name:ident $(, $need:ident)*) => {
+        $crate::needs::trial(
+            concat!(module_path!(), "::", stringify!($name)),
+            &[$($crate::needs::Need::$need),*],
+            $name,
+        )
+    };
+}
+pub(crate) use scenario;

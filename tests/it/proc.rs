@@ -1,0 +1,107 @@
+//! What /proc tells of a process. Read only: nothing here signals or waits.
+
+use std::fs;
+use std::path::PathBuf;
+
+/// The fields of /proc/PID/stat that scenarios ask for.
+pub struct Stat {
+    pub state: char,
+    pub parent: i32,
+    pub group: i32,
+    pub session: i32,
+}
+
+/// `None` when there is no such process, or no more.
+pub fn stat(pid: i32) -> Option<Stat> {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name stands in parentheses and may itself contain blanks and parentheses.
+    let mut fields = text.get(text.rfind(')')? + 1..)?.split_whitespace();
+    Some(Stat {
+        state: fields.next()?.chars().next()?,
+        parent: fields.next()?.parse().ok()?,
+        group: fields.next()?.parse().ok()?,
+        session: fields.next()?.parse().ok()?,
+    })
+}
+
+/// A zombie has ended: it only waits for being reaped.
+pub fn is_running(pid: i32) -> bool {
+    stat(pid).is_some_and(|stat| !matches!(stat.state, 'Z' | 'X'))
+}
+
+pub fn pids() -> Vec<i32> {
+    let entries = fs::read_dir("/proc").expect("/proc is mounted");
+    entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+}
+
+/// Zombies included.
+pub fn children(pid: i32) -> Vec<i32> {
+    let has_parent = |&child: &i32| stat(child).is_some_and(|stat| stat.parent == pid);
+    pids().into_iter().filter(has_parent).collect()
+}
+
+/// Children, their children and so on; zombies included.
+pub fn descendants(pid: i32) -> Vec<i32> {
+    let mut found = children(pid);
+    let mut next = 0;
+    while next < found.len() {
+        found.extend(children(found[next]));
+        next += 1;
+    }
+    found
+}
+
+/// A line of /proc/PID/status; empty when the process is gone.
+pub fn status(pid: i32, field: &str) -> String {
+    let text = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+    line.unwrap_or_default().trim().to_owned()
+}
+
+/// A number of /proc/PID/status, the unit aside.
+pub fn status_number(pid: i32, field: &str) -> u64 {
+    let value = status(pid, field);
+    let number = value.split_whitespace().next().and_then(|word| word.parse().ok());
+    number.unwrap_or_else(|| panic!("no number {field} in /proc/{pid}/status: {value:?}"))
+}
+
+/// The open descriptors and what they lead to, in order.
+pub fn descriptors(pid: i32) -> Vec<(i32, PathBuf)> {
+    let Ok(entries) = fs::read_dir(format!("/proc/{pid}/fd")) else { return Vec::new() };
+    let mut found: Vec<_> = entries
+        .flatten()
+        .filter_map(|entry| {
+            let number = entry.file_name().to_str()?.parse().ok()?;
+            Some((number, fs::read_link(entry.path()).unwrap_or_default()))
+        })
+        .collect();
+    found.sort();
+    found
+}
+
+/// The words it was started with; none for a zombie.
+pub fn arguments(pid: i32) -> Vec<String> {
+    strings(&format!("/proc/{pid}/cmdline"))
+}
+
+pub fn environment(pid: i32) -> Vec<String> {
+    strings(&format!("/proc/{pid}/environ"))
+}
+
+fn strings(path: &str) -> Vec<String> {
+    let bytes = fs::read(path).unwrap_or_default();
+    let mut words: Vec<_> =
+        bytes.split(|&byte| byte == 0).map(|w| String::from_utf8_lossy(w).into_owned()).collect();
+    // Each word ends in a NUL, the last one too.
+    words.pop();
+    words
+}
+
+/// Time since boot, the same for every process. In steps of 10 ms.
+pub fn uptime_ms() -> u64 {
+    let text = fs::read_to_string("/proc/uptime").expect("/proc is mounted");
+    let seconds = text.split_whitespace().next().expect("two numbers");
+    let (whole, hundredths) = seconds.split_once('.').expect("hundredths of a second");
+    let number = |digits: &str| digits.parse::<u64>().expect("digits");
+    number(whole) * 1000 + number(hundredths) * 10
+}

@@ -1,0 +1,133 @@
+//! The service under test: what this binary does when it is started as `it service VERB …`.
+//!
+//! A service tells what happened to it by appending whole lines to files in a directory; the
+//! harness reads them (`Going::starts` and its neighbours). It never talks to going.
+
+use crate::proc;
+use nix::sys::prctl;
+use nix::sys::signal::{SigHandler, SigSet, Signal, signal};
+use nix::sys::wait::{WaitStatus, waitpid};
+use nix::unistd::{Pid, pause};
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::os::unix::net::UnixDatagram;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, exit, id};
+use std::thread::sleep;
+use std::time::Duration;
+
+/// How a service answers TERM.
+enum Manner {
+    /// By dying of it.
+    Obey,
+    Ignore,
+    /// By exiting 0 after so many milliseconds.
+    Linger(u64),
+}
+
+/// Carries out one verb. Returns only when the verb is over.
+pub fn run(words: &[String]) {
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    match words[..] {
+        ["true"] => {}
+        // The words are there to be seen in /proc.
+        ["pause", ..] => forever(),
+        ["hold", directory, name] => hold(directory, name, &Manner::Obey),
+        ["hold", directory, name, "ignore", ..] => hold(directory, name, &Manner::Ignore),
+        ["hold", directory, name, ms, ..] => hold(directory, name, &Manner::Linger(number(ms))),
+        ["exit", directory, name, code, after_ms] => {
+            record_start(directory, name);
+            sleep(Duration::from_millis(number(after_ms)));
+            exit(number(code).try_into().expect("an exit code"));
+        }
+        ["family", directory, name] => family(directory, name),
+        ["init", directory, ref command @ ..] => init(directory, command),
+        ["deaf", socket] => {
+            let _unread = UnixDatagram::bind(socket).expect("a socket nobody reads");
+            forever();
+        }
+        _ => panic!("no such verb: {words:?}"),
+    }
+}
+
+/// Runs until it is told to end, and tells when there are two of it: each holds a lock for as long
+/// as it lives.
+fn hold(directory: &str, name: &str, manner: &Manner) {
+    // First of all: who has read of the start may send TERM.
+    match manner {
+        Manner::Obey => {}
+        // SAFETY: no handler.
+        Manner::Ignore => drop(unsafe { signal(Signal::SIGTERM, SigHandler::SigIgn) }),
+        Manner::Linger(_) => SigSet::from(Signal::SIGTERM).thread_block().expect("a valid signal"),
+    }
+    let lock = File::create(Path::new(directory).join(format!("{name}.lock"))).expect("a lock");
+    if lock.try_lock().is_err() {
+        record(directory, "twins", &format!("{name} {}", id()));
+    }
+    record_start(directory, name);
+    if let Manner::Linger(ms) = manner {
+        SigSet::from(Signal::SIGTERM).wait().expect("a valid signal");
+        record(directory, &format!("{name}.terms"), &id().to_string());
+        sleep(Duration::from_millis(*ms));
+        return;
+    }
+    forever();
+}
+
+/// Has a child in the same process group that does not care for TERM.
+fn family(directory: &str, name: &str) {
+    let child = format!("{name}-child");
+    let mut command = Command::new("/proc/self/exe");
+    // Not waited for: this one does not live long enough.
+    drop(command.args(["service", "hold", directory, &child, "ignore"]).spawn());
+    hold(directory, name, &Manner::Obey);
+}
+
+/// What init does with an inittab entry `respawn`: starts the command again whenever it ends, and
+/// reaps everything else that ends.
+fn init(directory: &str, command: &[&str]) {
+    prctl::set_child_subreaper(true).expect("Linux 3.4");
+    loop {
+        let mut daemon = Command::new(command[0]);
+        daemon.args(&command[1..]);
+        // SAFETY: one system call between fork and exec.
+        unsafe { daemon.pre_exec(|| Ok(prctl::set_pdeathsig(Signal::SIGTERM)?)) };
+        let pid = daemon.spawn().expect("going can be executed").id();
+        record(directory, "init.pids", &pid.to_string());
+        let pid = Pid::from_raw(pid.try_into().expect("a pid"));
+        loop {
+            match waitpid(None, None) {
+                Ok(WaitStatus::Exited(ended, _) | WaitStatus::Signaled(ended, ..))
+                    if ended == pid =>
+                {
+                    break;
+                }
+                Ok(_) => {}
+                Err(error) => panic!("unable to wait: {error}"),
+            }
+        }
+    }
+}
+
+/// One line in NAME.starts: pid and time.
+fn record_start(directory: &str, name: &str) {
+    record(directory, &format!("{name}.starts"), &format!("{} {}", id(), proc::uptime_ms()));
+}
+
+/// In one write, for others append to the same file.
+fn record(directory: &str, file: &str, line: &str) {
+    let path = Path::new(directory).join(file);
+    let mut file = OpenOptions::new().create(true).append(true).open(path).expect("a record");
+    file.write_all(format!("{line}\n").as_bytes()).expect("room on the disk");
+}
+
+fn forever() {
+    loop {
+        pause();
+    }
+}
+
+fn number(word: &str) -> u64 {
+    word.parse().unwrap_or_else(|_| panic!("not a number: {word}"))
+}

@@ -1,0 +1,147 @@
+//! What a service is started as: its words, its world, and what becomes of one that cannot be.
+
+use crate::harness::Going;
+use crate::needs::scenario;
+use crate::proc;
+use libtest_mimic::Trial;
+use nix::sys::signal::{SigHandler, SigSet, Signal, signal};
+use nix::sys::stat::{Mode, umask};
+use std::fs;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+
+pub fn tests() -> Vec<Trial> {
+    vec![
+        scenario!(a_service_starts_in_a_clean_world),
+        scenario!(words_are_split_and_quoted_as_documented),
+        scenario!(as_many_words_as_the_limit_allows),
+        scenario!(cwd_is_where_it_starts),
+        scenario!(what_cannot_be_executed_is_told_apart),
+        scenario!(hundreds_at_once),
+    ]
+}
+
+/// Own session and process group, stdin on /dev/null, no descriptor above 2, nothing blocked or
+/// ignored, umask 022, in `/`, a fresh environment: whatever the world of going itself.
+fn a_service_starts_in_a_clean_world() {
+    let mut going = Going::new();
+    // Seen from outside, in a program without a runtime: Rust's own ignores PIPE, for one.
+    going.write("plain", "cmd=sleep 1000\n");
+    let disturb = || {
+        umask(Mode::from_bits_truncate(0o077));
+        SigSet::from_iter([Signal::SIGUSR1, Signal::SIGTERM, Signal::SIGHUP]).thread_block()?;
+        for ignored in [Signal::SIGPIPE, Signal::SIGHUP, Signal::SIGINT, Signal::SIGCHLD] {
+            // SAFETY: no handler.
+            unsafe { signal(ignored, SigHandler::SigIgn)? };
+        }
+        Ok(())
+    };
+    going.start_with(|command| {
+        command.current_dir("/tmp").env("HOME", "/strange").env("LANG", "xx").env_remove("PATH");
+        // SAFETY: between fork and exec it calls the kernel only.
+        unsafe { command.pre_exec(disturb) };
+    });
+    let pid = going.wait_child("sleep", |words| words == ["sleep", "1000"]);
+
+    let stat = proc::stat(pid).expect("it runs");
+    assert_eq!((stat.session, stat.group, stat.parent), (pid, pid, going.pid()));
+    assert_eq!(proc::status(pid, "SigBlk"), "0000000000000000");
+    assert_eq!(proc::status(pid, "SigIgn"), "0000000000000000");
+    assert_eq!(proc::status(pid, "Umask"), "0022");
+    assert_eq!(fs::read_link(format!("/proc/{pid}/cwd")).expect("it runs"), Path::new("/"));
+    let path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+    assert_eq!(proc::environment(pid), [path]);
+    let expected = vec![
+        (0, "/dev/null".into()),
+        (1, going.path("stdout")),
+        (2, going.path("log")),
+    ];
+    // Not at once: the dynamic linker may have a library open.
+    going.wait_for("three descriptors", || proc::descriptors(pid) == expected);
+    going.terminate();
+}
+
+/// `'…'` literal, `"…"` with `\"` and `\\`, `\x` outside quotes; no shell, no expansion.
+fn words_are_split_and_quoted_as_documented() {
+    let mut going = Going::new();
+    let value = r#"'a  b' "c \"d\" \\ e" f\ g "" '' h'i'"j"k $HOME * # \' 'l\'  tail"#;
+    going.write("words", going.cmd("pause", "-", &[value]));
+    going.start();
+    let pid = going.wait_child("words", |words| words.len() > 5);
+    let expected =
+        ["a  b", r#"c "d" \ e"#, "f g", "", "", "hijk", "$HOME", "*", "#", "'", r"l\", "tail"];
+    assert_eq!(proc::arguments(pid)[5..], expected);
+    going.terminate();
+}
+
+/// 128 words are the limit; the original wrote behind its array for one-letter words.
+fn as_many_words_as_the_limit_allows() {
+    let mut going = Going::new();
+    // The words before: the program, `service pause DIR -`.
+    let most = vec!["w"; 128 - 5];
+    going.write("most", going.cmd("pause", "-", &most));
+    going.write("more", going.cmd("pause", "-", &[&most[..], &["w"]].concat()));
+    going.write("letters", format!("cmd={}\n", ["x"; 128].join(" ")));
+    going.start();
+    going.wait_child("most", |words| words.len() == 128);
+    going.wait_log("letters: unable to execute x: No such file or directory");
+    going.wait_log("more:1:");
+    going.rescan();
+    assert_eq!(going.log_count("more: started"), 0, "{}", going.report());
+    going.terminate();
+}
+
+fn cwd_is_where_it_starts() {
+    let mut going = Going::new();
+    let there = going.path("records");
+    going.write("here", format!("cwd={}\n{}", there.display(), going.cmd("hold", "here", &[])));
+    going.start();
+    let pid = going.up("here");
+    assert_eq!(fs::read_link(format!("/proc/{pid}/cwd")).expect("it runs"), there);
+    going.terminate();
+}
+
+/// 127 not found, 126 not executable, 111 set-up failed; each with the reason in the log, and each
+/// tried again.
+fn what_cannot_be_executed_is_told_apart() {
+    let mut going = Going::new();
+    let plain = going.path("plain");
+    fs::write(&plain, "no program\n").expect("a file");
+    let formless = going.path("formless");
+    fs::copy("/proc/self/exe", &formless).expect("room on the disk");
+    fs::write(&formless, "no header\n").expect("a file");
+    let (plain, formless) = (plain.display(), formless.display());
+    let faults = [
+        ("gone", "/nonexistent/gone".to_owned(), 127, "No such file or directory"),
+        ("unknown", "no-such-program".to_owned(), 127, "No such file or directory"),
+        ("plain", plain.to_string(), 126, "Permission denied"),
+        ("directory", "/usr".to_owned(), 126, "Permission denied"),
+        ("formless", formless.to_string(), 126, "Exec format error"),
+    ];
+    for (name, program, ..) in &faults {
+        going.write(name, format!("cmd={program} word\n"));
+    }
+    going.write("lost", "cmd=/bin/true\ncwd=/nonexistent/lost\n");
+    going.start();
+    for (name, program, code, reason) in faults {
+        going.wait_log(&format!("{name}: unable to execute {program}: {reason}"));
+        going.wait_log(&format!("{name}: exited {code} after "));
+    }
+    going.wait_log("/nonexistent/lost: No such file or directory");
+    going.wait_log("lost: exited 111 after ");
+    going.wait_for("a second try", || going.log_count("gone: unable to execute") == 2);
+    going.terminate();
+}
+
+/// All of them are there soon: no one waits for another.
+fn hundreds_at_once() {
+    let mut going = Going::new();
+    let names: Vec<_> = (0..200).map(|number| format!("s{number:03}")).collect();
+    names.iter().for_each(|name| going.hold(name));
+    going.start();
+    for name in &names {
+        going.up(name);
+    }
+    assert_eq!(going.children().len(), names.len());
+    going.terminate();
+}

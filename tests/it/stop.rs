@@ -1,0 +1,269 @@
+//! How services end when that is asked for: on TERM to going, or because their file is gone.
+
+use crate::harness::{Going, send};
+use crate::needs::scenario;
+use crate::proc;
+use libtest_mimic::Trial;
+use nix::sys::signal::Signal;
+use std::time::{Duration, Instant};
+
+/// From `stop` to KILL, as documented.
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// What a busy machine may add to any delay.
+const SLACK: Duration = Duration::from_secs(3);
+
+pub fn tests() -> Vec<Trial> {
+    vec![
+        scenario!(term_stops_everything_and_exits_0),
+        scenario!(int_stops_everything_and_exits_0),
+        scenario!(term_waits_and_kills_what_ignores_it),
+        scenario!(a_second_term_kills_at_once),
+        scenario!(nothing_is_started_during_the_shutdown),
+        scenario!(a_stopped_process_is_woken_to_hear_term),
+        scenario!(the_whole_group_is_told_to_stop),
+        scenario!(leftovers_of_the_group_are_killed_before_the_next_start),
+        scenario!(two_removed_in_one_rescan),
+        scenario!(a_removed_service_that_ignores_term_is_killed),
+        scenario!(removed_and_back_before_it_has_ended),
+        scenario!(a_removed_service_in_backoff_signals_nobody),
+        scenario!(orphans_are_reaped),
+    ]
+}
+
+fn term_stops_everything_and_exits_0() {
+    let mut going = Going::new();
+    going.hold("obeys");
+    going.write("lingers", going.cmd("hold", "lingers", &["300"]));
+    going.start();
+    let (obeys, lingers) = (going.up("obeys"), going.up("lingers"));
+    going.terminate();
+    assert!(!proc::is_running(obeys) && !proc::is_running(lingers));
+    // Waited for, not killed.
+    going.wait_log("obeys: stopped, killed by signal 15");
+    going.wait_log("lingers: stopped, exited 0");
+}
+
+fn int_stops_everything_and_exits_0() {
+    let mut going = Going::new();
+    going.hold("web");
+    going.start();
+    let web = going.up("web");
+    going.signal(Signal::SIGINT);
+    assert!(going.wait_exit().success(), "{}", going.report());
+    assert!(!proc::is_running(web));
+}
+
+/// Each is waited for on its own: the one that obeys is not kept by the one that does not.
+fn term_waits_and_kills_what_ignores_it() {
+    let mut going = Going::new();
+    going.hold("obeys");
+    going.write("ignores", going.cmd("hold", "ignores", &["ignore"]));
+    going.start();
+    let (obeys, ignores) = (going.up("obeys"), going.up("ignores"));
+    let start = Instant::now();
+    going.signal(Signal::SIGTERM);
+    going.wait_gone("the one that obeys", obeys);
+    assert!(proc::is_running(ignores) && start.elapsed() < SLACK);
+    assert!(going.wait_exit().success(), "{}", going.report());
+    let took = start.elapsed();
+    assert!(took >= TIMEOUT && took < TIMEOUT + SLACK, "{took:?}");
+    assert!(!proc::is_running(ignores));
+    going.wait_log("ignores: does not stop after 5 s, killing");
+    going.wait_log("ignores: stopped, killed by signal 9");
+}
+
+fn a_second_term_kills_at_once() {
+    let mut going = Going::new();
+    going.hold("obeys");
+    going.write("ignores", going.cmd("hold", "ignores", &["ignore"]));
+    going.start();
+    let (obeys, ignores) = (going.up("obeys"), going.up("ignores"));
+    going.signal(Signal::SIGTERM);
+    // Two at the same time would be one.
+    going.wait_gone("the one that obeys", obeys);
+    let start = Instant::now();
+    going.signal(Signal::SIGTERM);
+    assert!(going.wait_exit().success(), "{}", going.report());
+    assert!(start.elapsed() < SLACK, "{:?}", start.elapsed());
+    assert!(!proc::is_running(ignores));
+}
+
+/// Neither HUP, nor an end, nor a due backoff starts anything once going is to end.
+fn nothing_is_started_during_the_shutdown() {
+    let mut going = Going::new();
+    going.hold("obeys");
+    going.write("ignores", going.cmd("hold", "ignores", &["ignore"]));
+    going.write("short", going.cmd("exit", "short", &["1", "0"]));
+    going.start();
+    let obeys = going.up("obeys");
+    going.up("ignores");
+    // Its next start is due in 1 s, within the 5 s that the other one takes.
+    going.wait_log("short: exited 1");
+    going.signal(Signal::SIGTERM);
+    going.wait_gone("the one that obeys", obeys);
+    going.hold("late");
+    going.signal(Signal::SIGHUP);
+    assert!(going.wait_exit().success(), "{}", going.report());
+    let starts = ["obeys", "short", "late"].map(|name| going.starts(name).len());
+    assert_eq!(starts, [1, 1, 0], "{}", going.report());
+}
+
+/// A process held by ctrl-z or `kill -STOP` hears no TERM before CONT.
+fn a_stopped_process_is_woken_to_hear_term() {
+    let mut going = Going::new();
+    going.write("web", going.cmd("hold", "web", &["0"]));
+    going.start();
+    let pid = going.up("web");
+    send(pid, Signal::SIGSTOP);
+    let is_stopped = || proc::stat(pid).is_some_and(|stat| stat.state == 'T');
+    going.wait_for("the process standing still", is_stopped);
+    let start = Instant::now();
+    going.terminate();
+    assert!(start.elapsed() < SLACK, "{:?}", start.elapsed());
+    going.wait_log("web: stopped, exited 0");
+}
+
+/// TERM goes to the process group: what a shell script has started hears it too.
+fn the_whole_group_is_told_to_stop() {
+    let mut going = Going::new();
+    let child = going.cmd("hold", "child", &["0"]);
+    let (_, child) = child.trim().split_once('=').expect("cmd=");
+    fs_write(&going, "script", &format!("{child} &\nwait\nwait\n"));
+    let script = going.path("script");
+    going.write("web", format!("cmd=sh '{}'\n", script.display()));
+    going.start();
+    let child = going.up("child");
+    going.remove("web");
+    going.rescan();
+    going.wait_gone("the child", child);
+    assert_eq!(going.records("child.terms").len(), 1, "{}", going.report());
+    going.terminate();
+}
+
+fn fs_write(going: &Going, name: &str, content: &str) {
+    std::fs::write(going.path(name), content).expect("room on the disk");
+}
+
+/// The end of the main process is the end of the service: what is left of its group gets KILL, and
+/// no new one meets it.
+fn leftovers_of_the_group_are_killed_before_the_next_start() {
+    let mut going = Going::new();
+    going.write("web", going.cmd("family", "web", &[]));
+    going.start();
+    let (main, child) = (going.up("web"), going.up("web-child"));
+    send(main, Signal::SIGKILL);
+    going.wait_gone("the child", child);
+    going.wait_starts("web", 2);
+    let second = going.wait_starts("web-child", 2)[1].pid;
+    // It holds the same lock as the first one did.
+    assert_eq!(going.twins(), [""; 0]);
+    going.remove("web");
+    going.rescan();
+    going.wait_gone("the second child", second);
+    going.terminate();
+}
+
+/// The original went on reading in the slot that it had just freed.
+fn two_removed_in_one_rescan() {
+    let mut going = Going::new();
+    let names = ["a", "b", "c", "d", "e"];
+    names.iter().for_each(|name| going.hold(name));
+    going.start();
+    let before = names.map(|name| going.up(name));
+    going.remove("b");
+    going.remove("c");
+    going.remove("e");
+    going.rescan();
+    for gone in [1, 2, 4] {
+        going.wait_gone(names[gone], before[gone]);
+    }
+    assert_eq!((going.up("a"), going.up("d")), (before[0], before[3]));
+    going.wait_log("b: stopped, ");
+    going.wait_log("c: stopped, ");
+    going.terminate();
+    assert_eq!(names.map(|name| going.starts(name).len()), [1; 5]);
+}
+
+/// And then it is forgotten: nothing brings it back.
+fn a_removed_service_that_ignores_term_is_killed() {
+    let mut going = Going::new();
+    going.write("web", going.cmd("hold", "web", &["ignore"]));
+    going.start();
+    let pid = going.up("web");
+    let start = Instant::now();
+    going.remove("web");
+    going.rescan();
+    going.wait_gone("web", pid);
+    let took = start.elapsed();
+    assert!(took >= TIMEOUT && took < TIMEOUT + SLACK, "{took:?}");
+    going.wait_log("web: does not stop after 5 s, killing");
+    going.wait_log("web: stopped, killed by signal 9");
+    going.rescan();
+    assert_eq!(going.starts("web").len(), 1, "{}", going.report());
+    going.terminate();
+}
+
+/// A service is forgotten only when it is reaped: its name back in the meantime is the same one,
+/// and starts when the old process has ended.
+fn removed_and_back_before_it_has_ended() {
+    let mut going = Going::new();
+    let content = going.cmd("hold", "web", &["1000"]);
+    going.write("web", &content);
+    going.start();
+    let old = going.up("web");
+    going.remove("web");
+    going.signal(Signal::SIGHUP);
+    going.wait_for("TERM for web", || !going.records("web.terms").is_empty());
+    going.write("web", &content);
+    going.rescan();
+    assert!(proc::is_running(old), "too slow a machine for this scenario");
+    let starts = going.wait_starts("web", 2);
+    assert!(!proc::is_running(old));
+    assert_eq!(going.twins(), [""; 0]);
+    // The old one's end is no failure of the new one.
+    assert!(starts[1].at_ms - starts[0].at_ms < 5000, "{starts:?}");
+    going.terminate();
+    assert_eq!(going.starts("web").len(), 2);
+}
+
+/// It has no process. The original signalled process group 0: everybody beside itself.
+fn a_removed_service_in_backoff_signals_nobody() {
+    let mut going = Going::new();
+    going.write("short", going.cmd("exit", "short", &["1", "0"]));
+    going.write("clock", going.cmd("exit", "clock", &["1", "0"]));
+    going.start_with(|command| drop(std::os::unix::process::CommandExt::process_group(command, 0)));
+    let mut witness = std::process::Command::new("/proc/self/exe");
+    witness.args(["service", "pause"]).arg(going.path(""));
+    std::os::unix::process::CommandExt::process_group(&mut witness, going.pid());
+    let witness = crate::harness::Helper::spawn(&mut witness);
+    // It waits for 2 s now.
+    going.wait_log("short: exited 1 after 0.0 s, next start in 2 s");
+    going.remove("short");
+    going.rescan();
+    let before = going.starts("short").len();
+    // Whatever was due for the one is over when the other one has been started twice more.
+    let clock = going.starts("clock").len();
+    going.wait_starts("clock", clock + 2);
+    assert_eq!(going.starts("short").len(), before, "{}", going.report());
+    assert!(proc::is_running(witness.pid()), "the witness has been signalled");
+    going.terminate();
+    assert!(proc::is_running(witness.pid()), "the witness has been signalled");
+}
+
+/// Whatever loses its parent below going comes to going, and stays no zombie.
+fn orphans_are_reaped() {
+    let mut going = Going::new();
+    let child = going.cmd("exit", "orphan", &["0", "200"]);
+    let (_, child) = child.trim().split_once('=').expect("cmd=");
+    // The subshell in between ends at once. Out of the group, or they would die with the service.
+    let many = format!("(setsid {child} &)\n").repeat(100);
+    fs_write(&going, "script", &format!("{many}exec sleep 1000\n"));
+    let script = going.path("script");
+    going.write("mother", format!("cmd=sh '{}'\n", script.display()));
+    going.start();
+    let orphans = going.wait_starts("orphan", 100);
+    let is_reaped = |pid| proc::stat(pid).is_none();
+    going.wait_for("the end of the orphans", || orphans.iter().all(|start| is_reaped(start.pid)));
+    going.wait_for("no child but the service", || going.children().len() == 1);
+    going.terminate();
+}

@@ -1,0 +1,157 @@
+//! The odd worlds that going itself may be started in.
+
+use crate::harness::Going;
+use crate::needs::scenario;
+use crate::proc;
+use libtest_mimic::Trial;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::libc;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::signal::{SigHandler, Signal, signal};
+use nix::unistd::pipe;
+use std::fs;
+use std::os::fd::OwnedFd;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::Stdio;
+
+pub fn tests() -> Vec<Trial> {
+    vec![
+        scenario!(inherited_descriptors_reach_no_service),
+        scenario!(closed_standard_descriptors_harm_nothing),
+        scenario!(a_full_pipe_as_stderr_stalls_nothing),
+        scenario!(signals_ignored_by_the_caller_harm_nothing),
+        scenario!(relative_directories_stay_what_they_were),
+        scenario!(without_a_writable_rundir_it_works_with_a_warning),
+    ]
+}
+
+/// As left open by a careless caller: 900 descriptors, none of them close-on-exec.
+fn inherited_descriptors_reach_no_service() {
+    let mut going = Going::new();
+    going.write("plain", "cmd=sleep 1000\n");
+    let leave_open = || {
+        let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+        setrlimit(Resource::RLIMIT_NOFILE, soft.max(2000.min(hard)), hard)?;
+        for _ in 0..900 {
+            // SAFETY: it makes a number, and nobody else here knows that number.
+            let number = unsafe { libc::fcntl(0, libc::F_DUPFD, 3) };
+            if number < 0 {
+                return Err(std::io::Error::last_os_error());
+            }
+        }
+        Ok(())
+    };
+    going.start_with(|command| {
+        // SAFETY: between fork and exec it calls the kernel only.
+        unsafe { command.pre_exec(leave_open) };
+    });
+    let pid = going.wait_child("sleep", |words| words == ["sleep", "1000"]);
+    let only_standard = |pid| proc::descriptors(pid).into_iter().map(|(fd, _)| fd).eq([0, 1, 2]);
+    // Not at once: the dynamic linker may have a library open.
+    going.wait_for("three descriptors", || only_standard(pid));
+    going.rescan();
+    going.terminate();
+}
+
+/// Nothing that going opens may land on 0, 1 or 2: a service or a message would reach it there.
+fn closed_standard_descriptors_harm_nothing() {
+    let mut going = Going::new();
+    going.hold("web");
+    going.write("plain", "cmd=sleep 1000\n");
+    let close = || {
+        for number in 0..3 {
+            // SAFETY: nobody uses them between here and exec.
+            unsafe { libc::close(number) };
+        }
+        Ok(())
+    };
+    going.start_with(|command| {
+        // SAFETY: between fork and exec it calls the kernel only.
+        unsafe { command.pre_exec(close) };
+    });
+    going.up("web");
+    going.rescan();
+    let null = Path::new("/dev/null").to_owned();
+    let expected: Vec<_> = (0..3).map(|number| (number, null.clone())).collect();
+    let pid = going.wait_child("sleep", |words| words == ["sleep", "1000"]);
+    going.wait_for("three descriptors on /dev/null", || proc::descriptors(pid) == expected);
+    going.terminate();
+}
+
+/// A terminal stopped with ctrl-s, a dead `| logger`: messages are lost, nothing else is.
+fn a_full_pipe_as_stderr_stalls_nothing() {
+    let mut going = Going::new();
+    going.hold("web");
+    going.write("short", going.cmd("exit", "short", &["1", "0"]));
+    let (_unread, full) = pipe().expect("a pipe");
+    fill(&full);
+    going.start_with(|command| drop(command.stderr(Stdio::from(full))));
+    let pid = going.up("web");
+    // Reaped, respawned, killed, rescanned: with a message for each.
+    going.wait_starts("short", 3);
+    crate::harness::send(pid, Signal::SIGKILL);
+    going.wait_starts("web", 2);
+    going.rescan();
+    going.terminate();
+}
+
+/// Until not one byte more goes in; blocking afterwards, as a shell would hand it on.
+fn fill(pipe: &OwnedFd) {
+    let nonblocking = |flags| drop(fcntl(pipe, FcntlArg::F_SETFL(flags)).expect("an open pipe"));
+    nonblocking(OFlag::O_NONBLOCK);
+    while nix::unistd::write(pipe, &[b'x'; 4096]).is_ok() {}
+    while nix::unistd::write(pipe, b"x").is_ok() {}
+    nonblocking(OFlag::empty());
+}
+
+/// `nohup`, a script in the background, a careless parent: SIGINT, HUP or even CHLD come ignored.
+fn signals_ignored_by_the_caller_harm_nothing() {
+    let mut going = Going::new();
+    going.write("short", going.cmd("exit", "short", &["3", "0"]));
+    let ignore = || {
+        for ignored in [Signal::SIGINT, Signal::SIGCHLD, Signal::SIGHUP, Signal::SIGTERM] {
+            // SAFETY: no handler.
+            unsafe { signal(ignored, SigHandler::SigIgn)? };
+        }
+        Ok(())
+    };
+    going.start_with(|command| {
+        // SAFETY: between fork and exec it calls the kernel only.
+        unsafe { command.pre_exec(ignore) };
+    });
+    // The wait status is lost where CHLD is ignored.
+    going.wait_log("short: exited 3 after ");
+    going.wait_starts("short", 2);
+    going.rescan();
+    let mark = going.up("mark");
+    going.signal(Signal::SIGINT);
+    assert!(going.wait_exit().success(), "{}", going.report());
+    assert!(!proc::is_running(mark));
+}
+
+/// `-d` and `-r` may be relative, and mean the same as long as going runs.
+fn relative_directories_stay_what_they_were() {
+    let mut going = Going::new();
+    going.hold("web");
+    let mut command = going.command_on(Path::new("going.d"), Path::new("run"));
+    command.current_dir(going.path(""));
+    going.start_as(command);
+    going.up("web");
+    going.rescan();
+    going.terminate();
+}
+
+/// RUNDIR holds what others may want to know: services come first.
+fn without_a_writable_rundir_it_works_with_a_warning() {
+    let mut going = Going::new();
+    going.hold("web");
+    // A file in the place of the directory keeps even root from writing.
+    fs::remove_dir_all(going.path("run")).expect("our own directory");
+    fs::write(going.path("run"), "").expect("a file");
+    going.start();
+    going.up("web");
+    going.wait_log("run");
+    going.rescan();
+    going.terminate();
+}
