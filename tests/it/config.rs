@@ -8,7 +8,8 @@ use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::process::CommandExt;
 use std::time::{Duration, Instant};
 
 pub fn tests() -> Vec<Trial> {
@@ -21,6 +22,7 @@ pub fn tests() -> Vec<Trial> {
         scenario!(a_bad_file_harms_nobody),
         scenario!(a_bad_edit_leaves_the_good_version_up),
         scenario!(an_empty_or_dangling_file_leaves_the_good_version_up),
+        scenario!(what_cannot_be_read_takes_no_service_down, Root),
         scenario!(comments_do_not_count_towards_the_limit),
         scenario!(nothing_is_cut_in_silence),
         scenario!(hup_starts_what_is_new),
@@ -38,7 +40,7 @@ pub fn tests() -> Vec<Trial> {
 fn leftovers_of_editors_and_packages_are_no_services() {
     let mut going = Going::new();
     let silent = [".web.swp", ".hidden", "web~"];
-    let warned = ["web.dpkg-old", "web.swp", "#web#", "web,v", "w\u{e9}b"];
+    let warned = ["web.dpkg-old", "web.swp", "#web#", "web,v", "w\u{e9}b", "new\nline"];
     // One character over the limit.
     let long = "l".repeat(33);
     going.hold("web");
@@ -53,8 +55,9 @@ fn leftovers_of_editors_and_packages_are_no_services() {
     for name in silent {
         assert_eq!(going.log_count(name), 0, "{name}\n{}", going.report());
     }
-    // A message may show a byte of a bad name in its own way: the ASCII ones as they are.
-    for name in warned.into_iter().filter(|name| name.is_ascii()) {
+    // A message may show a byte of a bad name in its own way, but never as a line of its own.
+    assert!(going.log().lines().all(|line| line.starts_with("going[")), "{}", going.report());
+    for name in warned.into_iter().filter(|name| name.bytes().all(|b| b.is_ascii_graphic())) {
         assert_eq!(going.log_count(name), 1, "{name}\n{}", going.report());
     }
     assert_eq!(going.log_count(&long[..32]), 1, "{}", going.report());
@@ -65,7 +68,7 @@ fn leftovers_of_editors_and_packages_are_no_services() {
 fn every_character_and_length_of_the_name_rule_is_accepted() {
     let mut going = Going::new();
     let names = ["a", "Z9", "_", "getty@tty1", "with-dash", &"n".repeat(32)];
-    names.iter().for_each(|name| going.hold(name));
+    going.hold_all(&names);
     going.start();
     for name in names {
         going.up(name);
@@ -127,18 +130,23 @@ fn a_bad_file_harms_nobody() {
     let mut going = Going::new();
     going.hold("first");
     going.hold("zlast");
-    let bad: [(&str, &[u8]); 5] = [
+    let bad: [(&str, &[u8]); 7] = [
         ("empty-cmd", b"cmd=\n"),
         ("no-cmd", b"cwd=/\n"),
         ("nul", b"cmd=/bin/true \0\n"),
         ("twice", b"cmd=/bin/true\ncmd=/bin/false\n"),
         ("words", b"this is no key and value\n"),
+        ("escape", b"\x1b[31m=red\n"),
+        ("bytes", b"\xff\xfe=\x80\n"),
     ];
-    bad.iter().for_each(|(name, content)| going.write(name, content));
+    for (name, content) in bad {
+        going.write(name, content);
+    }
     going.start();
     for (name, _) in bad {
         going.wait_log(&format!("{name}:"));
     }
+    assert!(!going.log().contains('\x1b'), "what a file says is shown, not done");
     let (first, last) = (going.up("first"), going.up("zlast"));
     going.rescan();
     assert_eq!((going.up("first"), going.up("zlast")), (first, last));
@@ -182,6 +190,35 @@ fn an_empty_or_dangling_file_leaves_the_good_version_up() {
     going.rescan();
     going.rescan();
     assert_eq!(["cut", "dangling", "directory"].map(|name| going.up(name)), before);
+    going.terminate();
+}
+
+/// Not being allowed to look is no order to stop, be it at a file or at CONFDIR itself.
+fn what_cannot_be_read_takes_no_service_down() {
+    let mut going = Going::new();
+    going.open_to_everybody();
+    going.hold("web");
+    // Root may read everything.
+    going.start_with(|command| {
+        command.uid(12_345).gid(12_345);
+    });
+    let pid = going.up("web");
+    let shut = |path: &str| {
+        let (open, shut) = (going.path(path), fs::Permissions::from_mode(0o0));
+        let mode = fs::metadata(&open).expect("our own file").permissions();
+        fs::set_permissions(&open, shut).expect("our own file");
+        mode
+    };
+    let file = shut("going.d/web");
+    going.rescan();
+    let directory = shut("going.d");
+    going.signal(Signal::SIGHUP);
+    going.wait_log("going.d: Permission denied");
+    assert!(proc::is_running(pid));
+    fs::set_permissions(going.path("going.d"), directory).expect("our own file");
+    fs::set_permissions(going.path("going.d/web"), file).expect("our own file");
+    going.rescan();
+    assert_eq!((going.up("web"), going.starts("web").len()), (pid, 1), "{}", going.report());
     going.terminate();
 }
 
@@ -264,7 +301,7 @@ fn a_missing_confdir_is_opened_on_hup() {
     going.hold("web");
     fs::rename(going.path("going.d"), going.path("away")).expect("our own directory");
     going.start();
-    going.wait_log("unable to open CONFDIR");
+    going.wait_log("going.d: No such file or directory");
     going.signal(Signal::SIGHUP);
     going.signal(Signal::SIGHUP);
     fs::rename(going.path("away"), going.path("going.d")).expect("our own directory");
@@ -281,7 +318,7 @@ fn a_missing_confdir_is_tried_again_by_itself() {
     going.hold("web");
     fs::rename(going.path("going.d"), going.path("away")).expect("our own directory");
     going.start();
-    going.wait_log("unable to open CONFDIR");
+    going.wait_log("going.d: No such file or directory");
     fs::rename(going.path("away"), going.path("going.d")).expect("our own directory");
     let start = Instant::now();
     going.up("web");
@@ -294,7 +331,7 @@ fn a_confdir_that_is_a_file_is_waited_for() {
     fs::remove_dir(going.path("going.d")).expect("an empty directory");
     fs::write(going.path("going.d"), "").expect("a file");
     going.start();
-    going.wait_log("unable to open CONFDIR");
+    going.wait_log("going.d: Not a directory");
     fs::remove_file(going.path("going.d")).expect("our own file");
     fs::create_dir(going.path("going.d")).expect("a directory");
     going.hold("web");
@@ -311,7 +348,7 @@ fn a_vanished_confdir_takes_no_service_down() {
     let pid = going.up("web");
     fs::rename(going.path("going.d"), going.path("away")).expect("our own directory");
     going.signal(Signal::SIGHUP);
-    going.wait_log("unable to open CONFDIR");
+    going.wait_log("going.d: No such file or directory");
     fs::rename(going.path("away"), going.path("going.d")).expect("our own directory");
     going.rescan();
     assert_eq!((going.up("web"), going.starts("web").len()), (pid, 1), "{}", going.report());

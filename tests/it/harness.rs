@@ -11,6 +11,7 @@ use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, getegid, geteuid};
+use std::cell::Cell;
 use std::env;
 use std::ffi::CString;
 use std::fs::{self, OpenOptions};
@@ -39,12 +40,12 @@ pub struct Start {
 /// A going of one's own: see the top of this file.
 pub struct Going {
     directory: TempDir,
-    going: PathBuf,
+    program: PathBuf,
     service: PathBuf,
     /// going itself, or the init above it.
     process: Option<Child>,
     under_init: bool,
-    rescans: u32,
+    rescans: Cell<u32>,
 }
 
 impl Going {
@@ -56,11 +57,11 @@ impl Going {
         }
         Going {
             directory,
-            going: going(),
+            program: going(),
             service: env::current_exe().expect("/proc is mounted"),
             process: None,
             under_init: false,
-            rescans: 0,
+            rescans: Cell::new(0),
         }
     }
 
@@ -71,7 +72,12 @@ impl Going {
             let mode = fs::Permissions::from_mode(0o777);
             fs::set_permissions(self.path(name), mode).expect("our own directory");
         }
-        for (name, program) in [("going", &mut self.going), ("service", &mut self.service)] {
+        for name in ["log", "stdout"] {
+            let mode = fs::Permissions::from_mode(0o666);
+            fs::write(self.path(name), "").expect("our own file");
+            fs::set_permissions(self.path(name), mode).expect("our own file");
+        }
+        for (name, program) in [("going", &mut self.program), ("service", &mut self.service)] {
             let copy = self.directory.child(name);
             fs::copy(&program, &copy).expect("room on the disk");
             *program = copy;
@@ -100,9 +106,23 @@ impl Going {
         format!("cmd='{service}' service {verb} '{records}' {name} {}\n", words.join(" "))
     }
 
+    /// The same binary, to do something beside going.
+    pub fn service(&self) -> Command {
+        let mut command = Command::new(&self.service);
+        command.arg("service");
+        command
+    }
+
     /// A service that only stays, and tells of every start.
     pub fn hold(&self, name: &str) {
         self.write(name, self.cmd("hold", name, &[]));
+    }
+
+    /// Services that only stay.
+    pub fn hold_all(&self, names: &[impl AsRef<str>]) {
+        for name in names {
+            self.hold(name.as_ref());
+        }
     }
 
     // going itself.
@@ -113,7 +133,7 @@ impl Going {
 
     /// `going -d … -r …`, its messages going to a file: that takes them all at any speed.
     pub fn command_on(&self, confdir: &Path, rundir: &Path) -> Command {
-        let mut command = Command::new(&self.going);
+        let mut command = Command::new(&self.program);
         command.arg("-d").arg(confdir).arg("-r").arg(rundir);
         self.prepare(&mut command);
         command
@@ -149,7 +169,7 @@ impl Going {
     /// Under something that respawns it, as init would.
     pub fn start_under_init(&mut self) {
         let mut command = Command::new(env::current_exe().expect("/proc is mounted"));
-        command.args(["service", "init"]).arg(self.path("records")).arg(&self.going);
+        command.args(["service", "init"]).arg(self.path("records")).arg(&self.program);
         command.arg("-d").arg(self.path("going.d")).arg("-r").arg(self.path("run"));
         self.prepare(&mut command);
         self.process = Some(command.spawn().expect("this binary can be executed"));
@@ -158,10 +178,23 @@ impl Going {
     }
 
     /// What a run of going that ends by itself prints.
+    #[track_caller]
     pub fn output(&self, words: &[&str]) -> Output {
         let mut command = self.command();
         command.args(words).stdout(Stdio::piped()).stderr(Stdio::piped());
-        command.output().expect("going can be executed")
+        let mut process = command.spawn().expect("going can be executed");
+        let start = Instant::now();
+        while process.try_wait().expect("our own child").is_none() {
+            if start.elapsed() > PATIENCE {
+                let _ = process.kill();
+                panic!(
+                    "{words:?}: still there after {PATIENCE:?}: {:?}",
+                    process.wait_with_output()
+                );
+            }
+            sleep(GLANCE);
+        }
+        process.wait_with_output().expect("our own child")
     }
 
     /// Under init that of the newest one.
@@ -182,17 +215,19 @@ impl Going {
     /// The mark for that is one more service: changed, it is started anew only when its old process
     /// has been reaped, in a later turn of going's loop. Its first start proves less, as the rescan
     /// may still go on then.
-    pub fn rescan(&mut self) {
-        let is_new = self.rescans == 0;
+    #[track_caller]
+    pub fn rescan(&self) {
+        let is_new = self.rescans.get() == 0;
         self.mark();
         if is_new {
             self.mark();
         }
     }
 
-    fn mark(&mut self) {
-        self.rescans += 1;
-        self.write("mark", self.cmd("hold", "mark", &["0", &self.rescans.to_string()]));
+    #[track_caller]
+    fn mark(&self) {
+        self.rescans.set(self.rescans.get() + 1);
+        self.write("mark", self.cmd("hold", "mark", &["0", &self.rescans.get().to_string()]));
         let before = self.starts("mark").len();
         self.signal(Signal::SIGHUP);
         self.wait_for("the rescan", || self.starts("mark").len() > before);
@@ -260,7 +295,9 @@ impl Going {
     /// Lines that services wrote into one of their files, complete ones only.
     pub fn records(&self, file: &str) -> Vec<String> {
         let text = fs::read_to_string(self.path("records").join(file)).unwrap_or_default();
-        text.split_inclusive('\n').filter_map(|line| Some(line.strip_suffix('\n')?.into())).collect()
+        text.split_inclusive('\n')
+            .filter_map(|line| Some(line.strip_suffix('\n')?.into()))
+            .collect()
     }
 
     pub fn starts(&self, name: &str) -> Vec<Start> {
@@ -284,6 +321,12 @@ impl Going {
         let last = || self.starts(name).last().map(|start| start.pid);
         self.wait_for(&format!("{name} running"), || last().is_some_and(proc::is_running));
         last().expect("it has been started")
+    }
+
+    /// `up` for each.
+    #[track_caller]
+    pub fn all_up(&self, names: &[impl AsRef<str>]) -> Vec<i32> {
+        names.iter().map(|name| self.up(name.as_ref())).collect()
     }
 
     #[track_caller]
@@ -322,12 +365,14 @@ impl Drop for Going {
                 if rest.is_empty() {
                     break;
                 }
-                rest.into_iter().for_each(|pid| send(pid, Signal::SIGKILL));
+                for pid in rest {
+                    send(pid, Signal::SIGKILL);
+                }
                 sleep(GLANCE);
             }
             // Both fail only for a process that is no more.
-            drop(process.kill());
-            drop(process.wait());
+            let _ = process.kill();
+            let _ = process.wait();
         }
         // And what an earlier going, itself killed, may have left.
         for (pid, _) in processes_with(&self.directory.path().to_string_lossy()) {
@@ -352,8 +397,8 @@ impl Helper {
 impl Drop for Helper {
     fn drop(&mut self) {
         // Both fail only for a process that is no more.
-        drop(self.0.kill());
-        drop(self.0.wait());
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 
@@ -365,7 +410,7 @@ fn going() -> PathBuf {
 /// A process that is no more is as good as signalled.
 pub fn send(pid: i32, signal: Signal) {
     assert!(pid > 1, "never a group, never init: {pid}");
-    drop(kill(Pid::from_raw(pid), signal));
+    let _ = kill(Pid::from_raw(pid), signal);
 }
 
 /// Processes of any scenario of this run that are still there.

@@ -4,16 +4,19 @@
 //! harness reads them (`Going::starts` and its neighbours). It never talks to going.
 
 use crate::proc;
+use nix::libc;
 use nix::sys::prctl;
+use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::signal::{SigHandler, SigSet, Signal, signal};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{Pid, pause};
 use std::fs::{File, OpenOptions};
-use std::io::Write;
+use std::io::{self, Write};
 use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, exit, id};
+use std::ptr;
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -43,6 +46,7 @@ pub fn run(words: &[String]) {
         }
         ["family", directory, name] => family(directory, name),
         ["init", directory, ref command @ ..] => init(directory, command),
+        ["lift", pid] => lift(number(pid)),
         ["deaf", socket] => {
             let _unread = UnixDatagram::bind(socket).expect("a socket nobody reads");
             forever();
@@ -57,8 +61,11 @@ fn hold(directory: &str, name: &str, manner: &Manner) {
     // First of all: who has read of the start may send TERM.
     match manner {
         Manner::Obey => {}
-        // SAFETY: no handler.
-        Manner::Ignore => drop(unsafe { signal(Signal::SIGTERM, SigHandler::SigIgn) }),
+        Manner::Ignore => {
+            // SAFETY: no handler.
+            let before = unsafe { signal(Signal::SIGTERM, SigHandler::SigIgn) };
+            before.expect("a valid signal");
+        }
         Manner::Linger(_) => SigSet::from(Signal::SIGTERM).thread_block().expect("a valid signal"),
     }
     let lock = File::create(Path::new(directory).join(format!("{name}.lock"))).expect("a lock");
@@ -108,6 +115,17 @@ fn init(directory: &str, command: &[&str]) {
             }
         }
     }
+}
+
+/// Gives another process of the same user as many processes as it may have at the most.
+fn lift(pid: u64) {
+    let (_, hard) = getrlimit(Resource::RLIMIT_NPROC).expect("a valid resource");
+    let limit = libc::rlimit { rlim_cur: hard, rlim_max: hard };
+    let pid = pid.try_into().expect("a pid");
+    // SAFETY: `limit` outlives the call, and the old one is not asked for.
+    let result =
+        unsafe { libc::prlimit(pid, libc::RLIMIT_NPROC, &raw const limit, ptr::null_mut()) };
+    assert_eq!(result, 0, "{}", io::Error::last_os_error());
 }
 
 /// One line in NAME.starts: pid and time.

@@ -17,8 +17,7 @@ fn stray_signals_do_no_harm() {
     going.hold("web");
     going.start();
     let web = going.up("web");
-    let meant =
-        [Signal::SIGHUP, Signal::SIGINT, Signal::SIGTERM, Signal::SIGKILL, Signal::SIGSTOP];
+    let meant = [Signal::SIGHUP, Signal::SIGINT, Signal::SIGTERM, Signal::SIGKILL, Signal::SIGSTOP];
     for number in 1..=libc::SIGRTMAX() {
         if meant.iter().any(|&signal| signal as i32 == number) {
             continue;

@@ -51,11 +51,7 @@ fn a_service_starts_in_a_clean_world() {
     assert_eq!(fs::read_link(format!("/proc/{pid}/cwd")).expect("it runs"), Path::new("/"));
     let path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
     assert_eq!(proc::environment(pid), [path]);
-    let expected = vec![
-        (0, "/dev/null".into()),
-        (1, going.path("stdout")),
-        (2, going.path("log")),
-    ];
+    let expected = vec![(0, "/dev/null".into()), (1, going.path("stdout")), (2, going.path("log"))];
     // Not at once: the dynamic linker may have a library open.
     going.wait_for("three descriptors", || proc::descriptors(pid) == expected);
     going.terminate();
@@ -137,11 +133,9 @@ fn what_cannot_be_executed_is_told_apart() {
 fn hundreds_at_once() {
     let mut going = Going::new();
     let names: Vec<_> = (0..200).map(|number| format!("s{number:03}")).collect();
-    names.iter().for_each(|name| going.hold(name));
+    going.hold_all(&names);
     going.start();
-    for name in &names {
-        going.up(name);
-    }
+    going.all_up(&names);
     assert_eq!(going.children().len(), names.len());
     going.terminate();
 }

@@ -1,10 +1,15 @@
 //! How services end when that is asked for: on TERM to going, or because their file is gone.
 
-use crate::harness::{Going, send};
+use crate::harness::{Going, Helper, send};
 use crate::needs::scenario;
 use crate::proc;
 use libtest_mimic::Trial;
+use nix::sched::{CpuSet, sched_getcpu, sched_setaffinity};
 use nix::sys::signal::Signal;
+use nix::unistd::Pid;
+use std::fs;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 /// From `stop` to KILL, as documented.
@@ -16,6 +21,7 @@ pub fn tests() -> Vec<Trial> {
     vec![
         scenario!(term_stops_everything_and_exits_0),
         scenario!(int_stops_everything_and_exits_0),
+        scenario!(term_reaches_what_has_just_been_started),
         scenario!(term_waits_and_kills_what_ignores_it),
         scenario!(a_second_term_kills_at_once),
         scenario!(nothing_is_started_during_the_shutdown),
@@ -51,6 +57,28 @@ fn int_stops_everything_and_exits_0() {
     going.signal(Signal::SIGINT);
     assert!(going.wait_exit().success(), "{}", going.report());
     assert!(!proc::is_running(web));
+}
+
+/// Between fork and exec a service has neither its group nor its signals yet. With one processor
+/// for all of them, many are still there when going reads of TERM.
+fn term_reaches_what_has_just_been_started() {
+    let names: Vec<_> = (0..100).map(|number| format!("s{number}")).collect();
+    let mut one = CpuSet::new();
+    one.set(sched_getcpu().expect("Linux 3.1")).expect("a processor that exists");
+    for _round in 0..3 {
+        let mut going = Going::new();
+        going.hold_all(&names);
+        going.start_with(|command| {
+            let stay = move || Ok(sched_setaffinity(Pid::from_raw(0), &one)?);
+            // SAFETY: one system call between fork and exec.
+            unsafe { command.pre_exec(stay) };
+        });
+        going.wait_log(": started, pid ");
+        let start = Instant::now();
+        going.terminate();
+        assert!(start.elapsed() < SLACK, "{:?}\n{}", start.elapsed(), going.report());
+        assert_eq!(going.log_count(": stopped, "), going.log_count(": started, pid "));
+    }
 }
 
 /// Each is waited for on its own: the one that obeys is not kept by the one that does not.
@@ -128,9 +156,9 @@ fn the_whole_group_is_told_to_stop() {
     let mut going = Going::new();
     let child = going.cmd("hold", "child", &["0"]);
     let (_, child) = child.trim().split_once('=').expect("cmd=");
-    fs_write(&going, "script", &format!("{child} &\nwait\nwait\n"));
-    let script = going.path("script");
-    going.write("web", format!("cmd=sh '{}'\n", script.display()));
+    // The shell must not end first: what is left of the group is killed then.
+    let script = script(&going, &format!("trap : TERM\n{child} &\nwait\nwait\n"));
+    going.write("web", script);
     going.start();
     let child = going.up("child");
     going.remove("web");
@@ -140,8 +168,11 @@ fn the_whole_group_is_told_to_stop() {
     going.terminate();
 }
 
-fn fs_write(going: &Going, name: &str, content: &str) {
-    std::fs::write(going.path(name), content).expect("room on the disk");
+/// The line `cmd=` of a service that is a shell script.
+fn script(going: &Going, content: &str) -> String {
+    let path = going.path("script");
+    fs::write(&path, content).expect("room on the disk");
+    format!("cmd=sh '{}'\n", path.display())
 }
 
 /// The end of the main process is the end of the service: what is left of its group gets KILL, and
@@ -167,7 +198,7 @@ fn leftovers_of_the_group_are_killed_before_the_next_start() {
 fn two_removed_in_one_rescan() {
     let mut going = Going::new();
     let names = ["a", "b", "c", "d", "e"];
-    names.iter().for_each(|name| going.hold(name));
+    going.hold_all(&names);
     going.start();
     let before = names.map(|name| going.up(name));
     going.remove("b");
@@ -231,11 +262,12 @@ fn a_removed_service_in_backoff_signals_nobody() {
     let mut going = Going::new();
     going.write("short", going.cmd("exit", "short", &["1", "0"]));
     going.write("clock", going.cmd("exit", "clock", &["1", "0"]));
-    going.start_with(|command| drop(std::os::unix::process::CommandExt::process_group(command, 0)));
-    let mut witness = std::process::Command::new("/proc/self/exe");
-    witness.args(["service", "pause"]).arg(going.path(""));
-    std::os::unix::process::CommandExt::process_group(&mut witness, going.pid());
-    let witness = crate::harness::Helper::spawn(&mut witness);
+    going.start_with(|command| {
+        command.process_group(0);
+    });
+    let mut witness = Command::new("/proc/self/exe");
+    witness.args(["service", "pause"]).arg(going.path("")).process_group(going.pid());
+    let witness = Helper::spawn(&mut witness);
     // It waits for 2 s now.
     going.wait_log("short: exited 1 after 0.0 s, next start in 2 s");
     going.remove("short");
@@ -250,20 +282,24 @@ fn a_removed_service_in_backoff_signals_nobody() {
     assert!(proc::is_running(witness.pid()), "the witness has been signalled");
 }
 
-/// Whatever loses its parent below going comes to going, and stays no zombie.
+/// Whatever loses its parent below going becomes going's own, and stays no zombie.
 fn orphans_are_reaped() {
     let mut going = Going::new();
-    let child = going.cmd("exit", "orphan", &["0", "200"]);
-    let (_, child) = child.trim().split_once('=').expect("cmd=");
+    let orphan = going.cmd("pause", "orphan", &[]);
+    let (_, orphan) = orphan.trim().split_once('=').expect("cmd=");
     // The subshell in between ends at once. Out of the group, or they would die with the service.
-    let many = format!("(setsid {child} &)\n").repeat(100);
-    fs_write(&going, "script", &format!("{many}exec sleep 1000\n"));
-    let script = going.path("script");
-    going.write("mother", format!("cmd=sh '{}'\n", script.display()));
+    let many = format!("(setsid {orphan} &)\n").repeat(100);
+    going.write("mother", script(&going, &format!("{many}exec sleep 1000\n")));
     going.start();
-    let orphans = going.wait_starts("orphan", 100);
-    let is_reaped = |pid| proc::stat(pid).is_none();
-    going.wait_for("the end of the orphans", || orphans.iter().all(|start| is_reaped(start.pid)));
+    let orphans = || {
+        let mut pids = going.children();
+        pids.retain(|&pid| proc::arguments(pid).get(4).is_some_and(|word| word == "orphan"));
+        pids
+    };
+    going.wait_for("a hundred orphans", || orphans().len() == 100);
+    for pid in orphans() {
+        send(pid, Signal::SIGKILL);
+    }
     going.wait_for("no child but the service", || going.children().len() == 1);
     going.terminate();
 }

@@ -10,16 +10,20 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigHandler, Signal, signal};
 use nix::unistd::pipe;
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::Stdio;
 
 pub fn tests() -> Vec<Trial> {
     vec![
         scenario!(inherited_descriptors_reach_no_service),
         scenario!(closed_standard_descriptors_harm_nothing),
         scenario!(a_full_pipe_as_stderr_stalls_nothing),
+        scenario!(a_socket_as_stderr_gets_the_messages),
+        scenario!(a_stderr_of_another_user_gets_the_messages, Root),
         scenario!(signals_ignored_by_the_caller_harm_nothing),
         scenario!(relative_directories_stay_what_they_were),
         scenario!(without_a_writable_rundir_it_works_with_a_warning),
@@ -86,7 +90,9 @@ fn a_full_pipe_as_stderr_stalls_nothing() {
     going.write("short", going.cmd("exit", "short", &["1", "0"]));
     let (_unread, full) = pipe().expect("a pipe");
     fill(&full);
-    going.start_with(|command| drop(command.stderr(Stdio::from(full))));
+    going.start_with(|command| {
+        command.stderr(full);
+    });
     let pid = going.up("web");
     // Reaped, respawned, killed, rescanned: with a message for each.
     going.wait_starts("short", 3);
@@ -98,11 +104,43 @@ fn a_full_pipe_as_stderr_stalls_nothing() {
 
 /// Until not one byte more goes in; blocking afterwards, as a shell would hand it on.
 fn fill(pipe: &OwnedFd) {
-    let nonblocking = |flags| drop(fcntl(pipe, FcntlArg::F_SETFL(flags)).expect("an open pipe"));
-    nonblocking(OFlag::O_NONBLOCK);
+    let set_flags = |flags| fcntl(pipe, FcntlArg::F_SETFL(flags)).expect("an open pipe");
+    set_flags(OFlag::O_NONBLOCK);
     while nix::unistd::write(pipe, &[b'x'; 4096]).is_ok() {}
     while nix::unistd::write(pipe, b"x").is_ok() {}
-    nonblocking(OFlag::empty());
+    set_flags(OFlag::empty());
+}
+
+/// What a container's runtime or another supervisor may hand on. It cannot be opened anew by way
+/// of /proc.
+fn a_socket_as_stderr_gets_the_messages() {
+    let mut going = Going::new();
+    going.hold("web");
+    let (ours, theirs) = UnixStream::pair().expect("two sockets");
+    going.start_with(|command| {
+        command.stderr(OwnedFd::from(theirs));
+    });
+    let pid = going.up("web");
+    let message = format!("going[{}]: web: started, pid {pid}", going.pid());
+    let mut lines = BufReader::new(&ours).lines();
+    assert_eq!(lines.next().expect("a line").expect("a line"), message);
+    going.terminate();
+}
+
+/// A shell opens the file, then somebody drops his privileges and becomes going: the descriptor is
+/// good, although the file could not be opened again.
+fn a_stderr_of_another_user_gets_the_messages() {
+    let mut going = Going::new();
+    going.open_to_everybody();
+    going.hold("web");
+    let log = going.path("log");
+    fs::set_permissions(log, fs::Permissions::from_mode(0o600)).expect("our own file");
+    going.start_with(|command| {
+        command.uid(12_345).gid(12_345);
+    });
+    let pid = going.up("web");
+    going.wait_log(&format!("web: started, pid {pid}"));
+    going.terminate();
 }
 
 /// `nohup`, a script in the background, a careless parent: SIGINT, HUP or even CHLD come ignored.
@@ -151,7 +189,7 @@ fn without_a_writable_rundir_it_works_with_a_warning() {
     fs::write(going.path("run"), "").expect("a file");
     going.start();
     going.up("web");
-    going.wait_log("run");
+    going.wait_log("RUNDIR");
     going.rescan();
     going.terminate();
 }
