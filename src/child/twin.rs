@@ -6,10 +6,10 @@
 //! finds his own supervisor dead when his turn comes leaves.
 //!
 //! Never trusts a number alone: it means a service only if that process also began when the file
-//! was written.
+//! says.
 
 use super::Birth;
-use crate::linux::{clock, process::signal_group};
+use crate::linux::process::signal_group;
 use core::fmt::Write;
 use core::time::Duration;
 use heapless::String;
@@ -20,8 +20,6 @@ use rustix::fs::{FlockOperation, Mode, OFlags, flock, ftruncate, open, openat};
 use rustix::io::{Errno, pread, pwrite, read};
 use rustix::process::{Pid, PidfdFlags, getpid, getppid, pidfd_open};
 
-/// How old a process may be when it writes itself down.
-const LATE_MS: u64 = 5_000;
 /// One clock tick of `/proc/PID/stat`; there are 100 in a second wherever we run.
 const TICK_MS: u64 = 10;
 /// From TERM, which the kernel has sent when the supervisor died, to KILL.
@@ -45,17 +43,19 @@ pub fn be_the_only_one(birth: &Birth, rundir: &OwnedFd) -> Result<OwnedFd, Errno
     if getppid() != Some(birth.parent) {
         return Err(Errno::SRCH);
     }
-    if let Some((pid, written_ms)) = read_line(&file) {
-        end(pid, written_ms);
+    if let Some((pid, began)) = read_line(&file) {
+        end(pid, began);
     }
     let mut line = String::<32>::new();
-    let _fits = writeln!(line, "{} {}", getpid().as_raw_pid(), clock::now_ms());
+    // Without /proc nobody could tell this process from another of its number.
+    let began = began_ms(getpid()).ok_or(Errno::NOSYS)?;
+    let _fits = writeln!(line, "{} {began}", getpid().as_raw_pid());
     ftruncate(&file, 0)?;
     pwrite(&file, line.as_bytes(), 0)?;
     Ok(file)
 }
 
-/// What the file says: a process, and when it wrote so.
+/// What the file says: a process, and when it began.
 fn read_line(file: &OwnedFd) -> Option<(Pid, u64)> {
     let mut line = [0; 32];
     let len = pread(file, &mut line, 0).ok()?;
@@ -64,12 +64,11 @@ fn read_line(file: &OwnedFd) -> Option<(Pid, u64)> {
     Some((pid, words.next()?.parse().ok()?))
 }
 
-/// Ends the process `pid` if it is the one that wrote itself down at `written_ms`.
-fn end(pid: Pid, written_ms: u64) {
+/// Ends the process `pid` if it is the one that began at `began`.
+fn end(pid: Pid, began: u64) {
     // The descriptor first: what is then found true of the number is true of the process.
     let Ok(process) = pidfd_open(pid, PidfdFlags::empty()) else { return };
-    let is_it = |began_ms| written_ms.wrapping_sub(began_ms) < LATE_MS;
-    if !began_ms(pid).is_some_and(is_it) {
+    if began_ms(pid) != Some(began) {
         return;
     }
     for (signal, wait_ms) in [(SIGTERM, TERM_MS), (SIGKILL, KILL_MS)] {

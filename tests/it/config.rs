@@ -1,6 +1,6 @@
 //! CONFDIR while going runs: what is a service, what a bad file does, what a rescan changes.
 
-use crate::harness::Going;
+use crate::harness::{Going, run_by, send};
 use crate::needs::scenario;
 use crate::proc;
 use libtest_mimic::Trial;
@@ -9,7 +9,6 @@ use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::os::unix::process::CommandExt;
 use std::time::{Duration, Instant};
 
 pub fn tests() -> Vec<Trial> {
@@ -164,7 +163,7 @@ fn a_bad_edit_leaves_the_good_version_up() {
     going.rescan();
     going.wait_log("web:1:");
     assert_eq!(going.up("web"), first);
-    crate::harness::send(first, Signal::SIGKILL);
+    send(first, Signal::SIGKILL);
     let starts = going.wait_starts("web", 2);
     going.write("web", going.cmd("hold", "web", &["0"]));
     going.rescan();
@@ -199,9 +198,7 @@ fn what_cannot_be_read_takes_no_service_down() {
     going.open_to_everybody();
     going.hold("web");
     // Root may read everything.
-    going.start_with(|command| {
-        command.uid(12_345).gid(12_345);
-    });
+    going.start_with(|command| run_by(command, 12_345));
     let pid = going.up("web");
     let shut = |path: &str| {
         let (open, shut) = (going.path(path), fs::Permissions::from_mode(0o0));

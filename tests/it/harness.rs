@@ -10,7 +10,7 @@ use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl;
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::{Pid, getegid, geteuid};
+use nix::unistd::{Gid, Pid, Uid, getegid, geteuid, setgid, setgroups, setuid};
 use std::cell::Cell;
 use std::env;
 use std::ffi::CString;
@@ -162,8 +162,20 @@ impl Going {
         self.start_as(command);
     }
 
+    #[track_caller]
     pub fn start_as(&mut self, mut command: Command) {
         self.process = Some(command.spawn().expect("going can be executed"));
+        self.wait_ready();
+    }
+
+    /// Until then a signal would do to going what it does to any program.
+    #[track_caller]
+    fn wait_ready(&self) {
+        let blocks = |mask: u64, signal: Signal| mask & (1 << (signal as i32 - 1)) != 0;
+        self.wait_for("going blocking its signals", || {
+            let mask = u64::from_str_radix(&proc::status(self.pid(), "SigBlk"), 16).unwrap_or(0);
+            [Signal::SIGHUP, Signal::SIGQUIT, Signal::SIGTERM].iter().all(|&s| blocks(mask, s))
+        });
     }
 
     /// Under something that respawns it, as init would.
@@ -175,6 +187,7 @@ impl Going {
         self.process = Some(command.spawn().expect("this binary can be executed"));
         self.under_init = true;
         self.wait_for("init to start going", || !self.records("init.pids").is_empty());
+        self.wait_ready();
     }
 
     /// What a run of going that ends by itself prints.
@@ -411,6 +424,18 @@ fn going() -> PathBuf {
 pub fn send(pid: i32, signal: Signal) {
     assert!(pid > 1, "never a group, never init: {pid}");
     let _ = kill(Pid::from_raw(pid), signal);
+}
+
+/// Has the command run by another user, whatever else was prepared for it before.
+pub fn run_by(command: &mut Command, user: u32) {
+    // Not by `CommandExt::uid`, which comes before everything that only root may do.
+    let change = move || {
+        setgroups(&[])?;
+        setgid(Gid::from_raw(user))?;
+        Ok(setuid(Uid::from_raw(user))?)
+    };
+    // SAFETY: between fork and exec it calls the kernel only.
+    unsafe { command.pre_exec(change) };
 }
 
 /// Processes of any scenario of this run that are still there.

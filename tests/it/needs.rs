@@ -5,6 +5,7 @@
 use libtest_mimic::Trial;
 use nix::sched::{CloneFlags, unshare};
 use std::env;
+use std::fs;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -16,6 +17,8 @@ pub enum Need {
     Root,
     /// A mount namespace with a /dev of its own.
     Mounts,
+    /// A say in the number of the next process.
+    LastPid,
     /// busybox with httpd and syslogd: real services.
     Busybox,
 }
@@ -26,6 +29,7 @@ impl Need {
         match self {
             Need::Root => (!nix::unistd::geteuid().is_root()).then_some("root"),
             Need::Mounts => (!can_mount()).then_some("a private mount namespace (root)"),
+            Need::LastPid => (!can_choose_pid()).then_some("to write ns_last_pid (root)"),
             Need::Busybox => (!has_busybox())
                 .then_some("busybox with httpd and syslogd (apt-get install busybox-static)"),
         }
@@ -42,6 +46,14 @@ fn has_busybox() -> bool {
     let Ok(output) = Command::new(path).arg("--list").output() else { return false };
     let list = String::from_utf8_lossy(&output.stdout);
     ["httpd", "syslogd"].iter().all(|applet| list.lines().any(|line| line == *applet))
+}
+
+/// The number of the process that was started last, in this PID namespace.
+pub const LAST_PID: &str = "/proc/sys/kernel/ns_last_pid";
+
+fn can_choose_pid() -> bool {
+    // The mode of the file says that everybody may; writing tells.
+    fs::read(LAST_PID).and_then(|number| fs::write(LAST_PID, number)).is_ok()
 }
 
 fn can_mount() -> bool {

@@ -1,6 +1,6 @@
 //! The odd worlds that going itself may be started in.
 
-use crate::harness::Going;
+use crate::harness::{Going, run_by, send};
 use crate::needs::scenario;
 use crate::proc;
 use libtest_mimic::Trial;
@@ -16,6 +16,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
+use std::time::Duration;
 
 pub fn tests() -> Vec<Trial> {
     vec![
@@ -96,7 +97,7 @@ fn a_full_pipe_as_stderr_stalls_nothing() {
     let pid = going.up("web");
     // Reaped, respawned, killed, rescanned: with a message for each.
     going.wait_starts("short", 3);
-    crate::harness::send(pid, Signal::SIGKILL);
+    send(pid, Signal::SIGKILL);
     going.wait_starts("web", 2);
     going.rescan();
     going.terminate();
@@ -122,6 +123,7 @@ fn a_socket_as_stderr_gets_the_messages() {
     });
     let pid = going.up("web");
     let message = format!("going[{}]: web: started, pid {pid}", going.pid());
+    ours.set_read_timeout(Some(Duration::from_secs(20))).expect("an open socket");
     let mut lines = BufReader::new(&ours).lines();
     assert_eq!(lines.next().expect("a line").expect("a line"), message);
     going.terminate();
@@ -135,9 +137,7 @@ fn a_stderr_of_another_user_gets_the_messages() {
     going.hold("web");
     let log = going.path("log");
     fs::set_permissions(log, fs::Permissions::from_mode(0o600)).expect("our own file");
-    going.start_with(|command| {
-        command.uid(12_345).gid(12_345);
-    });
+    going.start_with(|command| run_by(command, 12_345));
     let pid = going.up("web");
     going.wait_log(&format!("web: started, pid {pid}"));
     going.terminate();

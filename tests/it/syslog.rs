@@ -1,0 +1,177 @@
+//! Messages by way of /dev/log, to a real syslogd: in a mount namespace with a /dev of its own, so
+//! that the machine's own syslog neither hears of it nor matters.
+
+use crate::harness::{Going, Helper, send};
+use crate::needs::{busybox, scenario};
+use libtest_mimic::Trial;
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, setns, unshare};
+use nix::sys::signal::Signal;
+use nix::sys::stat::{Mode, SFlag, makedev, mknod};
+use std::fs::{self, File};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+pub fn tests() -> Vec<Trial> {
+    vec![
+        scenario!(syslogd_gets_the_messages, Mounts, Busybox),
+        scenario!(syslogd_started_later_gets_what_comes_then, Mounts, Busybox),
+        scenario!(syslogd_as_a_service_of_going, Mounts, Busybox),
+        scenario!(a_syslogd_that_does_not_read_stalls_nothing, Mounts),
+    ]
+}
+
+/// A mount namespace with an empty /dev, kept by a process that does nothing.
+struct Dev(Helper);
+
+impl Dev {
+    fn new(going: &Going) -> Dev {
+        let mut keeper = Command::new("/proc/self/exe");
+        keeper.args(["service", "pause"]).arg(going.path(""));
+        let empty_dev = || {
+            unshare(CloneFlags::CLONE_NEWNS)?;
+            let nothing = None::<&Path>;
+            mount(nothing, c"/", nothing, MsFlags::MS_REC | MsFlags::MS_PRIVATE, nothing)?;
+            mount(nothing, c"/dev", Some(c"tmpfs"), MsFlags::empty(), nothing)?;
+            let mode = Mode::from_bits_truncate(0o666);
+            mknod(c"/dev/null", SFlag::S_IFCHR, mode, makedev(1, 3))?;
+            Ok(())
+        };
+        // SAFETY: between fork and exec it calls the kernel only.
+        unsafe { keeper.pre_exec(empty_dev) };
+        Dev(Helper::spawn(&mut keeper))
+    }
+
+    /// The process is to live in it too.
+    fn enter(&self, command: &mut Command) {
+        let path = format!("/proc/{}/ns/mnt", self.0.pid());
+        let namespace = File::open(path).expect("the keeper runs");
+        // SAFETY: one system call between fork and exec.
+        unsafe { command.pre_exec(move || Ok(setns(&namespace, CloneFlags::CLONE_NEWNS)?)) };
+    }
+
+    fn has_log(&self) -> bool {
+        fs::symlink_metadata(format!("/proc/{}/root/dev/log", self.0.pid())).is_ok()
+    }
+
+    fn start(&self, going: &mut Going) {
+        going.start_with(|command| self.enter(command));
+    }
+
+    /// Returns when /dev/log is there.
+    fn syslogd(&self, going: &Going) -> Helper {
+        let mut command = Command::new(busybox().expect("it is needed"));
+        command.args(["syslogd", "-n", "-O"]).arg(going.path("messages")).stdin(Stdio::null());
+        self.enter(&mut command);
+        let syslogd = Helper::spawn(&mut command);
+        going.wait_for("/dev/log", || self.has_log());
+        syslogd
+    }
+}
+
+fn wait_message(going: &Going, text: &str) {
+    let path = going.path("messages");
+    let read = || String::from_utf8_lossy(&fs::read(&path).unwrap_or_default()).into_owned();
+    let is_there = || read().lines().any(|line| line.contains(text));
+    going.wait_for(&format!("{text:?} in syslogd's file"), is_there);
+}
+
+/// Facility daemon; what was asked for is info, what was not is a warning. And stderr is quiet.
+fn syslogd_gets_the_messages() {
+    let mut going = Going::new();
+    let dev = Dev::new(&going);
+    let _syslogd = dev.syslogd(&going);
+    going.hold("web");
+    dev.start(&mut going);
+    let (pid, web) = (going.pid(), going.up("web"));
+    wait_message(&going, &format!("daemon.info going[{pid}]: web: started, pid {web}"));
+    send(web, Signal::SIGKILL);
+    wait_message(&going, &format!("daemon.warn going[{pid}]: web: killed by signal 9 after "));
+    going.write("bad", "comand=x\n");
+    going.rescan();
+    wait_message(&going, &format!("daemon.warn going[{pid}]: bad:1: unknown key \"comand\""));
+    assert_eq!(going.log_count("web: "), 0, "{}", going.report());
+    going.wait_starts("web", 2);
+    going.terminate();
+    wait_message(&going, &format!("daemon.info going[{pid}]: web: stopped, killed by signal 15"));
+}
+
+/// Before that, they are on stderr.
+fn syslogd_started_later_gets_what_comes_then() {
+    let mut going = Going::new();
+    let dev = Dev::new(&going);
+    going.hold("web");
+    dev.start(&mut going);
+    let web = going.up("web");
+    going.wait_log(&format!("web: started, pid {web}"));
+    let first = dev.syslogd(&going);
+    send(web, Signal::SIGKILL);
+    wait_message(&going, "web: killed by signal 9 after ");
+    assert_eq!(going.log_count("web: killed by signal 9"), 0, "{}", going.report());
+    // And while it is away once more. It may leave its socket behind.
+    drop(first);
+    let second = going.wait_starts("web", 2)[1].pid;
+    send(second, Signal::SIGALRM);
+    going.wait_log("web: killed by signal 14 after ");
+    going.terminate();
+}
+
+/// Its own messages are the first that it receives, and those after it was killed arrive too.
+fn syslogd_as_a_service_of_going() {
+    let mut going = Going::new();
+    let dev = Dev::new(&going);
+    let (busybox, messages) = (busybox().expect("it is needed"), going.path("messages"));
+    going.write("syslog", format!("cmd={busybox} syslogd -n -O '{}'\n", messages.display()));
+    going.hold("web");
+    dev.start(&mut going);
+    going.up("web");
+    going.wait_for("/dev/log", || dev.has_log());
+    send(going.up("web"), Signal::SIGKILL);
+    wait_message(&going, "web: killed by signal 9 after ");
+    let is_syslogd = |words: &[String]| words.get(1).is_some_and(|word| word == "syslogd");
+    let first = going.wait_child("syslogd", is_syslogd);
+    send(first, Signal::SIGKILL);
+    // Nobody is there to hear of that.
+    going.wait_log("syslog: killed by signal 9 after ");
+    going.wait_gone("the first syslogd", first);
+    going.wait_child("syslogd", is_syslogd);
+    // Its socket is there some time after itself: an end is told to whoever is there then.
+    let is_heard = |signal: Signal| {
+        let text = format!("web: killed by signal {} after ", signal as i32);
+        fs::read_to_string(&messages).is_ok_and(|all| all.contains(&text))
+    };
+    let signals = [Signal::SIGUSR1, Signal::SIGUSR2, Signal::SIGALRM];
+    let heard = signals.into_iter().any(|signal| {
+        let starts = going.starts("web").len();
+        send(going.up("web"), signal);
+        going.wait_starts("web", starts + 1);
+        is_heard(signal)
+    });
+    assert!(heard, "nothing reaches the second syslogd\n{}", going.report());
+    going.terminate();
+}
+
+/// A stopped syslogd has a full queue. Nobody waits for it; what does not fit goes to stderr.
+fn a_syslogd_that_does_not_read_stalls_nothing() {
+    let mut going = Going::new();
+    let dev = Dev::new(&going);
+    let mut deaf = Command::new("/proc/self/exe");
+    deaf.args(["service", "deaf", "/dev/log"]).stdin(Stdio::null());
+    dev.enter(&mut deaf);
+    let _deaf = Helper::spawn(&mut deaf);
+    going.wait_for("/dev/log", || dev.has_log());
+    let limit = fs::read_to_string("/proc/sys/net/unix/max_dgram_qlen").expect("/proc is mounted");
+    let more: usize = limit.trim().parse::<usize>().expect("a number") + 20;
+    // A machine may be set up for longer queues than going has services.
+    let names: Vec<_> = (0..more.min(200)).map(|number| format!("s{number}")).collect();
+    going.hold_all(&names);
+    dev.start(&mut going);
+    going.all_up(&names);
+    if more <= names.len() {
+        going.wait_log(": started, pid ");
+        assert!(going.log_count(": started, pid ") < names.len(), "the queue was never used");
+    }
+    going.rescan();
+    going.terminate();
+}

@@ -1,0 +1,159 @@
+//! A service never runs twice, not even when going itself is killed and respawned by init.
+
+use crate::harness::{Going, Helper, send};
+use crate::needs::{LAST_PID, scenario};
+use crate::proc;
+use libtest_mimic::Trial;
+use nix::sys::signal::Signal;
+use std::fs;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+pub fn tests() -> Vec<Trial> {
+    vec![
+        scenario!(services_end_with_a_killed_going),
+        scenario!(a_killed_going_is_followed_by_one_of_each),
+        scenario!(what_outlives_a_killed_going_is_killed_first),
+        scenario!(a_process_that_has_an_old_number_is_left_alone, LastPid),
+        scenario!(killed_a_hundred_times_it_never_runs_two),
+    ]
+}
+
+/// What nobody supervises any more gets TERM from the kernel.
+fn services_end_with_a_killed_going() {
+    let mut going = Going::new();
+    going.hold("obeys");
+    going.write("lingers", going.cmd("hold", "lingers", &["100"]));
+    going.start();
+    let (obeys, lingers) = (going.up("obeys"), going.up("lingers"));
+    going.signal(Signal::SIGKILL);
+    going.wait_gone("the one that obeys", obeys);
+    going.wait_gone("the one that lingers", lingers);
+    assert_eq!(going.records("lingers.terms").len(), 1, "it has been told by TERM");
+}
+
+fn a_killed_going_is_followed_by_one_of_each() {
+    let mut going = Going::new();
+    going.write("web", going.cmd("hold", "web", &["500"]));
+    going.write("short", going.cmd("exit", "short", &["1", "0"]));
+    going.start_under_init();
+    let (first, web) = (going.pid(), going.up("web"));
+    going.signal(Signal::SIGKILL);
+    let starts = going.wait_starts("web", 2);
+    assert_ne!(going.pid(), first);
+    assert!(!proc::is_running(web));
+    // It had its 500 ms: it was told, and waited for.
+    assert_eq!(going.records("web.terms").len(), 1);
+    assert_eq!(going.twins(), [""; 0]);
+    assert!(starts[1].at_ms - starts[0].at_ms >= 490, "{starts:?}");
+    going.rescan();
+    assert_eq!(going.starts("web").len(), 2);
+}
+
+/// The new going has the patience of the documented timeout, and then no more. A second time too:
+/// what it started then has been waiting for those 5 s, and is known all the same.
+fn what_outlives_a_killed_going_is_killed_first() {
+    let mut going = Going::new();
+    going.write("web", going.cmd("hold", "web", &["ignore"]));
+    going.start_under_init();
+    for count in 1..=2 {
+        let old = going.wait_starts("web", count)[count - 1].pid;
+        let start = Instant::now();
+        going.signal(Signal::SIGKILL);
+        going.wait_starts("web", count + 1);
+        let took = start.elapsed();
+        assert_eq!(going.twins(), [""; 0], "after kill {count}\n{}", going.report());
+        assert!(!proc::is_running(old));
+        let documented = Duration::from_secs(5);
+        assert!(took >= documented && took < documented + Duration::from_secs(3), "{took:?}");
+    }
+}
+
+/// What going has written down of a service is a number, and numbers come back: another process
+/// that has it now is none of its business.
+fn a_process_that_has_an_old_number_is_left_alone() {
+    let mut going = Going::new();
+    going.hold("web");
+    going.start();
+    let number = going.up("web");
+    going.signal(Signal::SIGKILL);
+    going.wait_exit();
+    going.wait_for("the number free again", || proc::stat(number).is_none());
+    let stranger = process_numbered(&going, number);
+    going.start();
+    going.wait_starts("web", 2);
+    assert!(proc::is_running(stranger.pid()), "{}", going.report());
+    going.terminate();
+    assert!(proc::is_running(stranger.pid()), "{}", going.report());
+}
+
+/// A process of that number: the kernel is told which one it gave last. Other scenarios start
+/// processes at the same time, so it may take some attempts.
+fn process_numbered(going: &Going, number: i32) -> Helper {
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_secs(20) {
+        fs::write(LAST_PID, (number - 1).to_string()).expect("it is needed");
+        let helper = Helper::spawn(going.service().arg("pause").arg(going.path("")));
+        if helper.pid() == number {
+            return helper;
+        }
+    }
+    panic!("the number {number} is not to be had");
+}
+
+/// 50 services, going killed at 100 moments: while it starts them, waits for those of the one
+/// before, or just sleeps.
+fn killed_a_hundred_times_it_never_runs_two() {
+    let mut going = Going::new();
+    let names: Vec<_> = (0..50).map(|number| format!("s{number:02}")).collect();
+    for (number, name) in names.iter().enumerate() {
+        // Most obey at once, some take their time.
+        let words: &[&str] = match number % 10 {
+            0 => &["300"],
+            1 => &["100"],
+            2 => &["0"],
+            _ => &[],
+        };
+        going.write(name, going.cmd("hold", name, words));
+    }
+    going.start_under_init();
+    let mut seed = u64::from(std::process::id());
+    eprintln!("moments of killed_a_hundred_times_it_never_runs_two: seed {seed}");
+    for kill in 0..100 {
+        let is_respawned = || going.records("init.pids").len() == kill + 1;
+        going.wait_for("init to start going again", is_respawned);
+        // The moment is what varies here; nothing is waited for.
+        sleep(Duration::from_millis(xorshift(&mut seed) % 600));
+        send(going.pid(), Signal::SIGKILL);
+        assert_eq!(going.twins(), [""; 0], "{}", going.report());
+    }
+    // In the end each of them once, all of them children of the last going.
+    let is_complete = || {
+        let mut running: Vec<_> = going.children().into_iter().map(service_name).collect();
+        running.sort();
+        running == names
+    };
+    going.wait_for("each of the services once", is_complete);
+    assert_eq!(going.twins(), [""; 0], "{}", going.report());
+    // Nor does anything run that an earlier one has started.
+    let records = going.path("records").display().to_string();
+    let is_ours = |pid: &i32| {
+        let words = proc::arguments(*pid);
+        words.get(2).is_some_and(|verb| verb == "hold") && words.get(3) == Some(&records)
+    };
+    let everywhere = proc::pids().into_iter().filter(is_ours).count();
+    assert_eq!(everywhere, names.len(), "{}", going.report());
+}
+
+/// Of a process `it service hold DIRECTORY NAME …`.
+fn service_name(pid: i32) -> String {
+    proc::arguments(pid).get(4).cloned().unwrap_or_default()
+}
+
+/// Numbers that look random, the same ones again for the same seed.
+fn xorshift(seed: &mut u64) -> u64 {
+    *seed ^= *seed << 13;
+    *seed ^= *seed >> 7;
+    *seed ^= *seed << 17;
+    *seed
+}
