@@ -62,7 +62,7 @@ fn an_end_after_five_seconds_is_respawned_at_once() {
     for gap in gaps_ms(&starts) {
         assert!((5100 - STEP_MS..5100 + SLACK_MS).contains(&gap), "{gap} ms");
     }
-    going.wait_log("long: exited 1 after 5.1 s, respawning");
+    going.wait_log("long: exited 1 after 5.1 s, next start in 0 s");
     going.terminate();
 }
 

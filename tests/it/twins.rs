@@ -119,14 +119,18 @@ fn killed_a_hundred_times_it_never_runs_two() {
     going.start_under_init();
     let mut seed = u64::from(std::process::id());
     eprintln!("moments of killed_a_hundred_times_it_never_runs_two: seed {seed}");
-    for kill in 0..100 {
-        let is_respawned = || going.records("init.pids").len() == kill + 1;
+    let wait_respawn = |kills: usize| {
+        let is_respawned = || going.records("init.pids").len() == kills + 1;
         going.wait_for("init to start going again", is_respawned);
+    };
+    for kills in 0..100 {
+        wait_respawn(kills);
         // The moment is what varies here; nothing is waited for.
         sleep(Duration::from_millis(xorshift(&mut seed) % 600));
         send(going.pid(), Signal::SIGKILL);
         assert_eq!(going.twins(), [""; 0], "{}", going.report());
     }
+    wait_respawn(100);
     // In the end each of them once, all of them children of the last going.
     let is_complete = || {
         let mut running: Vec<_> = going.children().into_iter().map(service_name).collect();

@@ -12,6 +12,7 @@ use core::panic::PanicInfo;
 use going::linux::syslog::{ERROR, Log, WARNING};
 use going::linux::{raw, rundir, signals::Signals, stdio};
 use rustix::io::Errno;
+use rustix::process::{getpid, set_child_subreaper};
 use supervisor::{Memory, Shell, Supervisor};
 
 /// Misused, see sysexits.h(3head).
@@ -68,6 +69,8 @@ fn start(
             return Err(errno);
         }
     }
+    // Whatever loses its parent below us becomes ours to reap; as PID 1 it does so anyway.
+    let _elsewhere = set_child_subreaper(Some(getpid()));
     let shell = Shell { log, rundir: opened.ok().flatten() };
     let (rescan_ms, unreadable, shutdown) = (Some(0), None, None);
     // From here on nothing but a signal ends it: what fails is said, survived and tried again.
