@@ -67,7 +67,7 @@ pub fn hash(name: &[u8], content: &[u8]) -> u32 {
 /// assert_eq!(parse(b"# the web server\n cmd = httpd -f\n", &mut text), Ok(()));
 /// assert_eq!(value(&text, b"cmd"), Some(&b"httpd -f"[..]));
 /// let fault = parse(b"cmd=httpd\ncomand=x", &mut text);
-/// assert_eq!(fault, Err((2, ("unknown key", b"comand"))));
+/// assert_eq!(fault, Err((2, ("unknown key", &b"comand"[..]))));
 /// ```
 pub fn parse<'a>(raw: &'a [u8], text: &mut Text) -> Result<(), Fault<'a>> {
     text.clear();
