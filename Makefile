@@ -25,6 +25,8 @@ test: all check ## run every test
 	scripts/setup test
 	$(CARGO) test --locked --doc
 	GOING=$(CURDIR)/$(PROGRAM) $(CARGO) test --locked --test it
+	scripts/size $(PROGRAM)
+	scripts/test-reproducible $(PROGRAM)
 	scripts/test-aarch64
 
 check: ## format, lints, documentation, source invariants, manual pages

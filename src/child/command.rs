@@ -18,7 +18,7 @@ const PATH_MAX: usize = 4096;
 pub fn execute<'a>(text: &'a [u8], words: &'a mut Text) -> Failure<'a> {
     let cmd = value(text, b"cmd").unwrap_or_default();
     // The supervisor has split it before: it can be split.
-    let _split = split_words(cmd, words);
+    let _split = split_words(cmd, |byte| words.push(byte).ok());
     let program = CStr::from_bytes_until_nul(words).unwrap_or_default();
     let errno = search(program, words, PATH);
     let code = match errno {

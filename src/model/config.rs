@@ -113,7 +113,8 @@ pub fn value<'a>(text: &'a [u8], key: &'a [u8]) -> Option<&'a [u8]> {
     values(text, key).next()
 }
 
-/// Splits `cmd` into words, each ended by a NUL in `words`; none if a quote or `\` is left open.
+/// Splits `cmd` into words: calls `push` with every byte of each, and a NUL behind it. None if a
+/// quote or a backslash is left open, or as soon as `push` returns none.
 ///
 /// Blanks separate. `'…'` is literal; in `"…"` a backslash stands for itself unless `"` or `\`
 /// follows; outside quotes a backslash makes the next byte literal. Nothing is expanded.
@@ -121,12 +122,11 @@ pub fn value<'a>(text: &'a [u8], key: &'a [u8]) -> Option<&'a [u8]> {
 /// ```
 /// use going::model::config::{Text, split_words};
 /// let mut words = Text::new();
-/// assert!(split_words(br#"sh -c 'a b' "c\"d" "" e\ f"#, &mut words).is_some());
+/// assert!(split_words(br#"sh -c 'a b' "c\"d" "" e\ f"#, |byte| words.push(byte).ok()).is_some());
 /// assert_eq!(words, b"sh\0-c\0a b\0c\"d\0\0e f\0");
-/// assert!(split_words(b"sh -c 'a b", &mut words).is_none());
+/// assert!(split_words(b"sh -c 'a b", |_| Some(())).is_none());
 /// ```
-pub fn split_words(cmd: &[u8], words: &mut Text) -> Option<()> {
-    words.clear();
+pub fn split_words(cmd: &[u8], mut push: impl FnMut(u8) -> Option<()>) -> Option<()> {
     let (mut quote, mut in_word) = (None, false);
     let mut bytes = cmd.iter().copied().peekable();
     while let Some(byte) = bytes.next() {
@@ -136,28 +136,31 @@ pub fn split_words(cmd: &[u8], words: &mut Text) -> Option<()> {
         if is_quote {
             quote = quote.xor(Some(byte));
         } else if is_escape && quote.is_none() {
-            words.push(bytes.next()?).ok()?;
+            push(bytes.next()?)?;
         } else if is_escape {
-            words.push(bytes.next_if(|next| b"\"\\".contains(next)).unwrap_or(byte)).ok()?;
+            push(bytes.next_if(|next| b"\"\\".contains(next)).unwrap_or(byte))?;
         } else if !is_blank {
-            words.push(byte).ok()?;
+            push(byte)?;
         } else if in_word {
-            words.push(0).ok()?;
+            push(0)?;
         }
         in_word = !is_blank;
     }
     if in_word {
-        words.push(0).ok()?;
+        push(0)?;
     }
     quote.is_none().then_some(())
 }
 
 /// Whether there is a word, the first one is not empty, and there are not too many.
 fn is_command(value: &[u8]) -> bool {
-    let mut words = Text::new();
-    let split = split_words(value, &mut words);
-    let count = words.iter().filter(|&&byte| byte == 0).count();
-    split.is_some() && (1..=WORDS_MAX).contains(&count) && !words.starts_with(b"\0")
+    let (mut first, mut words) = (0, 0_usize);
+    let split = split_words(value, |byte| {
+        first = if words == 0 { first | byte } else { first };
+        words = words.saturating_add((byte == 0).into());
+        Some(())
+    });
+    split.is_some() && first != 0 && words <= WORDS_MAX
 }
 
 /// Whether it is an absolute path.
