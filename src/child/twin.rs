@@ -37,7 +37,8 @@ pub fn be_the_only_one(birth: &Birth, rundir: &OwnedFd) -> Result<OwnedFd, Errno
     let mut path = String::<64>::new();
     write!(path, "pid/{}", birth.name).map_err(|_| Errno::NAMETOOLONG)?;
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK;
-    let mode = Mode::from_raw_mode(0o644);
+    // Whoever can open it can lock it, and keep the service from starting.
+    let mode = Mode::RUSR | Mode::WUSR;
     let file = openat(rundir, path.as_str(), flags | OFlags::CLOEXEC, mode)?;
     flock(&file, FlockOperation::LockExclusive)?;
     if getppid() != Some(birth.parent) {

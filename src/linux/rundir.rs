@@ -18,7 +18,8 @@ pub fn open_and_lock(path: &CStr) -> Result<[OwnedFd; 2], Errno> {
     let dir = open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
     let _exists = mkdirat(&dir, c"pid", Mode::from_raw_mode(0o755));
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK;
-    let lock = openat(&dir, c"lock", flags | OFlags::CLOEXEC, Mode::from_raw_mode(0o644))?;
+    // Whoever can open it can lock it, and keep us from starting.
+    let lock = openat(&dir, c"lock", flags | OFlags::CLOEXEC, Mode::RUSR | Mode::WUSR)?;
     fcntl_lock(&lock, FlockOperation::NonBlockingLockExclusive)?;
     Ok([dir, lock])
 }

@@ -50,10 +50,10 @@ pub fn service_name(name: &[u8]) -> Option<Name> {
     Name::try_from(name).ok().filter(|_| is_name)
 }
 
-/// A number that tells one file from another: FNV-1a.
-pub fn hash(name: &[u8], content: &[u8]) -> u32 {
+/// A number that tells one message about a file from another: FNV-1a of all `parts`.
+pub fn hash(parts: [&[u8]; 3]) -> u32 {
     let mix = |hash: u32, &byte: &u8| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193);
-    name.iter().chain(content).fold(0x811c_9dc5, mix)
+    parts.into_iter().flatten().fold(0x811c_9dc5, mix)
 }
 
 /// Leaves the normalised form of the service file `raw` in `text`.

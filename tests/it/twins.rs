@@ -6,17 +6,33 @@ use crate::proc;
 use libtest_mimic::Trial;
 use nix::sys::signal::Signal;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 pub fn tests() -> Vec<Trial> {
     vec![
+        scenario!(what_can_be_locked_is_closed_to_others),
         scenario!(services_end_with_a_killed_going),
         scenario!(a_killed_going_is_followed_by_one_of_each),
         scenario!(what_outlives_a_killed_going_is_killed_first),
         scenario!(a_process_that_has_an_old_number_is_left_alone, LastPid),
         scenario!(killed_a_hundred_times_it_never_runs_two),
     ]
+}
+
+/// A lock needs no more than an open file: one that others may read they could lock, and so keep
+/// going or a service from starting.
+fn what_can_be_locked_is_closed_to_others() {
+    let mut going = Going::new();
+    going.hold("web");
+    going.start();
+    going.up("web");
+    for file in ["run/lock", "run/pid/web"] {
+        let mode = fs::metadata(going.path(file)).expect("going makes it").permissions().mode();
+        assert_eq!(mode & 0o077, 0, "{file} {mode:o}");
+    }
+    going.terminate();
 }
 
 /// What nobody supervises any more gets TERM from the kernel.

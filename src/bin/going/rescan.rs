@@ -78,12 +78,12 @@ impl Supervisor {
             }
             return;
         };
-        let hash = hash(bytes, file);
+        let (name, (line, (reason, what))) = (bytes.escape_ascii(), fault);
+        let hash = hash([bytes, reason.as_bytes(), file]);
         if told.contains(&hash) {
             return;
         }
         told.write(hash);
-        let (name, (line, (reason, what))) = (bytes.escape_ascii(), fault);
         let (log, what) = (&self.shell.log, what.escape_ascii());
         match line {
             0 => log.say(WARNING, format_args!("{name}: {reason}: {what}")),
