@@ -9,7 +9,7 @@
 //! says.
 
 use super::Birth;
-use crate::linux::process::signal_group;
+use crate::linux::{process::signal_group, raw};
 use core::fmt::Write;
 use core::time::Duration;
 use heapless::String;
@@ -72,6 +72,8 @@ fn end(pid: Pid, began: u64) {
     if began_ms(pid) != Some(began) {
         return;
     }
+    // Who waits can be stopped. There is nothing to undo: the lock goes with the process.
+    raw::block_signals(false);
     for (signal, wait_ms) in [(SIGTERM, TERM_MS), (SIGKILL, KILL_MS)] {
         signal_group(pid.as_raw_nonzero(), signal);
         let timeout = Timespec::try_from(Duration::from_millis(wait_ms)).ok();

@@ -17,14 +17,14 @@ pub fn set_up<'a>(birth: &Birth<'a>) -> Result<(), Failure<'a>> {
     let name = birth.name.as_bytes();
     setsid().map_err(failed("make a session for", name))?;
     umask(Mode::WGRP | Mode::WOTH);
+    for signal in 1..=_NSIG {
+        raw::reset_action(signal);
+    }
     let only = birth.rundir.map(|rundir| twin::be_the_only_one(birth, rundir));
     if let Some(Err(errno)) = only {
         let why = raw::reason(errno);
         let text = format_args!("{}: unable to write pid/{0} in RUNDIR: {why}", birth.name);
         birth.log.say(WARNING, text);
-    }
-    for signal in 1..=_NSIG {
-        raw::reset_action(signal);
     }
     open(c"/dev/null", OFlags::RDONLY, Mode::empty())
         .and_then(|null| dup2_stdin(&null))

@@ -16,6 +16,7 @@ pub fn tests() -> Vec<Trial> {
         scenario!(services_end_with_a_killed_going),
         scenario!(a_killed_going_is_followed_by_one_of_each),
         scenario!(what_outlives_a_killed_going_is_killed_first),
+        scenario!(who_waits_for_its_predecessor_can_be_stopped),
         scenario!(a_process_that_has_an_old_number_is_left_alone, LastPid),
         scenario!(killed_a_hundred_times_it_never_runs_two),
     ]
@@ -83,6 +84,25 @@ fn what_outlives_a_killed_going_is_killed_first() {
         let documented = Duration::from_secs(5);
         assert!(took >= documented && took < documented + Duration::from_secs(3), "{took:?}");
     }
+}
+
+/// A service that still waits for the process of a killed going ends with TERM like any other.
+fn who_waits_for_its_predecessor_can_be_stopped() {
+    let mut going = Going::new();
+    going.write("web", going.cmd("hold", "web", &["ignore"]));
+    going.start();
+    let old = going.up("web");
+    going.signal(Signal::SIGKILL);
+    going.wait_exit();
+    going.start();
+    // Until it waits, its signals are blocked as those of going are.
+    let waits = |&pid: &i32| proc::status(pid, "SigBlk").ends_with("0000000000000000");
+    going.wait_for("a child that waits", || going.children().iter().any(waits));
+    going.signal(Signal::SIGTERM);
+    going.wait_log("web: stopped, killed by signal 15");
+    going.wait_exit();
+    assert!(proc::is_running(old), "it ignores TERM, and had 5 s");
+    assert_eq!(going.log_count("does not stop"), 0, "{}", going.report());
 }
 
 /// What going has written down of a service is a number, and numbers come back: another process
