@@ -30,6 +30,7 @@ test: all check ## run every test
 	scripts/test-aarch64
 
 check: ## format, lints, documentation, source invariants, manual pages
+	scripts/setup build
 	scripts/setup check
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings

@@ -26,7 +26,7 @@ pub fn set_up<'a>(birth: &Birth<'a>) -> Result<(), Failure<'a>> {
         let text = format_args!("{}: unable to write pid/{0} in RUNDIR: {why}", birth.name);
         birth.log.say(WARNING, text);
     }
-    open(c"/dev/null", OFlags::RDONLY, Mode::empty())
+    open(c"/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
         .and_then(|null| dup2_stdin(&null))
         .map_err(failed("open", b"/dev/null"))?;
     let cwd = value(birth.text, b"cwd").unwrap_or(b"/");

@@ -11,7 +11,7 @@ use rustix::io::Errno;
 /// flock(2) would also be that of every child until it is a service.
 ///
 /// # Errors
-/// EAGAIN or EACCES if another supervisor has the lock; else why RUNDIR cannot be used.
+/// EAGAIN if another supervisor has the lock; else why RUNDIR cannot be used.
 pub fn open_and_lock(path: &CStr) -> Result<[OwnedFd; 2], Errno> {
     // Whether they are there will be seen at once.
     let _exists = mkdirat(CWD, path, Mode::from_raw_mode(0o755));

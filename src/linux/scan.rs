@@ -40,21 +40,20 @@ pub fn each_name(dir: &OwnedFd, mut visit: impl FnMut(&CStr)) -> Result<(), Errn
 }
 
 /// Whether there is no such name in `dir`. A link that leads nowhere is there.
-#[must_use]
 pub fn is_gone(dir: &OwnedFd, name: &str) -> bool {
     statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).is_err_and(|errno| errno == Errno::NOENT)
 }
 
-/// Reads the file `name` in `dir` to its end, or until it is longer than [`FILE_MAX`].
+/// Reads the file `name` in `dir` into `file`, which is empty, to its end or until it is longer
+/// than [`FILE_MAX`].
 ///
 /// # Errors
 /// Why it cannot be read, in words.
 pub fn read_file(dir: &OwnedFd, name: &CStr, file: &mut File) -> Result<(), &'static str> {
-    file.clear();
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let opened = openat(dir, name, flags, Mode::empty()).map_err(raw::reason)?;
     let stat = fstat(&opened).map_err(raw::reason)?;
-    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+    if !FileType::from_raw_mode(stat.st_mode).is_file() {
         return Err("not a regular file");
     }
     let mut chunk = [0; CHUNK_LEN];

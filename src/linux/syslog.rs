@@ -5,9 +5,8 @@
 use crate::linux::{raw, stdio};
 use core::fmt::{self, Write};
 use heapless::String;
-use linux_raw_sys::general::{S_IFMT, S_IFREG};
 use rustix::fd::OwnedFd;
-use rustix::fs::{Mode, OFlags, fstat, open};
+use rustix::fs::{FileType, Mode, OFlags, fstat, open};
 use rustix::io::{Errno, IoSlice, ReadWriteFlags, fcntl_dupfd_cloexec, pwritev2, writev};
 use rustix::net::{AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType};
 use rustix::net::{connect, send, socket_with};
@@ -44,7 +43,8 @@ impl Log {
         let socket = socket_with(AddressFamily::UNIX, SocketType::DGRAM, flags, None)?;
         let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         // A file has no reader to wait for, but a position to share.
-        let is_file = fstat(raw::stdio(2)).is_ok_and(|stat| stat.st_mode & S_IFMT == S_IFREG);
+        let is_file =
+            fstat(raw::stdio(2)).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode).is_file());
         let stderr = if is_file {
             fcntl_dupfd_cloexec(raw::stdio(2), 3)
         } else {

@@ -3,7 +3,9 @@
 use crate::harness::Going;
 use crate::needs::scenario;
 use libtest_mimic::Trial;
-use std::process::Output;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use std::os::unix::process::CommandExt;
+use std::process::{Output, Stdio};
 
 /// `EX_USAGE` of sysexits.h.
 const USAGE: Option<i32> = Some(64);
@@ -17,6 +19,7 @@ pub fn tests() -> Vec<Trial> {
         scenario!(check_names_the_first_fault_of_each_file),
         scenario!(check_leaves_a_running_going_alone),
         scenario!(a_second_going_on_the_same_rundir_refuses),
+        scenario!(who_cannot_start_says_why),
     ]
 }
 
@@ -122,6 +125,23 @@ fn check_leaves_a_running_going_alone() {
     going.rescan();
     assert_eq!((going.up("web"), going.starts("web").len()), (web, 1));
     going.terminate();
+}
+
+/// Without a descriptor for its messages there is no log to say it in.
+fn who_cannot_start_says_why() {
+    let going = Going::new();
+    let mut command = going.command();
+    command.stdout(Stdio::null()).stderr(Stdio::piped());
+    // SAFETY: getrlimit(2) and setrlimit(2) alone.
+    unsafe {
+        command.pre_exec(|| {
+            let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+            Ok(setrlimit(Resource::RLIMIT_NOFILE, 3, hard)?)
+        });
+    }
+    let output = command.output().expect("going can be executed");
+    assert_eq!(output.status.code(), Some(111));
+    assert!(stderr(&output).starts_with("going: unable to start: "), "{output:?}");
 }
 
 /// Two would start everything twice.

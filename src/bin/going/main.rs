@@ -47,10 +47,13 @@ fn run(words: impl Iterator<Item = &'static CStr>, memory: &'static mut Memory) 
             }
         }
     }
-    start(confdir, rundir, check, memory).unwrap_or(EXIT_START)
+    start(confdir, rundir, check, memory).unwrap_or_else(|errno| {
+        stdio::print(2, &["going: unable to start: ", raw::reason(errno), "\n"]);
+        EXIT_START
+    })
 }
 
-/// Start-up, where errors still end the program, and the log says why.
+/// Start-up, where errors still end the program.
 fn start(
     confdir: &'static CStr,
     rundir: &CStr,
