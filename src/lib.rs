@@ -5,11 +5,16 @@
 //!
 //! - [`model`] **decides**. Bytes, numbers and enums; no descriptor, no clock, no syscall. Begin
 //!   with [`model::service`], the state machine, and [`model::config`], the service file.
+//!   [`model::lines`], [`model::stamp`] and [`model::priority`] are goinglog's, in the same manner.
 //! - `src/bin/going/` **ties** the parts: one table, one rescan, one `poll`.
 //! - [`linux`] **acts**, in the supervisor's own process, one kernel facility a file. It decides
 //!   nothing and waits for nothing. [`linux::raw`] holds the only unsafe code.
-//! - [`child`] **becomes** the service, between fork(2) and execve(2), in a process of its own:
-//!   what goes wrong there harms that one service only.
+//! - [`child`] **becomes** the service, between fork(2) and execve(2), or reads the service files,
+//!   or ends the machine: each in a process of its own, where what goes wrong harms nobody else.
+//! - `src/bin/goinglog/` is a program of its own, the log writer, see goinglog(1). It shares what
+//!   it can use of the library, and its rules.
+//! - `src/bin/goingctl/` is a program of its own, with std, that going does not need; see
+//!   goingctl(1).
 //!
 //! What none of it does: allocate, start threads, wait anywhere but in the one `poll`, or panic on
 //! input, on a full table or on a failed syscall.

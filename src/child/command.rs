@@ -1,51 +1,60 @@
-//! The command: its words, its environment, where it is found, and execve(2).
+//! The command: its words, where it is found, and execve(2).
 //!
 //! Never uses a shell, and never expands anything.
 
-use super::{EXIT_NOT_EXECUTABLE, EXIT_NOT_FOUND, Failure};
-use crate::linux::raw;
+use super::environment::{self, Environment};
+use super::path::with_path;
+use super::users::User;
+use super::{Birth, EXIT_NOT_EXECUTABLE, EXIT_NOT_FOUND, EXIT_SET_UP, Failure};
+use crate::linux::raw::{self, List, Strings};
 use crate::model::config::{Text, WORDS_MAX, split_words, value};
 use core::ffi::CStr;
-use heapless::Vec;
 use rustix::io::Errno;
 
-/// The environment of a service, and where a command without a slash is looked for.
-const PATH: &[u8] = b"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\0";
-/// Bytes of a path with its NUL, see limits.h(0p).
-const PATH_MAX: usize = 4096;
-
-/// Becomes the command of `text`, split into `words`; returns only if that failed.
-pub fn execute<'a>(text: &'a [u8], words: &'a mut Text) -> Failure<'a> {
-    let cmd = value(text, b"cmd").unwrap_or_default();
-    // The supervisor has split it before: it can be split.
+/// Becomes the command of `birth`; returns only if that failed.
+#[inline(never)]
+pub fn execute<'a>(birth: &Birth<'a>, user: &User, words: &'a mut Text) -> Failure<'a> {
+    let strings = environment::Strings::new(birth, user);
+    let mut environment = Environment(List::empty());
+    if environment.fill(birth, &strings).is_none() {
+        let (object, why) = (birth.name.as_bytes(), "more than 1024 variables");
+        return Failure { code: EXIT_SET_UP, verb: "take over the environment for", object, why };
+    }
+    let cmd = value(birth.text, b"cmd").unwrap_or_default();
+    // The reader has split it before: it can be split.
     let _split = split_words(cmd, |byte| words.push(byte).ok());
-    let program = CStr::from_bytes_until_nul(words).unwrap_or_default();
-    let errno = search(program, words, PATH);
+    let main = birth.options.main.filter(|_| birth.is_main);
+    let first = main.map_or(CStr::from_bytes_until_nul(words).ok(), |mut main| main.next());
+    let split = words.split_inclusive(|&byte| byte == 0);
+    let split = split.filter_map(|word| CStr::from_bytes_with_nul(word).ok());
+    // For want of a list there is nothing to execute, which fails; but the reader has counted, too.
+    let list = List::<{ WORDS_MAX + 1 }>::new(split);
+    let words = main.or(list.as_ref().map(List::strings));
+    let program = first.unwrap_or_default();
+    let errno = words.map_or(Errno::TOOBIG, |words| search(program, words, &environment));
     let code = match errno {
         Errno::NOENT | Errno::NOTDIR => EXIT_NOT_FOUND,
         _ => EXIT_NOT_EXECUTABLE,
     };
-    Failure { code, verb: "execute", object: program.to_bytes(), errno }
+    let (object, why) = (program.to_bytes(), raw::reason(errno));
+    Failure { code, verb: "execute", object, why }
 }
 
 /// Executes `program`, looked for in PATH if it has no slash, as execvp(3) does.
-fn search(program: &CStr, words: &[u8], env: &[u8]) -> Errno {
-    let execute = |path: &CStr| raw::execve::<{ WORDS_MAX + 1 }>(path, words, env);
+fn search(program: &CStr, words: Strings, environment: &Environment) -> Errno {
+    let execute = |path: &CStr| raw::execve(path, words, environment.0.strings());
     if program.to_bytes().contains(&b'/') {
         return execute(program);
     }
     let mut result = Errno::NOENT;
-    let dirs = PATH.strip_prefix(b"PATH=").and_then(|dirs| dirs.strip_suffix(b"\0"));
-    for dir in dirs.unwrap_or_default().split(|&byte| byte == b':') {
-        let mut path = Vec::<u8, PATH_MAX>::new();
-        let mut parts = [dir, b"/", program.to_bytes_with_nul()].into_iter();
-        let fits = parts.all(|part| path.extend_from_slice(part).is_ok());
-        let path = CStr::from_bytes_with_nul(&path).ok().filter(|_| fits);
-        match path.map(execute) {
-            None | Some(Errno::NOENT | Errno::NOTDIR) => {}
+    for dir in environment.path().split(|&byte| byte == b':') {
+        let dir = if dir.is_empty() { b"." } else { dir };
+        match with_path(&[dir, b"/", program.to_bytes()], |path| Ok(execute(path))) {
+            // Not there, or too long to be.
+            Err(_) | Ok(Errno::NOENT | Errno::NOTDIR) => {}
             // Another directory may have one that may be executed.
-            Some(Errno::ACCESS) => result = Errno::ACCESS,
-            Some(errno) => return errno,
+            Ok(Errno::ACCESS) => result = Errno::ACCESS,
+            Ok(errno) => return errno,
         }
     }
     result

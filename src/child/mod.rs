@@ -1,20 +1,31 @@
-//! Becomes the service: what runs in the child, between fork(2) and execve(2).
+//! What runs in processes of their own, forked from the supervisor: the service until execve(2),
+//! the reader of a rescan, the end of the machine.
 //!
-//! Works on a copy of the supervisor's memory that goes with the process, may wait as long as it
-//! likes, and ends with [`raw::exit`] alone. Whatever fails here is said in the log and becomes an
-//! exit code; the supervisor sees a service that ended.
+//! Each works on a copy of the supervisor's memory that goes with the process, may wait as long as
+//! it likes, and ends with [`raw::exit`] alone. What fails in a service's child is said in the log
+//! and becomes an exit code; the supervisor sees a service that ended.
 
 mod command;
+mod environment;
+mod output;
+mod path;
+pub mod power;
+pub mod reader;
+mod scan;
 mod twin;
+mod users;
 mod world;
 
+use crate::linux::options::Options;
 use crate::linux::raw;
 use crate::linux::syslog::{ERROR, Log};
 use crate::model::config::Text;
+use crate::model::table::Table;
 use core::fmt;
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::process::Pid;
+use users::User;
 
 /// Set-up failed, as s6 has it.
 const EXIT_SET_UP: u8 = 111;
@@ -29,41 +40,48 @@ pub struct Birth<'a> {
     pub name: &'a str,
     /// Its normalised text.
     pub text: &'a [u8],
-    /// RUNDIR, if it can be used.
-    pub rundir: Option<&'a OwnedFd>,
+    /// All services, for it may log to one.
+    pub table: &'a Table,
+    /// The pipe that it reads, if it is logged to.
+    pub stdin: Option<&'a OwnedFd>,
+    /// The pipe that it logs to, if that is a service with one.
+    pub log: Option<&'a OwnedFd>,
+    /// What the supervisor was told.
+    pub options: &'a Options,
+    /// Whether it is the main command, out of the command line.
+    pub is_main: bool,
     /// The supervisor.
     pub parent: Pid,
     /// Where to say what goes wrong.
-    pub log: &'a Log,
+    pub syslog: &'a Log,
 }
 
-/// Why there is no service: `unable to VERB OBJECT: ERRNO`.
+/// Why there is no service: `unable to VERB OBJECT: WHY`.
 struct Failure<'a> {
     code: u8,
     verb: &'static str,
     object: &'a [u8],
-    errno: Errno,
+    why: &'static str,
 }
 
 impl fmt::Display for Failure<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let object = self.object.escape_ascii();
-        write!(f, "unable to {} {object}: {}", self.verb, raw::reason(self.errno))
+        write!(f, "unable to {} {}: {}", self.verb, self.object.escape_ascii(), self.why)
     }
 }
 
 /// A step of the set-up that failed.
 fn set_up<'a>(verb: &'static str, object: &'a [u8]) -> impl FnOnce(Errno) -> Failure<'a> {
-    move |errno| Failure { code: EXIT_SET_UP, verb, object, errno }
+    move |errno| Failure { code: EXIT_SET_UP, verb, object, why: raw::reason(errno) }
 }
 
 /// The way from a copy of the supervisor to the service. Never returns.
 pub fn become_service(birth: &Birth) -> ! {
-    let mut words = Text::new();
-    let failure = match world::set_up(birth) {
-        Ok(()) => command::execute(birth.text, &mut words),
+    let (mut words, mut user) = (Text::new(), User::default());
+    let failure = match world::set_up(birth, &mut user) {
+        Ok(()) => command::execute(birth, &user, &mut words),
         Err(failure) => failure,
     };
-    birth.log.say(ERROR, format_args!("{}: {failure}", birth.name));
+    birth.syslog.say(ERROR, format_args!("{}: {failure}", birth.name));
     raw::exit(failure.code)
 }

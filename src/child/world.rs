@@ -1,37 +1,49 @@
-//! The world that a service finds: session, signals, descriptors, directory.
+//! The world that a service finds: session, signals, descriptors, root, directory, identity.
 //!
 //! Never gives a service more than it is to have because something failed: then there is none.
 
-use super::{Birth, Failure, set_up as failed, twin};
+use super::path::with_path;
+use super::users::{self, User};
+use super::{Birth, Failure, output, set_up as failed, twin};
 use crate::linux::raw;
 use crate::linux::syslog::WARNING;
 use crate::model::config::value;
-use linux_raw_sys::general::_NSIG;
-use rustix::fs::{Mode, OFlags, open};
+use rustix::fs::Mode;
 use rustix::io::Errno;
-use rustix::process::{Signal, chdir, getppid, set_parent_process_death_signal, setsid, umask};
-use rustix::stdio::dup2_stdin;
+use rustix::process::{Signal, chdir, chroot, getpid, getppid, setpgid, setsid};
+use rustix::process::{set_parent_process_death_signal, umask};
+use rustix::termios::{isatty, tcsetpgrp};
 
-/// Builds the world of `birth`, in the order that the steps need.
-pub fn set_up<'a>(birth: &Birth<'a>) -> Result<(), Failure<'a>> {
+/// Builds the world of `birth`, in the order that the steps need; finds out who the `user` is.
+///
+/// Not inlined, as some other steps are not: the stack that one has used is there for the next.
+#[inline(never)]
+pub fn set_up<'a>(birth: &Birth<'a>, user: &mut User) -> Result<(), Failure<'a>> {
     let name = birth.name.as_bytes();
-    setsid().map_err(failed("make a session for", name))?;
-    umask(Mode::WGRP | Mode::WOTH);
-    for signal in 1..=_NSIG {
-        raw::reset_action(signal);
-    }
-    let only = birth.rundir.map(|rundir| twin::be_the_only_one(birth, rundir));
-    if let Some(Err(errno)) = only {
+    make_session(birth).map_err(failed("make a session for", name))?;
+    let only = twin::be_the_only_one(birth);
+    if let Err(errno) = only {
         let why = raw::reason(errno);
         let text = format_args!("{}: unable to write pid/{0} in RUNDIR: {why}", birth.name);
-        birth.log.say(WARNING, text);
+        birth.syslog.say(WARNING, text);
     }
-    open(c"/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
-        .and_then(|null| dup2_stdin(&null))
-        .map_err(failed("open", b"/dev/null"))?;
-    let cwd = value(birth.text, b"cwd").unwrap_or(b"/");
-    chdir(cwd).map_err(failed("change to", cwd))?;
-    raw::close_on_exec_from(3).map_err(failed("close the descriptors of", name))?;
+    if !birth.is_main {
+        umask(Mode::WGRP | Mode::WOTH);
+    }
+    // What needs the old root comes first.
+    output::connect(birth)?;
+    users::look_up(birth.text, user)?;
+    if !birth.is_main {
+        raw::close_on_exec_from(3).map_err(failed("close the descriptors of", name))?;
+        if let Some(root) = value(birth.text, b"chroot") {
+            birth.syslog.connect();
+            with_path(&[root], |path| chroot(path)).map_err(failed("change the root to", root))?;
+        }
+        let cwd = value(birth.text, b"cwd").unwrap_or(b"/");
+        with_path(&[cwd], |path| chdir(path)).map_err(failed("change to", cwd))?;
+    }
+    users::become_user(user).map_err(failed("change the user of", name))?;
+    // It is forgotten at every change of user.
     let death = set_parent_process_death_signal(Some(Signal::TERM));
     death.map_err(failed("die with the supervisor of", name))?;
     if getppid() != Some(birth.parent) {
@@ -41,5 +53,17 @@ pub fn set_up<'a>(birth: &Birth<'a>) -> Result<(), Failure<'a>> {
     raw::block_signals(false);
     // The lock on the pid file, if there is one, goes with execve(2).
     core::mem::forget(only);
+    Ok(())
+}
+
+/// A session of its own; but the command of the command line, on a terminal, gets a group of its
+/// own and the terminal: in another session it would lose that.
+fn make_session(birth: &Birth) -> Result<(), Errno> {
+    if !birth.is_main || !isatty(raw::stdio(0)) {
+        return setsid().map(|_| ());
+    }
+    setpgid(None, None)?;
+    // It has no terminal after all if that is another session's.
+    let _kept = tcsetpgrp(raw::stdio(0), getpid());
     Ok(())
 }

@@ -3,10 +3,12 @@
 //! Decides nothing, and waits for nothing but in [`signals::Signals::wait`], the one `poll`.
 
 pub mod clock;
+pub mod options;
+pub mod power;
 pub mod process;
 pub mod raw;
 pub mod rundir;
-pub mod scan;
 pub mod signals;
 pub mod stdio;
 pub mod syslog;
+pub mod watch;

@@ -19,7 +19,7 @@ pub fn signal_group(pid: Pid, signal: u32) {
 pub fn reap(pid: Pid) -> Option<End> {
     let waited = waitpid(process::Pid::from_raw(pid.get()), WaitOptions::NOHANG);
     let (_, status) = waited.ok().flatten()?;
-    let killed = status.terminating_signal().map(|signal| ("killed by signal", signal));
-    let (how, number) = killed.or(status.exit_status().map(|code| ("exited", code)))?;
-    Some((how, number.try_into().unwrap_or(u8::MAX)))
+    let number = |number: i32| u8::try_from(number).unwrap_or(u8::MAX);
+    let killed = status.terminating_signal().map(|signal| End::Killed(number(signal)));
+    killed.or(status.exit_status().map(|code| End::Exited(number(code))))
 }

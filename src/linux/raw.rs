@@ -6,8 +6,10 @@
 
 use crate::model::service::Pid;
 use core::ffi::{CStr, c_char, c_int, c_long};
+use core::marker::PhantomData;
 use core::mem::offset_of;
 use core::ptr::{null, null_mut};
+use heapless::Vec;
 use linux_raw_sys::general;
 use rustix::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use rustix::io::Errno;
@@ -34,7 +36,8 @@ unsafe extern "C" {
     fn exit_(code: c_int) -> !;
     fn clock_gettime(clock: u32, time: *mut Timespec) -> c_int;
     #[link_name = "execve"]
-    fn execve_(path: *const c_char, argv: *const *const u8, env: *const *const u8) -> c_int;
+    fn execve_(path: *const c_char, argv: *const *const c_char, env: *const *const c_char)
+    -> c_int;
     #[link_name = "kill"]
     fn kill_(pid: c_int, signal: u32) -> c_int;
     fn signalfd(fd: c_int, set: *const SignalSet, flags: c_int) -> c_int;
@@ -44,29 +47,100 @@ unsafe extern "C" {
     fn waitid(kind: u32, id: u32, info: *mut SignalInfo, options: c_int) -> c_int;
 }
 
-/// Makes `$run` the program: a function that takes the words of the command line and a `$memory`,
-/// and returns the exit code. The memory is static: what of it is never used costs nothing.
+/// Makes `$run` the program: a function that takes the words of the command line, the environment
+/// and a `$memory`, and returns the exit code. The memory is static: what of it is never used costs
+/// nothing.
 #[macro_export]
 macro_rules! program {
     ($run:path, $memory:ty) => {
         #[unsafe(no_mangle)]
-        extern "C" fn main(argc: i32, argv: *const *const core::ffi::c_char) -> i32 {
+        extern "C" fn main(
+            _: i32,
+            argv: *const *const core::ffi::c_char,
+            env: *const *const core::ffi::c_char,
+        ) -> i32 {
             static mut MEMORY: $memory = <$memory>::new();
             // SAFETY: the C start-up code calls main once, so this is the only reference.
             let memory = unsafe { &mut *(&raw mut MEMORY) };
-            let words = (0..argc.unsigned_abs() as usize).map(|index| {
-                // SAFETY: the C start-up code passes argc pointers.
-                let word = unsafe { *argv.wrapping_add(index) };
-                // SAFETY: each is that of a C string, which stays to the end.
-                unsafe { core::ffi::CStr::from_ptr(word) }
-            });
-            $run(words, memory).into()
+            // SAFETY: it passes lists of C strings that end with a null pointer, and stay.
+            let words = unsafe { $crate::linux::raw::Strings::new(argv) };
+            // SAFETY: so it does here.
+            let environment = unsafe { $crate::linux::raw::Strings::new(env) };
+            $run(words, environment, memory).into()
         }
 
         // Named by the tables of core, which is built to unwind; nothing here ever does.
         #[unsafe(no_mangle)]
         extern "C" fn rust_eh_personality() {}
     };
+}
+
+/// C strings as execve(2) takes them: the words of the command line from somewhere on, the
+/// environment, or a list of our own.
+#[derive(Clone, Copy)]
+pub struct Strings<'a>(*const *const c_char, PhantomData<&'a CStr>);
+
+impl Strings<'_> {
+    /// All of a list.
+    ///
+    /// # Safety
+    /// The list ends with a null pointer, the others in it are of C strings, and all stays as it is
+    /// for the lifetime.
+    pub const unsafe fn new(list: *const *const c_char) -> Self {
+        Self(list, PhantomData)
+    }
+}
+
+impl<'a> Iterator for Strings<'a> {
+    type Item = &'a CStr;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        // SAFETY: the list goes on until the null pointer, which is never passed.
+        let string = unsafe { *self.0 };
+        if string.is_null() {
+            return None;
+        }
+        self.0 = self.0.wrapping_add(1);
+        // SAFETY: `new` was promised a C string that stays.
+        Some(unsafe { CStr::from_ptr(string) })
+    }
+}
+
+/// A list of at most `N - 1` C strings.
+pub struct List<'a, const N: usize>(Vec<*const c_char, N>, PhantomData<&'a CStr>);
+
+impl<'a, const N: usize> List<'a, N> {
+    /// None yet; `N` is at least 1.
+    pub fn empty() -> Self {
+        let mut list = Vec::new();
+        let _fits = list.push(null());
+        Self(list, PhantomData)
+    }
+
+    /// Lists `strings`; none if they are too many.
+    pub fn new(strings: impl Iterator<Item = &'a CStr>) -> Option<Self> {
+        let mut list = Self::empty();
+        for string in strings {
+            list.put(None, string)?;
+        }
+        Some(list)
+    }
+
+    /// Puts one in the place of that at `index`, or else behind all; none if there is no room.
+    pub fn put(&mut self, index: Option<usize>, string: &'a CStr) -> Option<()> {
+        // The last one is null.
+        let end = self.0.len().checked_sub(1)?;
+        if index.is_none() {
+            self.0.push(null()).ok()?;
+        }
+        *self.0.get_mut(index.unwrap_or(end))? = string.as_ptr();
+        Some(())
+    }
+
+    /// As they are passed on.
+    pub fn strings(&self) -> Strings<'_> {
+        Strings(self.0.as_ptr(), PhantomData)
+    }
 }
 
 /// The result of a call that returns -1 if it fails.
@@ -101,24 +175,10 @@ pub fn exit(code: u8) -> ! {
     unsafe { exit_(code.into()) }
 }
 
-/// execve(2) with at most `N - 1` words of each kind, every one ended by a NUL. Returns why it
-/// failed.
-pub fn execve<const N: usize>(path: &CStr, argv: &[u8], env: &[u8]) -> Errno {
-    let (argv, env) = (pointers::<N>(argv), pointers::<N>(env));
-    // SAFETY: a C string, and two arrays of pointers to C strings that end with a null pointer.
-    result(unsafe { execve_(path.as_ptr(), argv.as_ptr(), env.as_ptr()) })
-        .err()
-        .unwrap_or(Errno::IO)
-}
-
-/// Where the words of `block` begin, then null; what is not ended by a NUL is no word.
-fn pointers<const N: usize>(block: &[u8]) -> [*const u8; N] {
-    let words = block.split_inclusive(|&byte| byte == 0).filter(|word| word.ends_with(b"\0"));
-    let mut pointers = [null(); N];
-    for (pointer, word) in pointers.iter_mut().take(N.saturating_sub(1)).zip(words) {
-        *pointer = word.as_ptr();
-    }
-    pointers
+/// execve(2). Returns why it failed.
+pub fn execve(path: &CStr, argv: Strings, env: Strings) -> Errno {
+    // SAFETY: a C string, and two lists of them that end with a null pointer.
+    result(unsafe { execve_(path.as_ptr(), argv.0, env.0) }).err().unwrap_or(Errno::IO)
 }
 
 /// Blocks all signals of this thread, or none; those that cannot be blocked stay as they are.
@@ -173,11 +233,12 @@ pub fn peek_ended_child() -> Option<Pid> {
     info.get(SI_PID).copied().and_then(Pid::new)
 }
 
-/// The time of `CLOCK_BOOTTIME`, by way of musl, which has found the kernel's fast path anyway.
-pub fn boot_time() -> Timespec {
+/// The time of `clock`, which is one that there is, by way of musl, which has found the kernel's
+/// fast path anyway.
+pub fn time(clock: u32) -> Timespec {
     let mut time = Timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: `time` is written once. It cannot fail: the clock exists since Linux 2.6.39.
-    unsafe { clock_gettime(general::CLOCK_BOOTTIME, &raw mut time) };
+    // SAFETY: `time` is written once.
+    unsafe { clock_gettime(clock, &raw mut time) };
     time
 }
 

@@ -1,25 +1,93 @@
-//! RUNDIR: what is true now, and who may say so.
+//! RUNDIR: the lock that keeps a second supervisor out, and the status.
 //!
-//! Never needed: without it going works, but a second one is not noticed.
+//! Never needed: without it going works, but a second one is not noticed. Found by its path each
+//! time, for it may be made anew while we run.
 
 use core::ffi::CStr;
+use core::fmt::{self, Write};
 use rustix::fd::OwnedFd;
-use rustix::fs::{CWD, FlockOperation, Mode, OFlags, fcntl_lock, mkdirat, open, openat};
-use rustix::io::Errno;
+use rustix::fs::{CWD, FlockOperation, Mode, OFlags, fcntl_lock, mkdirat, open, openat, renameat};
+use rustix::io::{Errno, write};
 
-/// Makes RUNDIR and what is in it, opens it, and takes RUNDIR/lock, with a lock of fcntl(2): one of
-/// flock(2) would also be that of every child until it is a service.
+/// What every file in it is opened with: nothing that waits, nothing that leads elsewhere.
+pub const FLAGS: OFlags =
+    OFlags::CREATE.union(OFlags::NOFOLLOW).union(OFlags::NONBLOCK).union(OFlags::CLOEXEC);
+/// Whoever can open a file can lock it: nobody else is to.
+pub const PRIVATE: Mode = Mode::RUSR.union(Mode::WUSR);
+
+/// Opens RUNDIR, made if need be.
+///
+/// # Errors
+/// Those of open(2).
+pub fn open_dir(path: &CStr) -> Result<OwnedFd, Errno> {
+    let open = || open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+    open().or_else(|_| match mkdirat(CWD, path, Mode::from_raw_mode(0o755)) {
+        // Made by us, or by another of our processes at the same moment.
+        Ok(()) | Err(Errno::EXIST) => open(),
+        Err(errno) => Err(errno),
+    })
+}
+
+/// Takes RUNDIR/lock, with a lock of fcntl(2): one of flock(2) would also be that of every child
+/// until it is a service.
 ///
 /// # Errors
 /// EAGAIN if another supervisor has the lock; else why RUNDIR cannot be used.
-pub fn open_and_lock(path: &CStr) -> Result<[OwnedFd; 2], Errno> {
-    // Whether they are there will be seen at once.
-    let _exists = mkdirat(CWD, path, Mode::from_raw_mode(0o755));
-    let dir = open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-    let _exists = mkdirat(&dir, c"pid", Mode::from_raw_mode(0o755));
-    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK;
-    // Whoever can open it can lock it, and keep us from starting.
-    let lock = openat(&dir, c"lock", flags | OFlags::CLOEXEC, Mode::RUSR | Mode::WUSR)?;
-    fcntl_lock(&lock, FlockOperation::NonBlockingLockExclusive)?;
-    Ok([dir, lock])
+pub fn lock(path: &CStr) -> Result<OwnedFd, Errno> {
+    let file = openat(open_dir(path)?, c"lock", FLAGS | OFlags::RDWR, PRIVATE)?;
+    fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive)?;
+    Ok(file)
+}
+
+/// Bytes that are written at once.
+type Buffer = heapless::String<512>;
+
+/// RUNDIR/status while it is being written, under another name.
+pub struct Status {
+    dir: OwnedFd,
+    file: OwnedFd,
+    buffer: Buffer,
+}
+
+impl Status {
+    /// Begins a new one.
+    ///
+    /// # Errors
+    /// Those of open(2).
+    pub fn new(path: &CStr) -> Result<Self, Errno> {
+        let dir = open_dir(path)?;
+        let flags = FLAGS | OFlags::WRONLY | OFlags::TRUNC;
+        let file = openat(&dir, c"status.new", flags, Mode::from_raw_mode(0o644))?;
+        Ok(Self { dir, file, buffer: Buffer::new() })
+    }
+
+    /// Adds one line, which is shorter than the buffer.
+    ///
+    /// # Errors
+    /// Those of write(2).
+    pub fn add(&mut self, line: fmt::Arguments) -> Result<(), Errno> {
+        let len = self.buffer.len();
+        if self.buffer.write_fmt(line).is_ok() {
+            return Ok(());
+        }
+        self.buffer.truncate(len);
+        self.flush()?;
+        self.buffer.write_fmt(line).map_err(|_| Errno::MSGSIZE)
+    }
+
+    /// Has it read from now on.
+    ///
+    /// # Errors
+    /// Those of write(2) and rename(2).
+    pub fn publish(mut self) -> Result<(), Errno> {
+        self.flush()?;
+        renameat(&self.dir, c"status.new", &self.dir, c"status")
+    }
+
+    fn flush(&mut self) -> Result<(), Errno> {
+        let written = write(&self.file, self.buffer.as_bytes())?;
+        let is_whole = written == self.buffer.len();
+        self.buffer.clear();
+        if is_whole { Ok(()) } else { Err(Errno::NOSPC) }
+    }
 }

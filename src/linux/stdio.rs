@@ -6,11 +6,15 @@ use crate::linux::raw;
 use rustix::fd::{AsRawFd, IntoRawFd};
 use rustix::fs::{Mode, OFlags, open};
 use rustix::io::write;
+use rustix::net::{AddressFamily, SocketType, socket};
 
 /// Opens those that the caller has left closed: else the next files that we open would be the
 /// standard output of every service.
 pub fn fill() {
-    while let Ok(null) = open(c"/dev/null", OFlags::RDWR, Mode::empty()) {
+    // Without /dev what takes nothing: a socket that leads nowhere.
+    let nowhere = || socket(AddressFamily::UNIX, SocketType::DGRAM, None);
+    let null = || open(c"/dev/null", OFlags::RDWR, Mode::empty()).or_else(|_| nowhere());
+    while let Ok(null) = null() {
         if null.as_raw_fd() > 2 {
             return;
         }

@@ -7,7 +7,7 @@ use core::fmt::{self, Write};
 use heapless::String;
 use rustix::fd::OwnedFd;
 use rustix::fs::{FileType, Mode, OFlags, fstat, open};
-use rustix::io::{Errno, IoSlice, ReadWriteFlags, fcntl_dupfd_cloexec, pwritev2, writev};
+use rustix::io::{IoSlice, ReadWriteFlags, fcntl_dupfd_cloexec, pwritev2, writev};
 use rustix::net::{AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType};
 use rustix::net::{connect, send, socket_with};
 use rustix::process::getpid;
@@ -24,23 +24,24 @@ pub const INFO: u8 = 3 << 3 | 6;
 
 /// Where messages go.
 pub struct Log {
-    /// To /dev/log; without it, bare texts go to standard output: somebody has just asked.
+    /// Bare texts, to standard output: somebody has just asked.
+    is_plain: bool,
+    /// To /dev/log.
     socket: Option<OwnedFd>,
     /// Standard error as we write to it without waiting; the services share the original.
     stderr: Option<OwnedFd>,
+    /// The supervisor: its children speak in its name.
+    pid: i32,
 }
 
 impl Log {
     /// For `going -n`.
-    pub const PLAIN: Self = Self { socket: None, stderr: None };
+    pub const PLAIN: Self = Self { is_plain: true, socket: None, stderr: None, pid: 0 };
 
-    /// Opens what messages need.
-    ///
-    /// # Errors
-    /// Those of socket(2).
-    pub fn open() -> Result<Self, Errno> {
+    /// Opens what messages need; what cannot be opened is done without.
+    pub fn open() -> Self {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let socket = socket_with(AddressFamily::UNIX, SocketType::DGRAM, flags, None)?;
+        let socket = socket_with(AddressFamily::UNIX, SocketType::DGRAM, flags, None).ok();
         let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         // A file has no reader to wait for, but a position to share.
         let is_file =
@@ -50,22 +51,30 @@ impl Log {
         } else {
             open(c"/proc/self/fd/2", flags, Mode::empty())
         };
-        Ok(Self { socket: Some(socket), stderr: stderr.ok() })
+        let pid = getpid().as_raw_pid();
+        Self { is_plain: false, socket, stderr: stderr.ok(), pid }
+    }
+
+    /// Finds syslogd. Done for each message, for it may be another one by now; where there is none,
+    /// as in a chroot, the socket stays with the one it had.
+    pub fn connect(&self) {
+        let address = SocketAddrUnix::new(c"/dev/log");
+        let _kept =
+            self.socket.as_ref().zip(address.ok()).map(|(socket, log)| connect(socket, &log));
     }
 
     /// Says `text`, which is `NAME: what happened[: reason]`.
     pub fn say(&self, level: u8, text: fmt::Arguments) {
         let mut message = Message(String::new());
-        let Some(socket) = &self.socket else {
+        if self.is_plain {
             let _cut = write!(message, "{text}");
             let _printed = stdio::print(1, &[&message.0, "\n"]);
             return;
-        };
-        let _cut = write!(message, "<{level}>going[{}]: {text}", getpid().as_raw_pid());
-        // Anew each time, for syslogd may be another one by now; where there is none, as in a
-        // chroot, the socket stays with the one it had.
-        let _kept = SocketAddrUnix::new(c"/dev/log").and_then(|log| connect(socket, &log));
-        if send(socket, message.0.as_bytes(), SendFlags::DONTWAIT).is_ok() {
+        }
+        let _cut = write!(message, "<{level}>going[{}]: {text}", self.pid);
+        self.connect();
+        let sent = |socket| send(socket, message.0.as_bytes(), SendFlags::DONTWAIT).is_ok();
+        if self.socket.as_ref().is_some_and(sent) {
             return;
         }
         let (_, line) = message.0.split_once('>').unwrap_or_default();

@@ -1,27 +1,18 @@
 //! One service file: from bytes to normalised text, or to the line and the reason why not.
 //!
-//! The text that [`parse`] leaves is `key=value\n` for every setting, in the file's order, without
-//! comments and blanks. Nothing else is kept: who needs a value looks it up by key, the supervisor
-//! and the child alike, and whether a file changed is one comparison of bytes.
-//!
-//! Never interprets a value as more than bytes, and never opens anything.
+//! Runs in children alone (see `child::reader`) and in the tools: the supervisor only looks values
+//! up. Never interprets a value as more than bytes, and never opens anything.
 
-use heapless::Vec;
+pub use crate::model::text::{NAME_MAX, Name, TEXT_MAX, Text, service_name, value, values};
 
 /// Bytes of one file, comments included.
 pub const FILE_MAX: usize = 16 * 1024;
-/// Bytes of one file's normalised text.
-pub const TEXT_MAX: usize = 4096;
+/// Lines `env` of one file.
+pub const ENV_MAX: usize = 128;
 /// Words of one `cmd`.
 pub const WORDS_MAX: usize = 128;
-/// Bytes of one service's name.
-pub const NAME_MAX: usize = 32;
-
-/// The name of a service, which is that of its file.
-pub type Name = heapless::String<NAME_MAX, u8>;
-/// Normalised text of one service file, or the words of its `cmd`, which are never longer.
-pub type Text = Vec<u8, TEXT_MAX>;
-
+/// Bytes of the name of a user or a group.
+pub const ACCOUNT_MAX: usize = 64;
 /// Why a line was rejected, and what in it.
 pub type Reason<'a> = (&'static str, &'a [u8]);
 /// The line, counted from 1, or 0 for the file as a whole, and the reason.
@@ -30,25 +21,28 @@ pub type Fault<'a> = (u32, Reason<'a>);
 /// A key, whether a value will do for it, and what it should be.
 type Key = (&'static [u8], fn(&[u8]) -> bool, &'static str);
 
-/// Every key there is.
-const KEYS: [Key; 2] = [
+/// Every key there is; `env` alone may be given more than once.
+const KEYS: [Key; 10] = [
     (b"cmd", is_command, "not a command of 1 to 128 words with every quote closed:"),
     (b"cwd", is_absolute, "not an absolute path:"),
+    (b"chroot", is_absolute, "not an absolute path:"),
+    (b"env", is_environment, "not NAME=VALUE, NAME or *:"),
+    (b"user", is_account, "not the name or the number of a user:"),
+    (b"group", is_account, "not the name or the number of a group:"),
+    (b"log", is_log, "not inherit, null, an absolute path or the name of a service:"),
+    (b"restart", is_restart, "not always, failure, never or exit:"),
+    (b"stop", |value| signal(value).is_some(), "not a signal's name without SIG, or its number:"),
+    (b"timeout", is_seconds, "not a number of seconds, at most 999999:"),
 ];
 
-/// `name` as a service's name, if it is one: `[A-Za-z0-9_@-]{1,32}`, run-parts(8)'s rule and `@`.
-///
-/// ```
-/// use going::model::config::service_name;
-/// assert!(service_name(b"web@8080").is_some());
-/// assert!(service_name(b"web.dpkg-old").is_none());
-/// ```
-pub fn service_name(name: &[u8]) -> Option<Name> {
-    let is_allowed = |byte: &u8| byte.is_ascii_alphanumeric() || b"_@-".contains(byte);
-    let name = core::str::from_utf8(name).ok()?;
-    let is_name = !name.is_empty() && name.as_bytes().iter().all(is_allowed);
-    Name::try_from(name).ok().filter(|_| is_name)
-}
+/// The signals that have a name, from 1 on, see signal(7).
+pub const SIGNALS: [&str; 31] = [
+    "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2",
+    "PIPE", "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG",
+    "XCPU", "XFSZ", "VTALRM", "PROF", "WINCH", "IO", "PWR", "SYS",
+];
+/// The last signal there is.
+const SIGNAL_MAX: u8 = 64;
 
 /// A number that tells one message about a file from another: FNV-1a of all `parts`.
 pub fn hash(parts: [&[u8]; 3]) -> u32 {
@@ -92,25 +86,26 @@ fn parse_line<'a>(line: &'a [u8], text: &mut Text) -> Result<(), Reason<'a>> {
     let value = halves.next().ok_or(("no = in", line))?.trim_ascii_start();
     let (_, is_good, wanted) =
         KEYS.iter().find(|(name, ..)| *name == key).ok_or(("unknown key", key))?;
-    if self::value(text, key).is_some() {
+    let count = values(text, key).count();
+    if count > 0 && key != b"env" {
         return Err(("given twice:", key));
+    }
+    if count == ENV_MAX {
+        return Err(("more than 128 lines with", key));
     }
     if value.contains(&0) || !is_good(value) {
         return Err((wanted, value));
     }
+    let number;
+    let value = match signal(value).filter(|_| key == b"stop") {
+        Some(signal) => {
+            number = [b'0' | signal.div_euclid(10), b'0' | signal.rem_euclid(10)];
+            number.get(usize::from(signal < 10)..).unwrap_or_default()
+        }
+        None => value,
+    };
     let fits = [key, b"=", value, b"\n"].iter().all(|part| text.extend_from_slice(part).is_ok());
     if fits { Ok(()) } else { Err(("more than 4096 bytes of settings with", key)) }
-}
-
-/// The values that `key` has in normalised `text`, in order.
-pub fn values<'a>(text: &'a [u8], key: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
-    let lines = text.split(|&byte| byte == b'\n');
-    lines.filter_map(move |line| line.strip_prefix(key)?.strip_prefix(b"="))
-}
-
-/// The value of a `key` that is given once at the most.
-pub fn value<'a>(text: &'a [u8], key: &'a [u8]) -> Option<&'a [u8]> {
-    values(text, key).next()
 }
 
 /// Splits `cmd` into words: calls `push` with every byte of each, and a NUL behind it. None if a
@@ -166,4 +161,45 @@ fn is_command(value: &[u8]) -> bool {
 /// Whether it is an absolute path.
 fn is_absolute(value: &[u8]) -> bool {
     value.starts_with(b"/")
+}
+
+/// Whether it names a variable, or all of them.
+fn is_environment(value: &[u8]) -> bool {
+    !value.is_empty() && !value.starts_with(b"=")
+}
+
+/// Whether it can stand in the first field of a line of passwd(5) or group(5).
+fn is_account(value: &[u8]) -> bool {
+    let is_allowed = |byte: &u8| byte.is_ascii_graphic() && !b":,".contains(byte);
+    !value.is_empty() && value.len() <= ACCOUNT_MAX && value.iter().all(is_allowed)
+}
+
+/// Whether it says where output goes.
+fn is_log(value: &[u8]) -> bool {
+    is_absolute(value) || service_name(value).is_some()
+}
+
+/// Whether it says what a service is respawned after.
+fn is_restart(value: &[u8]) -> bool {
+    matches!(value, b"always" | b"failure" | b"never" | b"exit")
+}
+
+/// Whether it is a number of at most six digits.
+fn is_seconds(value: &[u8]) -> bool {
+    (1..=6).contains(&value.len()) && value.iter().all(u8::is_ascii_digit)
+}
+
+/// The number of the signal called or numbered `value`.
+///
+/// ```
+/// use going::model::config::signal;
+/// assert_eq!(signal(b"TERM"), Some(15));
+/// assert_eq!(signal(b"37"), Some(37));
+/// assert_eq!(signal(b"SIGTERM"), None);
+/// ```
+pub fn signal(value: &[u8]) -> Option<u8> {
+    let mut names = SIGNALS.iter().zip(1..);
+    let named = names.find(|(name, _)| name.as_bytes() == value).map(|(_, number)| number);
+    let number = || str::from_utf8(value).ok().filter(|_| is_seconds(value))?.parse().ok();
+    named.or_else(number).filter(|number| (1..=SIGNAL_MAX).contains(number))
 }

@@ -5,17 +5,22 @@
 //! carries the returned [`Action`] out, and comes back with what came of it as an [`Event`].
 //!
 //! ```text
-//!             spawned                no longer wanted, edited
-//!   Down ───────────────▶ Up ───────────────────────────▶ Stopping ──timeout──▶ Killed
-//!    ▲ ▲                  │ ended                             │ ended              │ ended
-//!    │ └── up for 5 s ────┤                                   ▼                    ▼
-//!    └─ due ── Backoff ◀──┘ sooner                          Down                 Down
+//!             spawned                no longer wanted
+//!   Down ───────────────▶ Up ──────────┬────────────────▶ Stopping ──timeout──▶ Killed
+//!    ▲ ▲                  │ ended      └──▶ Draining ──1 s──▶ │ ended              │ ended
+//!    │ ├── up for 5 s ────┤             logged to,            ▼                    ▼
+//!    │ └─ due ── Backoff ◀┤ sooner      in a shutdown        Down                 Down
+//!    └─ not wanted ─ Done ┘ not to be respawned
 //! ```
+//!
+//! An edited service is not wanted for one tick: that alone restarts it, ends its backoff, and
+//! makes one that was done start again.
 //!
 //! Never knows a service's name, sends a signal or looks at a clock.
 
+use crate::model::text::value;
 use core::num::NonZeroI32;
-use linux_raw_sys::general::{SIGKILL, SIGTERM};
+use linux_raw_sys::general::SIGKILL;
 
 /// Who stays up so long is respawned at once when it ends.
 const STEADY_MS: u64 = 5_000;
@@ -25,8 +30,14 @@ const STABLE_MS: u64 = 30_000;
 const DELAY_MS: u64 = 1_000;
 /// Until it is so long.
 const DELAY_MAX_MS: u64 = 30_000;
-/// From the stop signal to KILL.
-const TIMEOUT_MS: u64 = 5_000;
+/// The stop signal, where the service does not say otherwise: TERM.
+const STOP: u8 = 15;
+/// From it to KILL, likewise.
+const TIMEOUT_MS: u32 = 5_000;
+/// From end-of-file to the stop signal: the time to write down what is left.
+const DRAIN_MS: u64 = 1_000;
+/// From that stop signal to KILL.
+const DRAIN_TIMEOUT_MS: u64 = 2_000;
 /// From KILL until a shutdown no longer waits: a process may be in disk sleep for ever.
 const GIVE_UP_MS: u64 = 2_000;
 
@@ -40,12 +51,16 @@ pub enum State {
     Down,
     /// Runs.
     Up(Pid),
+    /// Reads what is left of what others have logged to it.
+    Draining(Pid),
     /// Was sent the stop signal.
     Stopping(Pid),
     /// Was sent KILL; only reaping can follow.
     Killed(Pid),
     /// Died too soon; started again when it is due.
     Backoff,
+    /// Ended, and is not to be respawned.
+    Done,
 }
 
 /// What a service should be.
@@ -57,26 +72,97 @@ pub enum Want {
     Down,
     /// Not running, and soon: the supervisor itself is to end.
     Shutdown,
-    /// Not running, now: it was told so a second time.
+    /// The same, but others have logged to it: it may finish reading first.
+    Drain,
+    /// Not running, now: the supervisor was told so a second time.
     Kill,
 }
 
-/// How a process ended: `exited` or `killed by signal`, and the code or the signal's number.
-pub type End = (&'static str, u8);
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// By itself, with this code.
+    Exited(u8),
+    /// By this signal.
+    Killed(u8),
+}
+
+impl End {
+    /// As the exit code of whoever ends for the same reason, as shells have it.
+    #[must_use]
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Exited(code) => code,
+            Self::Killed(signal) => signal.saturating_add(128),
+        }
+    }
+}
+
+/// Which end of a process is no reason to respawn it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Restart {
+    /// None.
+    Always,
+    /// Exit code 0.
+    Failure,
+    /// Any.
+    Never,
+    /// Any, and the supervisor ends with it.
+    Exit,
+}
+
+/// What a service file says of starting and stopping.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// The key `restart`.
+    pub restart: Restart,
+    /// The key `stop`, a signal.
+    pub stop: u8,
+    /// The key `timeout`; 0 means never.
+    pub timeout_ms: u32,
+}
+
+impl Policy {
+    /// That of a service of which nothing is known.
+    pub const DEFAULT: Self = Self { restart: Restart::Always, stop: STOP, timeout_ms: TIMEOUT_MS };
+
+    /// That of a normalised `text`.
+    #[must_use]
+    pub fn of(text: &[u8]) -> Self {
+        let restart = match value(text, b"restart") {
+            Some(b"failure") => Restart::Failure,
+            Some(b"never") => Restart::Never,
+            Some(b"exit") => Restart::Exit,
+            _ => Restart::Always,
+        };
+        let number = |key| str::from_utf8(value(text, key)?).ok()?.parse::<u32>().ok();
+        let stop = number(b"stop").and_then(|stop| stop.try_into().ok()).unwrap_or(STOP);
+        let timeout_ms = number(b"timeout").map_or(TIMEOUT_MS, |s| s.saturating_mul(1_000));
+        Self { restart, stop, timeout_ms }
+    }
+
+    /// Whether who ended so is not to be respawned.
+    #[must_use]
+    pub fn is_done(self, end: End) -> bool {
+        match self.restart {
+            Restart::Always => false,
+            Restart::Failure => end == End::Exited(0),
+            Restart::Never | Restart::Exit => true,
+        }
+    }
+}
 
 /// What happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
     /// Time passed, or something else is wanted.
     Tick(Want),
-    /// Its file says something else than before.
-    Edited,
-    /// [`Action::Spawn`] made this process.
-    Spawned(Pid),
+    /// [`Action::Spawn`] made this process, with this policy.
+    Spawned(Pid, Policy),
     /// [`Action::Spawn`] made none.
     SpawnFailed,
     /// Its process was reaped.
-    Ended,
+    Ended(End),
 }
 
 /// What is to be done about it.
@@ -97,42 +183,57 @@ pub struct Service {
     pub since_ms: u64,
     /// Quick deaths in a row.
     pub failures: u8,
+    /// Of the process there is, or was last: another file makes it no other process.
+    pub policy: Policy,
+    /// Processes until now.
+    pub starts: u32,
+    /// How the last of them ended.
+    pub end: Option<End>,
 }
 
 impl Service {
-    /// A service that has not run yet.
-    pub const NEW: Self = Self { state: State::Down, since_ms: 0, failures: 0 };
+    /// A service that has not run yet, known since `since_ms`.
+    #[must_use]
+    pub const fn new(since_ms: u64) -> Self {
+        let policy = Policy::DEFAULT;
+        Self { state: State::Down, since_ms, failures: 0, policy, starts: 0, end: None }
+    }
 
     /// The one transition function: takes what happened at `now_ms`, returns what to do.
     pub fn step(&mut self, event: Event, now_ms: u64) -> Option<Action> {
-        use State::{Backoff, Down, Killed, Stopping, Up};
-        use Want::{Kill, Shutdown};
+        use Event::{Ended, SpawnFailed, Spawned, Tick};
+        use State::{Backoff, Done, Down, Draining, Killed, Stopping, Up};
         let up_ms = now_ms.saturating_sub(self.since_ms);
         let is_due = |want| self.due_ms(want).is_some_and(|due_ms| due_ms <= now_ms);
+        let stop = |pid| (Stopping(pid), Some(Action::Signal(pid, self.policy.stop.into())));
         let (state, action) = match (self.state, event) {
-            (Down, Event::Tick(Want::Up)) => return Some(Action::Spawn),
-            (Backoff, Event::Tick(Want::Up)) if is_due(Want::Up) => return Some(Action::Spawn),
-            (Down | Backoff, Event::Spawned(pid)) => (Up(pid), None),
-            (Down | Backoff, Event::SpawnFailed) => (Backoff, None),
-            (Backoff, Event::Tick(Want::Down | Shutdown | Kill) | Event::Edited) => (Down, None),
-
-            (Up(pid), Event::Tick(Want::Down | Shutdown | Kill) | Event::Edited) => {
-                (Stopping(pid), Some(Action::Signal(pid, SIGTERM)))
+            (Down, Tick(Want::Up)) => return Some(Action::Spawn),
+            (Backoff, Tick(Want::Up)) if is_due(Want::Up) => return Some(Action::Spawn),
+            (Down | Backoff, Spawned(pid, _)) => (Up(pid), None),
+            (Down | Backoff, SpawnFailed) => (Backoff, None),
+            (Backoff | Done, Tick(Want::Down | Want::Shutdown | Want::Drain | Want::Kill)) => {
+                (Down, None)
             }
-            (Stopping(pid), Event::Tick(want)) if is_due(want) => {
+
+            (Up(pid), Tick(Want::Drain)) => (Draining(pid), None),
+            (Up(pid), Tick(Want::Down | Want::Shutdown | Want::Kill)) => stop(pid),
+            (Draining(pid), Tick(want)) if is_due(want) => stop(pid),
+            (Stopping(pid), Tick(want)) if is_due(want) => {
                 (Killed(pid), Some(Action::Signal(pid, SIGKILL)))
             }
-            (Killed(_), Event::Tick(want)) if is_due(want) => (Down, None),
-            (Up(_), Event::Ended) if up_ms < STEADY_MS => (Backoff, None),
-            (Up(_) | Stopping(_) | Killed(_), Event::Ended) => (Down, None),
+            (Killed(_), Tick(want)) if is_due(want) => (Down, None),
+
+            (Up(_), Ended(end)) if self.policy.is_done(end) => (Done, None),
+            (Up(_), Ended(_)) if up_ms < STEADY_MS => (Backoff, None),
+            (Up(_) | Draining(_) | Stopping(_) | Killed(_), Ended(_)) => (Down, None),
 
             // As it should be, on its way there, or not due yet.
-            (Down, Event::Tick(Want::Down | Shutdown | Kill) | Event::Edited)
-            | (Up(_) | Backoff, Event::Tick(Want::Up))
-            | (Stopping(_) | Killed(_), Event::Tick(_) | Event::Edited)
+            (Down, Tick(Want::Down | Want::Shutdown | Want::Drain | Want::Kill))
+            | (Up(_) | Backoff | Done, Tick(Want::Up))
+            | (Draining(_) | Stopping(_) | Killed(_), Tick(_))
             // Cannot happen: who has no process does not end, and who has one is not spawned.
-            | (Down | Backoff, Event::Ended)
-            | (Up(_) | Stopping(_) | Killed(_), Event::Spawned(_) | Event::SpawnFailed) => {
+            | (Down | Backoff | Done, Ended(_))
+            | (Up(_) | Draining(_) | Stopping(_) | Killed(_) | Done, Spawned(..) | SpawnFailed) => {
                 return None;
             }
         };
@@ -140,8 +241,14 @@ impl Service {
             Backoff => self.failures.saturating_add(1),
             Up(_) => self.failures,
             Down if matches!(self.state, Up(_)) && up_ms < STABLE_MS => self.failures,
-            Down | Stopping(_) | Killed(_) => 0,
+            Down | Draining(_) | Stopping(_) | Killed(_) | Done => 0,
         };
+        if let Spawned(_, policy) = event {
+            (self.policy, self.starts) = (policy, self.starts.saturating_add(1));
+        }
+        if let Ended(end) = event {
+            self.end = Some(end);
+        }
         self.state = state;
         self.since_ms = now_ms;
         action
@@ -150,12 +257,17 @@ impl Service {
     /// When the next [`Event::Tick`] is due, as far as time alone decides.
     #[must_use]
     pub fn due_ms(&self, want: Want) -> Option<u64> {
+        let timeout_ms = self.policy.timeout_ms;
         let delay_ms = match (self.state, want) {
             (State::Backoff, _) => self.delay_ms(),
-            (State::Stopping(_), Want::Kill) => 0,
-            (State::Stopping(_), _) => TIMEOUT_MS,
-            (State::Killed(_), Want::Shutdown | Want::Kill) => GIVE_UP_MS,
-            (State::Down | State::Up(_) | State::Killed(_), _) => return None,
+            (State::Draining(_) | State::Stopping(_), Want::Kill) => 0,
+            (State::Draining(_), _) => DRAIN_MS,
+            (State::Stopping(_), Want::Drain) => DRAIN_TIMEOUT_MS,
+            (State::Stopping(_), Want::Shutdown) if timeout_ms == 0 => TIMEOUT_MS.into(),
+            (State::Stopping(_), _) if timeout_ms > 0 => timeout_ms.into(),
+            (State::Killed(_), Want::Shutdown | Want::Drain | Want::Kill) => GIVE_UP_MS,
+            (State::Down | State::Up(_) | State::Done, _)
+            | (State::Stopping(_) | State::Killed(_), _) => return None,
         };
         Some(self.since_ms.saturating_add(delay_ms))
     }
@@ -171,9 +283,10 @@ impl Service {
     /// The main process, if there is one.
     #[must_use]
     pub fn pid(&self) -> Option<Pid> {
+        use State::{Backoff, Done, Down, Draining, Killed, Stopping, Up};
         match self.state {
-            State::Up(pid) | State::Stopping(pid) | State::Killed(pid) => Some(pid),
-            State::Down | State::Backoff => None,
+            Up(pid) | Draining(pid) | Stopping(pid) | Killed(pid) => Some(pid),
+            Down | Backoff | Done => None,
         }
     }
 }

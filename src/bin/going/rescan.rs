@@ -1,93 +1,102 @@
-//! The one rescan: compares the table with CONFDIR, file by file, and makes it agree.
-//!
-//! Whatever is the reason to look, it looks at everything; what has not changed is left alone. A
-//! file that is no good changes nothing but the log.
+//! The rescan, as seen from the supervisor: when one is due, and what the reader found.
 
 use crate::supervisor::{Memory, Supervisor};
-use core::ffi::CStr;
-use going::linux::syslog::{INFO, WARNING};
-use going::linux::{clock, raw, scan};
-use going::model::config::{Fault, hash, parse, service_name};
-use going::model::service::Event;
-use going::model::table::Table;
+use going::child::reader::{COMPLETE, INCOMPLETE, Reader, UNSETTLED};
+use going::linux::syslog::WARNING;
+use going::linux::{raw, watch};
+use going::model::table::RECORD_MAX;
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
+use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, recv, socketpair};
 
-/// While CONFDIR cannot be read it is tried again so often: the one exception to no polling.
+/// From the last change of a file until CONFDIR is read: a change may have several steps.
+const QUIET_MS: u64 = 200;
+/// From the first change, should there be no quiet.
+const WAIT_MS: u64 = 2_000;
+/// While CONFDIR cannot be read or watched it is tried again so often: the one exception to no
+/// polling.
 const RETRY_MS: u64 = 5_000;
 
 impl Supervisor {
-    /// Checks CONFDIR, for `going -n`; returns the exit code.
-    pub fn check(&mut self) -> u8 {
-        self.rescan();
-        if self.rescan_ms.is_some() || !self.memory.told.is_empty() {
-            return 1;
+    /// Takes note of changes, which make a rescan due.
+    pub fn notice(&mut self) {
+        if self.watch.as_ref().is_some_and(watch::has_news) {
+            let noticed_ms = *self.noticed_ms.get_or_insert(self.now_ms);
+            let quiet_ms = self.now_ms.saturating_add(QUIET_MS);
+            self.rescan_ms = Some(quiet_ms.min(noticed_ms.saturating_add(WAIT_MS)));
         }
-        self.shell.log.say(INFO, format_args!("configuration OK"));
-        0
     }
 
-    /// Reads CONFDIR now, or else again later.
+    /// Starts a reader if a rescan is due and there is none.
     pub fn rescan(&mut self) {
-        let unreadable = self.read_confdir().err();
-        self.rescan_ms = unreadable.map(|_| clock::now_ms().saturating_add(RETRY_MS));
-        if let Some(errno) = unreadable.filter(|_| unreadable != self.unreadable) {
-            let (path, why) = (self.confdir.to_bytes().escape_ascii(), raw::reason(errno));
-            let text = format_args!("unable to read CONFDIR {path}: {why}");
-            self.shell.log.say(WARNING, text);
+        let is_due = self.rescan_ms.is_some_and(|due_ms| due_ms <= self.now_ms);
+        if !is_due || self.reader.is_some() || self.shutdown.is_some() {
+            return;
         }
-        self.unreadable = unreadable;
+        let is_first = self.rescan_ms == Some(self.start_ms);
+        (self.rescan_ms, self.noticed_ms) = (None, None);
+        match self.start_reader(is_first) {
+            Ok(channel) => self.reader = Some(channel),
+            Err(errno) => {
+                let why = raw::reason(errno);
+                self.log.say(WARNING, format_args!("unable to fork for CONFDIR: {why}"));
+                self.retry(RETRY_MS);
+            }
+        }
     }
 
-    /// Finds out who is gone, then what everybody else's file says.
-    fn read_confdir(&mut self) -> Result<(), Errno> {
-        let dir = scan::open_dir(self.confdir)?;
-        for slot in &mut self.memory.table.slots {
-            slot.present = slot.present && !scan::is_gone(&dir, &slot.name);
-        }
-        scan::each_name(&dir, |name| self.load(&dir, name))
+    fn retry(&mut self, wait_ms: u64) {
+        self.has_news = true;
+        self.rescan_ms.get_or_insert(self.now_ms.saturating_add(wait_ms));
     }
 
-    /// Makes the table agree with one file, or says once what is wrong with it.
-    fn load(&mut self, dir: &OwnedFd, file_name: &CStr) {
-        let Memory { table, file, text, told } = &mut *self.memory;
-        let bytes = file_name.to_bytes();
-        if bytes.starts_with(b".") || bytes.ends_with(b"~") {
-            return;
+    fn start_reader(&mut self, is_first: bool) -> Result<OwnedFd, Errno> {
+        let (family, kind) = (AddressFamily::UNIX, SocketType::SEQPACKET);
+        let (ours, theirs) = socketpair(family, kind, SocketFlags::CLOEXEC, None)?;
+        if raw::fork()?.is_none() {
+            let Memory { table, told, .. } = &mut *self.memory;
+            let reader = Reader::new(self.options.confdir, table, told, &self.log, is_first);
+            reader.run(self.options.rundir, self.watch.as_ref(), &theirs)
         }
-        file.clear();
-        let fault: Fault = 'fault: {
-            let Some(name) = service_name(bytes) else {
-                break 'fault (0, ("passed over", b"not the name of a service"));
+        Ok(ours)
+    }
+
+    /// Takes what the reader has sent by now. Whoever ends without a last word has failed.
+    pub fn hear(&mut self) {
+        while let Some(reader) = &self.reader {
+            let Memory { table, told, .. } = &mut *self.memory;
+            let mut record = [0; RECORD_MAX];
+            let len = match recv(reader, &mut record[..], RecvFlags::DONTWAIT) {
+                Err(Errno::AGAIN) => return,
+                received => received.map_or(0, |(len, _)| len),
             };
-            let Some(index) = table.find_or_add(name) else {
-                break 'fault (0, ("no room", b"256 services are the limit"));
+            self.has_news = true;
+            let received = record.get(..len).unwrap_or_default();
+            match received {
+                [COMPLETE | UNSETTLED | INCOMPLETE, faults @ ..] => {
+                    told.clear();
+                    told.extend(faults.as_chunks().0.iter().copied());
+                }
+                [_, ..] => {
+                    // The reader has found room in its copy, in this order: so there is room.
+                    let _known = table.apply(received, self.now_ms);
+                    continue;
+                }
+                [] => {}
+            }
+            let again_ms = match received.first() {
+                Some(&COMPLETE) => None,
+                Some(&UNSETTLED) => Some(QUIET_MS),
+                _ => Some(RETRY_MS),
             };
-            if let Err(reason) = scan::read_file(dir, file_name, file) {
-                break 'fault (0, ("unable to read", reason.as_bytes()));
+            if !told.is_empty() && table.slots.iter().any(|slot| slot.edited) {
+                // There may be room now for what was turned away.
+                self.rescan_ms = Some(0);
             }
-            if let Err(fault) = parse(file, text) {
-                break 'fault fault;
+            self.reader = None;
+            if let Some(wait_ms) = again_ms {
+                self.retry(wait_ms);
             }
-            let Some(is_other) = table.set_text(index, text) else {
-                break 'fault (0, ("no room", b"49152 bytes of settings are the limit"));
-            };
-            let Table { slots, pool } = table;
-            if let Some(slot) = slots.get_mut(index).filter(|_| is_other) {
-                self.shell.step(slot, pool, Event::Edited);
-            }
-            return;
-        };
-        let (name, (line, (reason, what))) = (bytes.escape_ascii(), fault);
-        let hash = hash([bytes, reason.as_bytes(), file]);
-        if told.contains(&hash) {
-            return;
-        }
-        told.write(hash);
-        let (log, what) = (&self.shell.log, what.escape_ascii());
-        match line {
-            0 => log.say(WARNING, format_args!("{name}: {reason}: {what}")),
-            _ => log.say(WARNING, format_args!("{name}:{line}: {reason} \"{what}\"")),
         }
     }
 }

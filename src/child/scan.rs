@@ -3,11 +3,14 @@
 //! Follows links to files, opens nothing that could wait, and takes regular files only. Decides
 //! neither what a service is nor what becomes of it.
 
+use super::path::with_path;
 use crate::linux::raw;
 use crate::model::config::FILE_MAX;
 use core::ffi::CStr;
 use core::mem::MaybeUninit;
+use core::time::Duration;
 use heapless::Vec;
+use linux_raw_sys::general::CLOCK_REALTIME;
 use rustix::fd::OwnedFd;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, fstat, open, openat, statat};
 use rustix::io::{Errno, read};
@@ -41,15 +44,16 @@ pub fn each_name(dir: &OwnedFd, mut visit: impl FnMut(&CStr)) -> Result<(), Errn
 
 /// Whether there is no such name in `dir`. A link that leads nowhere is there.
 pub fn is_gone(dir: &OwnedFd, name: &str) -> bool {
-    statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).is_err_and(|errno| errno == Errno::NOENT)
+    let look = |path: &CStr| statat(dir, path, AtFlags::SYMLINK_NOFOLLOW);
+    with_path(&[name.as_bytes()], look).is_err_and(|errno| errno == Errno::NOENT)
 }
 
-/// Reads the file `name` in `dir` into `file`, which is empty, to its end or until it is longer
-/// than [`FILE_MAX`].
+/// Reads the file `name` in `dir` into `file`, to its end or until it is longer than [`FILE_MAX`];
+/// says how long ago it was changed, in ms.
 ///
 /// # Errors
 /// Why it cannot be read, in words.
-pub fn read_file(dir: &OwnedFd, name: &CStr, file: &mut File) -> Result<(), &'static str> {
+pub fn read_file(dir: &OwnedFd, name: &CStr, file: &mut File) -> Result<u64, &'static str> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let opened = openat(dir, name, flags, Mode::empty()).map_err(raw::reason)?;
     let stat = fstat(&opened).map_err(raw::reason)?;
@@ -57,6 +61,7 @@ pub fn read_file(dir: &OwnedFd, name: &CStr, file: &mut File) -> Result<(), &'st
         return Err("not a regular file");
     }
     let mut chunk = [0; CHUNK_LEN];
+    file.clear();
     while file.len() <= FILE_MAX {
         let len = read(&opened, &mut chunk).map_err(raw::reason)?;
         let bytes = chunk.get(..len).unwrap_or_default();
@@ -64,5 +69,12 @@ pub fn read_file(dir: &OwnedFd, name: &CStr, file: &mut File) -> Result<(), &'st
             break;
         }
     }
-    Ok(())
+    // Looked at again: should it be changed from now on, this is what it was before.
+    let stat = fstat(&opened).map_err(raw::reason)?;
+    let seconds = stat.st_ctime.try_into().unwrap_or(0);
+    let changed = Duration::new(seconds, stat.st_ctime_nsec.try_into().unwrap_or(0));
+    let now = Duration::try_from(raw::time(CLOCK_REALTIME)).unwrap_or_default();
+    // In the future if the clock was set back meanwhile: then it was some time ago.
+    let age_ms = now.checked_sub(changed).and_then(|age| age.as_millis().try_into().ok());
+    Ok(age_ms.unwrap_or(u64::MAX))
 }

@@ -1,0 +1,96 @@
+//! The environment of a service: where it begins, what `user` adds to it, and the lines `env`.
+//!
+//! Never copies a string: each entry points to where it is anyway.
+
+use super::Birth;
+use super::users::{FIELD_MAX, User};
+use crate::linux::raw::List;
+use crate::model::config::Text;
+use crate::model::order::Place;
+use core::ffi::CStr;
+use heapless::Vec;
+
+/// Entries of one environment: what is inherited may be much.
+const ENTRIES_MAX: usize = 1024;
+/// Where a command without a slash is looked for.
+const PATH: &CStr = c"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// `NAME=VALUE` made of a field of /etc/passwd, with its NUL.
+type Variable = Vec<u8, { FIELD_MAX + 16 }>;
+
+/// What entries point to that has no place elsewhere.
+pub struct Strings {
+    /// The service's text, each line of it a C string.
+    lines: Text,
+    account: Vec<Variable, 4>,
+}
+
+impl Strings {
+    /// Makes them, for a service that runs as `user`.
+    pub fn new(birth: &Birth, user: &User) -> Self {
+        let ends = |&byte: &u8| if byte == b'\n' { 0 } else { byte };
+        let lines = birth.text.iter().map(ends).collect();
+        let mut account = Vec::new();
+        if let Some([name, home, shell]) = &user.account {
+            let shell = if shell.is_empty() { &b"/bin/sh"[..] } else { shell };
+            let variables = [
+                (&b"HOME="[..], &home[..]),
+                (b"USER=", name),
+                (b"LOGNAME=", name),
+                (b"SHELL=", shell),
+            ];
+            for (name, value) in variables {
+                let parts = [name, value, b"\0"].into_iter().flatten().copied();
+                let _fits = account.push(parts.collect());
+            }
+        }
+        Self { lines, account }
+    }
+}
+
+/// The entries, each name once.
+pub struct Environment<'a>(pub List<'a, { ENTRIES_MAX + 1 }>);
+
+impl<'a> Environment<'a> {
+    /// Puts all in, later ones in place of earlier ones; none if they are too many.
+    pub fn fill(&mut self, birth: &Birth, strings: &'a Strings) -> Option<()> {
+        if !birth.is_main {
+            self.set(PATH)?;
+        }
+        if birth.options.place != Place::Process || birth.is_main {
+            birth.options.environment.into_iter().try_for_each(|entry| self.set(entry))?;
+        }
+        let to_string = |bytes: &'a [u8]| CStr::from_bytes_with_nul(bytes).ok();
+        for entry in strings.account.iter().filter_map(|bytes| to_string(bytes)) {
+            self.set(entry)?;
+        }
+        let lines = strings.lines.split_inclusive(|&byte| byte == 0);
+        for entry in lines.filter_map(|line| line.strip_prefix(b"env=")).filter_map(to_string) {
+            if entry.to_bytes().contains(&b'=') {
+                self.set(entry)?;
+                continue;
+            }
+            let is_meant = |other: &&CStr| entry == c"*" || name(other) == entry.to_bytes();
+            let mut imported = birth.options.environment.into_iter().filter(is_meant);
+            imported.try_for_each(|entry| self.set(entry))?;
+        }
+        Some(())
+    }
+
+    /// Puts one in; none if there is no room.
+    fn set(&mut self, entry: &'a CStr) -> Option<()> {
+        let index = self.0.strings().position(|other| name(other) == name(entry));
+        self.0.put(index, entry)
+    }
+
+    /// The value of PATH, or the default one.
+    pub fn path(&self) -> &[u8] {
+        let mut entries = self.0.strings().chain([PATH]);
+        entries.find_map(|entry| entry.to_bytes().strip_prefix(b"PATH=")).unwrap_or_default()
+    }
+}
+
+/// What stands before the `=`.
+fn name(entry: &CStr) -> &[u8] {
+    entry.to_bytes().split(|&byte| byte == b'=').next().unwrap_or_default()
+}

@@ -1,0 +1,25 @@
+//! Paths that are put together, as the kernel takes them.
+
+use core::ffi::CStr;
+use heapless::Vec;
+use rustix::io::Errno;
+
+/// Bytes of a path with its NUL, see limits.h(0p).
+const PATH_MAX: usize = 4096;
+
+/// Calls `visit` with `parts` put together. It gets the path where it is: it is large, and every
+/// page of the stack costs a child a page fault.
+///
+/// # Errors
+/// ENAMETOOLONG, and those of `visit`.
+#[inline(never)]
+pub fn with_path<T>(
+    parts: &[&[u8]],
+    visit: impl FnOnce(&CStr) -> Result<T, Errno>,
+) -> Result<T, Errno> {
+    let mut path = Vec::<u8, PATH_MAX>::new();
+    for part in parts.iter().chain(&[&b"\0"[..]]) {
+        path.extend_from_slice(part).map_err(|_| Errno::NAMETOOLONG)?;
+    }
+    visit(CStr::from_bytes_until_nul(&path).unwrap_or_default())
+}

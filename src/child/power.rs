@@ -1,0 +1,45 @@
+//! The end of the machine, in a process of its own: it waits, which PID 1 must not.
+
+use crate::linux::syslog::{ERROR, Log};
+use crate::linux::{power, raw};
+use crate::model::order::Ending;
+use core::time::Duration;
+use linux_raw_sys::general::{SIGCONT, SIGKILL, SIGTERM};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::sync;
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+
+/// From TERM to KILL, for whatever is no service.
+const TERM_MS: u64 = 2_000;
+/// For sync(2): a disk may never answer.
+const SYNC_MS: u64 = 10_000;
+
+/// Ends all processes but PID 1, writes everything to disk, and ends the machine.
+pub fn end_machine(ending: Ending, log: &Log) -> ! {
+    // Whether there is anybody does not matter.
+    let _none = raw::kill(-1, SIGTERM).and(raw::kill(-1, SIGCONT));
+    wait(&mut [], TERM_MS);
+    let _none = raw::kill(-1, SIGKILL);
+    match raw::fork() {
+        Ok(None) => {
+            sync();
+            raw::exit(0);
+        }
+        Ok(Some(pid)) => {
+            let process = Pid::from_raw(pid.get()).map(|pid| pidfd_open(pid, PidfdFlags::empty()));
+            if let Some(Ok(process)) = process {
+                wait(&mut [PollFd::new(&process, PollFlags::IN)], SYNC_MS);
+            }
+        }
+        Err(_) => sync(),
+    }
+    let why = raw::reason(power::end(ending));
+    log.say(ERROR, format_args!("unable to end the machine: {why}"));
+    raw::exit(super::EXIT_SET_UP)
+}
+
+/// Waits for one of `fds`, or for so long.
+fn wait(fds: &mut [PollFd], wait_ms: u64) {
+    let timeout = Timespec::try_from(Duration::from_millis(wait_ms)).ok();
+    let _woken = poll(fds, timeout.as_ref());
+}

@@ -1,0 +1,181 @@
+//! Users and groups, from /etc/passwd and /etc/group: passwd(5), group(5).
+//!
+//! Reads them byte by byte, so no line is too long, and knows no other source of accounts. Never
+//! falls back to another identity than the one that was asked for.
+
+use super::{EXIT_SET_UP, Failure, set_up as failed};
+use crate::model::config::value;
+use heapless::Vec;
+use rustix::fs::{Mode, OFlags, open};
+use rustix::io::{Errno, read};
+use rustix::process::{Gid, Uid};
+use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
+
+/// Groups of one user; the kernel takes 65536.
+const GROUPS_MAX: usize = 1024;
+/// Bytes of one field, and of an environment variable that is made of one.
+pub const FIELD_MAX: usize = 256;
+
+/// Where /etc/group has the members of a group.
+const MEMBERS: usize = 3;
+
+/// One field of a line.
+type Field = Vec<u8, FIELD_MAX>;
+
+/// Whom a service runs as; what is none stays as it is.
+#[derive(Default)]
+pub struct User {
+    uid: Option<u32>,
+    gid: Option<u32>,
+    groups: Vec<Gid, GROUPS_MAX>,
+    /// The name, the directory and the shell that /etc/passwd has.
+    pub account: Option<[Field; 3]>,
+}
+
+/// Finds out whom `text` asks for: `user`, which is as by default.
+#[inline(never)]
+pub fn look_up<'a>(text: &'a [u8], user: &mut User) -> Result<(), Failure<'a>> {
+    let unknown = |verb, object, why| Failure { code: EXIT_SET_UP, verb, object, why };
+    if let Some(asked) = value(text, b"user") {
+        find_user(asked, user).map_err(failed("read /etc/passwd for user", asked))?;
+        if user.uid.is_none() {
+            return Err(unknown("find user", asked, "not in /etc/passwd"));
+        }
+    }
+    if let Some(asked) = value(text, b"group") {
+        user.gid = number(asked);
+        if user.gid.is_none() {
+            user.gid = find_group(asked).map_err(failed("read /etc/group for group", asked))?;
+        }
+        if user.gid.is_none() {
+            return Err(unknown("find group", asked, "not in /etc/group"));
+        }
+    }
+    if let Some(asked) = value(text, b"user").filter(|_| user.gid.is_none()) {
+        return Err(unknown("find the group of user", asked, "not in /etc/passwd, group= missing"));
+    }
+    if let Some([name, ..]) = &user.account {
+        let found = find_groups(name, &mut user.groups);
+        found.map_err(failed(
+            "read /etc/group for user",
+            value(text, b"user").unwrap_or_default(),
+        ))?;
+    }
+    Ok(())
+}
+
+/// Becomes `user`. The order matters: who is no longer root may do nothing of this.
+pub fn become_user(user: &mut User) -> Result<(), Errno> {
+    if user.uid.is_some() {
+        let own = user.gid.map(Gid::from_raw);
+        if let Some(own) = own.filter(|own| !user.groups.contains(own)) {
+            user.groups.push(own).map_err(|_| Errno::TOOBIG)?;
+        }
+        set_thread_groups(&user.groups)?;
+    }
+    if let Some(gid) = user.gid.map(Gid::from_raw) {
+        set_thread_res_gid(gid, gid, gid)?;
+    }
+    if let Some(uid) = user.uid.map(Uid::from_raw) {
+        set_thread_res_uid(uid, uid, uid)?;
+    }
+    Ok(())
+}
+
+/// The number that `value` is, if it is one. The last of them is no one's: setuid(2) takes it for
+/// "unchanged".
+fn number(value: &[u8]) -> Option<u32> {
+    let number = str::from_utf8(value).ok().filter(|_| value.iter().all(u8::is_ascii_digit));
+    number?.parse().ok().filter(|number| *number != u32::MAX)
+}
+
+/// Finds the line of the user called or numbered `asked`.
+fn find_user(asked: &[u8], user: &mut User) -> Result<(), Errno> {
+    user.uid = number(asked);
+    let by_number = user.uid.is_some();
+    let [mut name, mut uid, mut gid, mut home, mut shell] = [const { Field::new() }; 5];
+    each_field(c"/etc/passwd", &mut |index, field, ends_line| {
+        let place = match index {
+            0 => &mut name,
+            2 => &mut uid,
+            3 => &mut gid,
+            5 => &mut home,
+            6 => &mut shell,
+            _ => return,
+        };
+        place.clone_from(field);
+        let is_asked = if by_number { number(&uid) == number(asked) } else { name == asked };
+        if ends_line && index == 6 && is_asked && user.account.is_none() {
+            let numbers = (number(&uid), number(&gid));
+            if let (Some(uid), Some(gid)) = numbers {
+                (user.uid, user.gid) = (Some(uid), Some(gid));
+                user.account = Some([name.clone(), home.clone(), shell.clone()]);
+            }
+        }
+    })
+}
+
+/// The number of the group called `asked`.
+fn find_group(asked: &[u8]) -> Result<Option<u32>, Errno> {
+    let (mut is_asked, mut gid) = (false, None);
+    each_field(c"/etc/group", &mut |index, field, _| match index {
+        0 => is_asked = field == asked,
+        2 if is_asked && gid.is_none() => gid = number(field),
+        _ => {}
+    })?;
+    Ok(gid)
+}
+
+/// The groups that have the user called `name` as a member.
+fn find_groups(name: &[u8], groups: &mut Vec<Gid, GROUPS_MAX>) -> Result<(), Errno> {
+    let (mut gid, mut fits) = (None, true);
+    each_field(c"/etc/group", &mut |index, field, _| match (index, gid) {
+        (2, _) => gid = number(field),
+        (MEMBERS, Some(number)) if field == name && !groups.contains(&Gid::from_raw(number)) => {
+            fits &= groups.push(Gid::from_raw(number)).is_ok();
+        }
+        _ => {}
+    })?;
+    if fits { Ok(()) } else { Err(Errno::TOOBIG) }
+}
+
+/// Calls `visit` with each field of each line of the file at `path`: its index, its bytes, and
+/// whether it is the last one of the line. What is parted by commas has the same index. A field
+/// that is too long is visited as an empty one.
+fn each_field(
+    path: &core::ffi::CStr,
+    visit: &mut dyn FnMut(usize, &Field, bool),
+) -> Result<(), Errno> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = match open(path, flags, Mode::empty()) {
+        // A container of one program has neither file, nor any account.
+        Err(Errno::NOENT) => return Ok(()),
+        opened => opened?,
+    };
+    let (mut chunk, mut field, mut index, mut fits) = ([0; 1024], Field::new(), 0_usize, true);
+    loop {
+        let len = read(&file, &mut chunk)?;
+        // The last line may lack its end.
+        let bytes = if len == 0 { &b"\n"[..] } else { chunk.get(..len).unwrap_or_default() };
+        for &byte in bytes {
+            // Only the members of a group are a list; a directory may well have a comma in it.
+            if !matches!(byte, b':' | b'\n') && (byte, index) != (b',', MEMBERS) {
+                fits &= field.push(byte).is_ok();
+                continue;
+            }
+            if !fits {
+                field.clear();
+            }
+            visit(index, &field, byte == b'\n');
+            (index, fits) = match byte {
+                b':' => (index.saturating_add(1), true),
+                b',' => (index, true),
+                _ => (0, true),
+            };
+            field.clear();
+        }
+        if len == 0 {
+            return Ok(());
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! The command line, the environment, and where we are: what is true from the start to the end.
+//!
+//! Never changes, and opens nothing.
+
+use crate::linux::{power, raw::Strings, stdio};
+use crate::model::order::Place;
+use core::ffi::CStr;
+
+/// Misused, see sysexits.h(3head).
+const EXIT_USAGE: u8 = 64;
+
+const USAGE: &str = include_str!("usage");
+const VERSION: &str = concat!("going ", env!("CARGO_PKG_VERSION"), "\n");
+
+/// What the supervisor was told.
+#[derive(Clone, Copy)]
+pub struct Options {
+    /// The directory of the service files.
+    pub confdir: &'static CStr,
+    /// The directory of what is true now.
+    pub rundir: &'static CStr,
+    /// Whether the files are to be checked, no more.
+    pub check: bool,
+    /// The words behind `--`: the main command.
+    pub main: Option<Strings<'static>>,
+    /// The environment.
+    pub environment: Strings<'static>,
+    /// Where we run.
+    pub place: Place,
+}
+
+impl Options {
+    /// Reads the command line. On a machine of our own nothing in it ends the program: the kernel
+    /// hands on what it does not know itself.
+    ///
+    /// # Errors
+    /// The exit code, when what was asked for is done, or nothing can be.
+    pub fn new(mut words: Strings<'static>, environment: Strings<'static>) -> Result<Self, u8> {
+        let (confdir, rundir) = (c"/etc/going.d", c"/run/going");
+        let place = power::place();
+        let mut options = Self { confdir, rundir, check: false, main: None, environment, place };
+        words.next();
+        while let Some(word) = words.next() {
+            let has_value = word == c"-d" || word == c"-r";
+            match (word.to_bytes(), if has_value { words.next() } else { None }) {
+                (b"-d", Some(path)) => options.confdir = path,
+                (b"-r", Some(path)) => options.rundir = path,
+                (b"--", _) if words.clone().next().is_some() => {
+                    options.main = Some(words);
+                    break;
+                }
+                (word, _) if place == Place::Machine => {
+                    let word = str::from_utf8(word).unwrap_or("?");
+                    stdio::print(2, &["going: passed over: ", word, "\n"]);
+                }
+                (b"-n", _) => options.check = true,
+                (b"-h", _) => return Err(stdio::print(1, &[USAGE])),
+                (b"-V", _) => return Err(stdio::print(1, &[VERSION])),
+                (word, _) => {
+                    let word = str::from_utf8(word).unwrap_or("?");
+                    let what = "going: unknown option or nothing after it: ";
+                    stdio::print(2, &[what, word, "\n", USAGE]);
+                    return Err(EXIT_USAGE);
+                }
+            }
+        }
+        Ok(options)
+    }
+}

@@ -1,0 +1,25 @@
+//! inotify(7): that something has changed. What it was is for the rescan to find out.
+
+use rustix::fd::OwnedFd;
+use rustix::fs::inotify::{CreateFlags, init};
+use rustix::io::{Errno, read};
+
+/// Bytes read at once; an event is no longer.
+const EVENTS_LEN: usize = 512;
+
+/// Opens what readers add their watches to.
+///
+/// # Errors
+/// EMFILE, ENOMEM, ENOSYS.
+pub fn open() -> Result<OwnedFd, Errno> {
+    init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)
+}
+
+/// Whether something has changed since the last call. Does not wait.
+pub fn has_news(watch: &OwnedFd) -> bool {
+    let (mut events, mut has_news) = ([0; EVENTS_LEN], false);
+    while read(watch, &mut events).is_ok() {
+        has_news = true;
+    }
+    has_news
+}

@@ -1,0 +1,61 @@
+//! RUNDIR/status: what it says, for people, awk(1) and goingctl(1) alike.
+//!
+//! The first line is `going VERSION PID SINCE`: [`VERSION`], the supervisor's process and when it
+//! started. Each further line is one service, in fields that are parted by single blanks:
+//!
+//! | field | |
+//! |---|---|
+//! | name | |
+//! | state | `up`, `down`, `stopping`, `backoff`, `done`, or `rejected`: never had a good file |
+//! | pid | of the main process, or `-` |
+//! | since | when it became so |
+//! | starts | number of processes until now |
+//! | last end | `exit:CODE`, `signal:NUMBER`, or `-` |
+//! | next start | when it is due, in backoff, or `-` |
+//!
+//! Times are milliseconds of `CLOCK_BOOTTIME`. Fields may be added at the end only.
+
+use crate::model::service::{End, State, Want};
+use crate::model::table::Slot;
+use core::fmt::{Display, Formatter, Result};
+
+/// Of the format: only fields in the middle of a line would change it.
+pub const VERSION: u8 = 1;
+
+/// One service, as a line.
+pub struct Line<'a>(pub &'a Slot);
+
+impl Display for Line<'_> {
+    fn fmt(&self, f: &mut Formatter) -> Result {
+        let (Slot { name, service, .. }, Self(slot)) = (self.0, self);
+        let state = match service.state {
+            State::Down if slot.was_never_good() => "rejected",
+            State::Down => "down",
+            State::Up(_) => "up",
+            State::Draining(_) | State::Stopping(_) | State::Killed(_) => "stopping",
+            State::Backoff => "backoff",
+            State::Done => "done",
+        };
+        write!(f, "{name} {state} {}", OrDash(service.pid()))?;
+        write!(f, " {} {} ", service.since_ms, service.starts)?;
+        match service.end {
+            None => write!(f, "-")?,
+            Some(End::Exited(code)) => write!(f, "exit:{code}")?,
+            Some(End::Killed(signal)) => write!(f, "signal:{signal}")?,
+        }
+        let next_ms = service.due_ms(Want::Up).filter(|_| service.state == State::Backoff);
+        writeln!(f, " {}", OrDash(next_ms))
+    }
+}
+
+/// A number that may be missing.
+struct OrDash<T>(Option<T>);
+
+impl<T: Display> Display for OrDash<T> {
+    fn fmt(&self, f: &mut Formatter) -> Result {
+        match &self.0 {
+            Some(number) => number.fmt(f),
+            None => f.write_str("-"),
+        }
+    }
+}
