@@ -1,0 +1,52 @@
+# bash completion for goingctl(1)
+
+# Names of the services that the status in RUNDIR tells of.
+_goingctl_services() {
+    awk 'NR > 1 { print $1 }' "$1/status" 2>/dev/null
+}
+
+_goingctl() {
+    local word=${COMP_WORDS[COMP_CWORD]} last=${COMP_WORDS[COMP_CWORD-1]}
+    local confdir=/etc/going.d rundir=/run/going command='' words='' index
+    for ((index = 1; index < COMP_CWORD; index++)); do
+        case ${COMP_WORDS[index]} in
+        -d) confdir=${COMP_WORDS[++index]} ;;
+        -r) rundir=${COMP_WORDS[++index]} ;;
+        -*) ;;
+        *) [ -n "$command" ] || command=${COMP_WORDS[index]} ;;
+        esac
+    done
+    COMPREPLY=()
+    case $last in
+    -d | -r) mapfile -t COMPREPLY < <(compgen -d -- "$word"); return ;;
+    -e | -o) mapfile -t COMPREPLY < <(compgen -f -- "$word"); return ;;
+    -u) mapfile -t COMPREPLY < <(compgen -u -- "$word"); return ;;
+    -m | -n | -p | --timeout) return ;;
+    esac
+    case $command in
+    '')
+        words="status start stop restart signal reload enable disable check edit logs import export
+            -d -r --help --version --json --prometheus --watch"
+        ;;
+    status) words="--json --prometheus --watch $(_goingctl_services "$rundir")" ;;
+    start | stop | restart) words="--timeout --no-wait all $(_goingctl_services "$rundir")" ;;
+    signal)
+        words="all $(_goingctl_services "$rundir")"
+        [ "$last" != signal ] || words="HUP INT QUIT KILL USR1 USR2 TERM CONT STOP WINCH"
+        ;;
+    reload) words="all $(_goingctl_services "$rundir")" ;;
+    enable) words="--timeout --no-wait $(cd "$confdir" 2>/dev/null && printf '%s\n' .[a-zA-Z0-9_@-]* | sed 's/^\.//')" ;;
+    disable) words="--timeout --no-wait $(ls "$confdir" 2>/dev/null)" ;;
+    edit) words=$(ls "$confdir" 2>/dev/null) ;;
+    logs) words="--follow -n $(ls "$confdir" 2>/dev/null)" ;;
+    check) mapfile -t COMPREPLY < <(compgen -d -- "$word"); return ;;
+    import)
+        mapfile -t COMPREPLY < <(compgen -f -- "$word")
+        words="-e -u -d -o -m -p --force"
+        ;;
+    export) words="-e -o --force $(ls "$confdir" 2>/dev/null)" ;;
+    esac
+    mapfile -t -O "${#COMPREPLY[@]}" COMPREPLY < <(compgen -W "$words" -- "$word")
+}
+
+complete -F _goingctl goingctl

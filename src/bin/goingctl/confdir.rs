@@ -1,0 +1,98 @@
+//! CONFDIR: what a service file says, and the leading dot that keeps going from seeing it.
+
+use crate::interrupt::io_error;
+use crate::output::{EXIT_ABSENT, EXIT_FAILED, Failure, reason, unable};
+use going::child::reader;
+use going::model::config::{Fault, Text, parse, service_name};
+use going::model::table::Table;
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::io::Errno;
+use std::ffi::CString;
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+/// The file of a service that is disabled.
+pub fn disabled(name: &str) -> String {
+    format!(".{name}")
+}
+
+/// Names of all services, those that are disabled behind the others.
+pub fn names(confdir: &Path) -> Result<Vec<String>, Failure> {
+    let what = format!("read {}", confdir.display());
+    let mut names: Vec<String> = fs::read_dir(confdir)
+        .map_err(unable(what))?
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .filter(|name| service_name(name.trim_start_matches('.').as_bytes()).is_some())
+        .filter(|name| !name.starts_with(".."))
+        .collect();
+    names.sort_by_key(|name| (name.starts_with('.'), name.clone()));
+    Ok(names)
+}
+
+/// The normalised text of a service file.
+pub fn text(confdir: &Path, name: &str) -> Result<Text, Failure> {
+    let path = confdir.join(name);
+    let raw = fs::read(&path).map_err(unable(format!("read {}", path.display())))?;
+    normalise(name, &raw)
+}
+
+/// The normalised text of `raw`, or what is wrong with it, as `going -n` says it.
+pub fn normalise(name: &str, raw: &[u8]) -> Result<Text, Failure> {
+    let mut text = Text::new();
+    match parse(raw, &mut text) {
+        Ok(()) => Ok(text),
+        Err(fault) => Err(Failure::new(EXIT_FAILED, told(name, fault))),
+    }
+}
+
+fn told(name: &str, (line, (reason, what)): Fault) -> String {
+    format!("{name}:{line}: {reason} \"{}\"", what.escape_ascii())
+}
+
+/// Checks all files of a directory, in the very words of `going -n`; whether all is well.
+pub fn check(confdir: &Path) -> Result<bool, Failure> {
+    let path = CString::new(confdir.as_os_str().as_bytes());
+    let path = path.map_err(|error| unable("read the directory")(error.into()))?;
+    let mut table = Box::new(Table::new());
+    Ok(!reader::check(&path, &mut table))
+}
+
+/// Gives a file another name, unless there is one of that name.
+pub fn rename(confdir: &Path, from: &str, to: &str) -> Result<(), Failure> {
+    let (old, new) = (confdir.join(from), confdir.join(to));
+    let (old, new) = (old.as_os_str().as_bytes(), new.as_os_str().as_bytes());
+    let renamed = renameat_with(CWD, old, CWD, new, RenameFlags::NOREPLACE);
+    renamed.map_err(|errno| {
+        let code = if errno == Errno::NOENT { EXIT_ABSENT } else { EXIT_FAILED };
+        let why = reason(&io_error(errno));
+        Failure::new(code, format!("unable to rename {from} to {to}: {why}"))
+    })
+}
+
+/// Writes a file as a whole: whoever reads it sees the old one or the new one.
+pub fn write(path: &Path, text: &[u8], mode: u32) -> Result<(), Failure> {
+    let what = unable(format!("write {}", path.display()));
+    let draft = draft(path);
+    let _none = fs::remove_file(&draft);
+    let written = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(&draft)
+        .and_then(|mut file| file.write_all(text).and_then(|()| file.sync_all()))
+        .and_then(|()| fs::rename(&draft, path));
+    if written.is_err() {
+        let _none = fs::remove_file(&draft);
+    }
+    written.map_err(what)
+}
+
+/// Where the next version of a file is made: beside it, and nothing that going would look at.
+pub fn draft(path: &Path) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let name = name.trim_start_matches('.');
+    path.with_file_name(format!(".{name}.{}.new", std::process::id()))
+}

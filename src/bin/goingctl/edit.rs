@@ -1,0 +1,125 @@
+//! edit: an editor on a copy of a service file, which takes its place when it is good.
+
+use crate::confdir::{disabled, draft, normalise};
+use crate::output::{EXIT_FAILED, EXIT_OK, Failure, print, unable, warn};
+use going::model::config::service_name;
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use std::env;
+use std::ffi::OsString;
+use std::fs;
+use std::io::{self, ErrorKind, IsTerminal};
+use std::os::unix::fs::{MetadataExt, chown};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus};
+
+/// What a new file begins with.
+const NEW: &[u8] = b"# See going(5).\ncmd=\n";
+
+/// Edits the file of one service, made if need be.
+pub fn edit(confdir: &Path, name: &str) -> Result<u8, Failure> {
+    if service_name(name.as_bytes()).is_none() {
+        return Err(Failure::new(EXIT_FAILED, format!("not the name of a service: {name}")));
+    }
+    let path = file(confdir, name);
+    let draft = draft(&path);
+    let what = || unable(format!("copy {} to {}", path.display(), draft.display()));
+    let before = match fs::read(&path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => None,
+        read => Some(read.map_err(what())?),
+    };
+    match before {
+        Some(_) => copy(&path, &draft),
+        None => fs::write(&draft, NEW),
+    }
+    .map_err(what())?;
+    match edit_until_good(name, &draft) {
+        Ok(text) if text == before.as_deref().unwrap_or(NEW) => {
+            let _none = fs::remove_file(&draft);
+            print(format!("{name}: unchanged\n"))?;
+            Ok(EXIT_OK)
+        }
+        Ok(_) if fs::read(&path).ok() != before => {
+            let text = format!("{name} was changed by somebody else; see {}", draft.display());
+            Err(Failure::new(EXIT_FAILED, text))
+        }
+        Ok(_) => {
+            let what = format!("rename {} to {}", draft.display(), path.display());
+            fs::rename(&draft, &path).map_err(unable(what))?;
+            print(format!("{name}: saved\n"))?;
+            Ok(EXIT_OK)
+        }
+        Err(failure) => {
+            let text = format!("{}; nothing is changed, see {}", failure.text, draft.display());
+            Err(Failure::new(failure.code, text))
+        }
+    }
+}
+
+/// The file itself, not a link to it; a disabled one where there is no other.
+fn file(confdir: &Path, name: &str) -> PathBuf {
+    let (path, hidden) = (confdir.join(name), confdir.join(disabled(name)));
+    let path = if !path.exists() && hidden.exists() { hidden } else { path };
+    fs::canonicalize(&path).unwrap_or(path)
+}
+
+/// With the same mode and owner: what was closed to others stays so.
+fn copy(path: &Path, draft: &Path) -> io::Result<()> {
+    let _none = fs::remove_file(draft);
+    fs::copy(path, draft)?;
+    let (old, new) = (fs::metadata(path)?, fs::metadata(draft)?);
+    if (old.uid(), old.gid()) != (new.uid(), new.gid()) {
+        chown(draft, Some(old.uid()), Some(old.gid()))?;
+    }
+    Ok(())
+}
+
+/// Has the draft edited until it is good, or until whoever edits it has had enough; what it says.
+fn edit_until_good(name: &str, draft: &Path) -> Result<Vec<u8>, Failure> {
+    loop {
+        run_editor(draft)?;
+        let text = fs::read(draft).map_err(unable(format!("read {}", draft.display())))?;
+        match normalise(name, &text) {
+            Ok(_) => return Ok(text),
+            Err(failure) if io::stdin().is_terminal() => {
+                warn(&failure.text);
+                print("Edit it again? [Y/n] ")?;
+                let mut answer = String::new();
+                let len = io::stdin().read_line(&mut answer).unwrap_or(0);
+                if len == 0 || answer.trim_start().starts_with(['n', 'N']) {
+                    return Err(failure);
+                }
+            }
+            Err(failure) => return Err(failure),
+        }
+    }
+}
+
+/// The editor may be given with options, so a shell takes it apart, as everywhere.
+fn run_editor(draft: &Path) -> Result<(), Failure> {
+    let given = ["VISUAL", "EDITOR"].into_iter().filter_map(env::var_os);
+    let editor = given.into_iter().find(|editor| !editor.is_empty()).unwrap_or("vi".into());
+    let mut script = OsString::from("exec ");
+    script.push(&editor);
+    script.push(" \"$@\"");
+    let mut shell = Command::new("/bin/sh");
+    shell.arg("-c").arg(script).arg("sh").arg(draft);
+    let editor = editor.to_string_lossy();
+    match wait_for(shell).map_err(unable(format!("run {editor}")))? {
+        status if status.success() => Ok(()),
+        status => Err(Failure::new(EXIT_FAILED, format!("{editor} ended with {status}"))),
+    }
+}
+
+/// Runs a command that has the terminal. What is typed to interrupt it is not meant for us; to
+/// suspend it, it is.
+fn wait_for(mut command: Command) -> io::Result<ExitStatus> {
+    let mut child = command.spawn()?;
+    let keys: SigSet = [Signal::SIGINT, Signal::SIGQUIT].into_iter().collect();
+    keys.thread_block()?;
+    let pending = SignalFd::with_flags(&keys, SfdFlags::SFD_NONBLOCK)?;
+    let status = child.wait();
+    while pending.read_signal()?.is_some() {}
+    keys.thread_unblock()?;
+    status
+}

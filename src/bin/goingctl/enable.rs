@@ -1,0 +1,83 @@
+//! enable and disable: the dot before the name of a service file is taken off, or put there.
+//!
+//! Does not need going; where it runs, what comes of it is waited for.
+
+use crate::confdir::{self, disabled};
+use crate::options::Options;
+use crate::output::{EXIT_ABSENT, EXIT_OK, Failure, print, warn};
+use crate::rundir::Rundir;
+use crate::select::is_meant;
+use crate::steer::{Goal, Patience, steer};
+
+/// What is done to a name.
+#[derive(Clone, Copy)]
+pub enum Change {
+    Enable,
+    Disable,
+}
+
+/// Renames the files of all services that are meant; the exit code.
+pub fn enable(rundir: &Rundir, change: Change, options: &Options) -> Result<u8, Failure> {
+    let is_running = rundir.look().is_ok();
+    let (names, code) = rename(change, options)?;
+    let (what, goal) = match change {
+        Change::Enable => ("enabled", Goal::Appear),
+        Change::Disable => ("disabled", Goal::Disappear),
+    };
+    if !is_running || !options.is_waiting {
+        let note = if is_running { "" } else { "; going does not run" };
+        for name in &names {
+            print(format!("{name}: {what}{note}\n"))?;
+        }
+        return Ok(code);
+    }
+    let steered = steer(rundir, goal, &names, Patience::of(options))?;
+    Ok(if code == EXIT_OK { steered } else { code })
+}
+
+/// Gives the files their other names; whose it was, and the exit code of that alone.
+fn rename(change: Change, options: &Options) -> Result<(Vec<String>, u8), Failure> {
+    let (mut names, mut code) = (Vec::new(), EXIT_OK);
+    for name in chosen(change, options, &mut code)? {
+        let hidden = disabled(&name);
+        let renamed = match change {
+            Change::Enable => confdir::rename(&options.confdir, &hidden, &name),
+            Change::Disable => confdir::rename(&options.confdir, &name, &hidden),
+        };
+        match renamed {
+            Ok(()) => names.push(name),
+            Err(failure) => {
+                warn(&failure.text);
+                code = failure.code;
+            }
+        }
+    }
+    Ok((names, code))
+}
+
+/// Names of the services that are to change; says which words mean none, and which nothing new.
+fn chosen(change: Change, options: &Options, code: &mut u8) -> Result<Vec<String>, Failure> {
+    let mut chosen = Vec::new();
+    let files = confdir::names(&options.confdir)?;
+    let name = |file: &String| file.trim_start_matches('.').to_owned();
+    let is_hidden = |file: &&String| file.starts_with('.');
+    for word in &options.words {
+        let meant = files.iter().filter(|file| is_meant(&name(file), word));
+        let (hidden, shown): (Vec<_>, Vec<_>) = meant.partition(is_hidden);
+        let (changing, staying, what) = match change {
+            Change::Enable => (hidden, shown, "enabled"),
+            Change::Disable => (shown, hidden, "disabled"),
+        };
+        match (changing.is_empty(), staying.is_empty()) {
+            (true, true) => {
+                warn(format!("no such service: {word}"));
+                *code = EXIT_ABSENT;
+            }
+            (true, false) => print(format!("{word}: already {what}\n"))?,
+            (false, _) => chosen.extend(changing.into_iter().map(name)),
+        }
+    }
+    chosen.sort();
+    chosen.dedup();
+    Ok(chosen)
+}

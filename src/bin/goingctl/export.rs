@@ -1,0 +1,143 @@
+//! export: service files back to a Procfile, and their variables to a .env.
+//!
+//! What a Procfile cannot say is named on standard error.
+
+use crate::confdir;
+use crate::options::Options;
+use crate::output::{EXIT_ABSENT, EXIT_FAILED, EXIT_OK, Failure, print, warn};
+use crate::procfile;
+use crate::select::is_meant;
+use going::model::config::{Text, service_name, value, values};
+use std::path::Path;
+
+/// Keys that have no place in a Procfile; `cwd` is where the Procfile is.
+const LOST: [&[u8]; 7] = [b"chroot", b"group", b"log", b"restart", b"stop", b"timeout", b"user"];
+/// What may hold passwords.
+const MODE_CLOSED: u32 = 0o600;
+const MODE_OPEN: u32 = 0o644;
+
+/// A process type, made of one service, or of several that are alike.
+struct Process {
+    name: String,
+    command: String,
+    count: usize,
+    /// Of the first; foreman gives ports in the order of the lines.
+    port: Option<u16>,
+}
+
+pub fn export(options: &Options) -> Result<u8, Failure> {
+    let (mut processes, mut variables) = (Vec::new(), Vec::new());
+    let mut words: Vec<_> = options.words.iter().collect();
+    for name in confdir::names(&options.confdir)? {
+        let is_chosen = options.words.is_empty() || words.iter().any(|word| is_meant(&name, word));
+        if service_name(name.as_bytes()).is_none() || !is_chosen {
+            continue;
+        }
+        let text = confdir::text(&options.confdir, &name)?;
+        add_process(&mut processes, &name, &text)?;
+        add_variables(&mut variables, &name, &text, options.environment.is_some())?;
+        warn_of_lost(&name, &text);
+    }
+    words.retain(|word| {
+        confdir::names(&options.confdir)
+            .is_ok_and(|names| !names.iter().any(|name| is_meant(name, word)))
+    });
+    if let Some(word) = words.first() {
+        return Err(Failure::new(EXIT_ABSENT, format!("no such service: {word}")));
+    }
+    processes.sort_by(|one, other| {
+        let key = |process: &Process| (process.port.is_none(), process.port);
+        key(one).cmp(&key(other)).then_with(|| one.name.cmp(&other.name))
+    });
+    let text = text(&processes);
+    if let Some(path) = &options.environment {
+        let lines: Vec<_> = variables
+            .iter()
+            .map(|(name, value)| format!("{name}={}\n", procfile::quoted(value)))
+            .collect();
+        save(Path::new(path), &lines.concat(), MODE_CLOSED, options.is_forced)?;
+    }
+    match &options.output {
+        Some(path) => save(path, &text, MODE_OPEN, options.is_forced)?,
+        None => print(text)?,
+    }
+    Ok(EXIT_OK)
+}
+
+fn fault(text: impl Into<String>) -> Failure {
+    Failure::new(EXIT_FAILED, text)
+}
+
+/// Adds a service: NAME, or NAME@NUMBER as one more of NAME.
+fn add_process(processes: &mut Vec<Process>, service: &str, text: &Text) -> Result<(), Failure> {
+    let (name, instance) = match service.split_once('@') {
+        Some((name, number)) if number.parse::<u16>().is_ok() => (name.to_owned(), Some(number)),
+        _ => (service.replace('@', "-"), None),
+    };
+    let cmd = String::from_utf8_lossy(value(text, b"cmd").unwrap_or_default());
+    let command = procfile::command(&cmd)
+        .ok_or_else(|| fault(format!("{service}: its cmd cannot be said in a Procfile")))?;
+    let ports = values(text, b"env").filter_map(|line| line.strip_prefix(b"PORT="));
+    let port = ports.last().and_then(|port| str::from_utf8(port).ok()?.parse().ok());
+    match processes.iter_mut().find(|process: &&mut Process| process.name == name) {
+        Some(process) if instance.is_some() && process.command == command => {
+            process.count = process.count.saturating_add(1);
+            process.port = [process.port, port].into_iter().flatten().min();
+            Ok(())
+        }
+        Some(_) => Err(fault(format!("{service}: another service is {name} in the Procfile"))),
+        None => {
+            processes.push(Process { name, command, count: 1, port });
+            Ok(())
+        }
+    }
+}
+
+/// Adds the variables of a service; a .env has one value for all.
+fn add_variables(
+    variables: &mut Vec<(String, String)>,
+    service: &str,
+    text: &Text,
+    is_wanted: bool,
+) -> Result<(), Failure> {
+    let lines = values(text, b"env").map(|line| String::from_utf8_lossy(line).into_owned());
+    for line in lines.filter(|line| !line.starts_with("PORT=")) {
+        let Some((name, value)) = line.split_once('=') else {
+            warn(format!("{service}: env={line} is not in the .env"));
+            continue;
+        };
+        match variables.iter().find(|(other, _)| *other == name) {
+            Some((_, other)) if other != value && is_wanted => {
+                return Err(fault(format!("{service}: {name} has another value elsewhere")));
+            }
+            Some(_) => {}
+            None => variables.push((name.to_owned(), value.to_owned())),
+        }
+    }
+    Ok(())
+}
+
+fn warn_of_lost(service: &str, text: &Text) {
+    let lost = LOST.into_iter().filter(|key| value(text, key).is_some());
+    let lost: Vec<_> = lost.map(|key| key.escape_ascii().to_string()).collect();
+    if !lost.is_empty() {
+        warn(format!("{service}: not in the Procfile: {}", lost.join(", ")));
+    }
+}
+
+fn text(processes: &[Process]) -> String {
+    let mut text = String::new();
+    if processes.iter().any(|process| process.count > 1) {
+        let pairs = processes.iter().map(|process| format!("{}={}", process.name, process.count));
+        text = format!("# formation: {}\n", pairs.collect::<Vec<_>>().join(","));
+    }
+    text.extend(processes.iter().map(|process| format!("{}: {}\n", process.name, process.command)));
+    text
+}
+
+fn save(path: &Path, text: &str, mode: u32, is_forced: bool) -> Result<(), Failure> {
+    if path.exists() && !is_forced {
+        return Err(fault(format!("{} exists; --force overwrites it", path.display())));
+    }
+    confdir::write(path, text.as_bytes(), mode)
+}

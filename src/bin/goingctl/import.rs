@@ -1,0 +1,163 @@
+//! import: a Procfile to service files.
+//!
+//! All of them are made and checked before the first is written. The process type `web` becomes the
+//! service `web`, or `web@1`, `web@2`… where there is more than one.
+
+use crate::confdir;
+use crate::options::Options;
+use crate::output::{EXIT_FAILED, EXIT_OK, Failure, print, unable, warn};
+use crate::procfile::{self, Formation, Process};
+use going::model::config::service_name;
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf, absolute};
+
+/// Of the first process of the first type, as foreman has it.
+const PORT: u16 = 5000;
+/// From one type to the next.
+const PORT_STEP: usize = 100;
+/// What everybody may read, and what may hold passwords.
+const MODE_OPEN: u32 = 0o644;
+const MODE_CLOSED: u32 = 0o600;
+
+/// What is the same in all service files.
+struct App {
+    source: PathBuf,
+    cwd: PathBuf,
+    user: Option<String>,
+    variables: Vec<(String, String)>,
+    port: u16,
+}
+
+/// A service file to be.
+struct File {
+    name: String,
+    text: String,
+}
+
+pub fn import(options: &Options) -> Result<u8, Failure> {
+    let source = Path::new(options.words.first().map_or("", String::as_str));
+    let source = absolute(source).map_err(unable("find the Procfile"))?;
+    let text = fs::read_to_string(&source);
+    let text = text.map_err(unable(format!("read {}", source.display())))?;
+    let (processes, faults) = procfile::processes(&text);
+    warn_of(&source, &faults);
+    let app = app(options, source)?;
+    let formation = Formation::parse(options.formation.as_deref());
+    let formation = formation.ok_or_else(|| fault("a formation is like web=2,worker=1"))?;
+    if let Some(name) = formation.unknown(&processes).first() {
+        return Err(fault(format!("no process type {name} in {}", app.source.display())));
+    }
+    let files = files(&app, &processes, &formation)?;
+    let directory = options.output.as_deref().unwrap_or(&options.confdir);
+    if !options.is_forced {
+        let path = files.iter().map(|file| directory.join(&file.name)).find(|path| path.exists());
+        if let Some(path) = path {
+            return Err(fault(format!("{} exists; --force overwrites it", path.display())));
+        }
+    }
+    let mode = if app.variables.is_empty() { MODE_OPEN } else { MODE_CLOSED };
+    for file in &files {
+        confdir::write(&directory.join(&file.name), file.text.as_bytes(), mode)?;
+        print(format!("{}: written\n", file.name))?;
+    }
+    warn_of_others(directory, &processes, &files)?;
+    Ok(EXIT_OK)
+}
+
+fn fault(text: impl Into<String>) -> Failure {
+    Failure::new(EXIT_FAILED, text)
+}
+
+/// foreman passes such lines over in silence.
+fn warn_of(path: &Path, lines: &[usize]) {
+    for line in lines {
+        warn(format!("{}:{line}: passed over", path.display()));
+    }
+}
+
+/// Reads what is not in the Procfile. A .env beside it is used unasked.
+fn app(options: &Options, source: PathBuf) -> Result<App, Failure> {
+    let home = source.parent().unwrap_or(Path::new("/"));
+    let beside = home.join(".env");
+    let paths: Vec<PathBuf> = match &options.environment {
+        Some(paths) => paths.split(',').map(PathBuf::from).collect(),
+        None => Some(beside).filter(|path| path.exists()).into_iter().collect(),
+    };
+    let mut variables: Vec<(String, String)> = Vec::new();
+    for path in &paths {
+        let text = fs::read_to_string(path).map_err(unable(format!("read {}", path.display())))?;
+        let (found, faults) = procfile::variables(&text);
+        warn_of(path, &faults);
+        for (name, value) in found {
+            if value.contains('\n') || value.trim_end() != value {
+                let text =
+                    format!("{}: {name}: no service file can say that value: ", path.display());
+                return Err(fault(text + "it has a line feed, or ends with a blank"));
+            }
+            variables.retain(|(other, _)| *other != name);
+            variables.push((name, value));
+        }
+    }
+    let given = variables.iter().find(|(name, _)| name == "PORT").map(|(_, port)| port.clone());
+    let given = given.or_else(|| env::var("PORT").ok());
+    let port = options.port.or_else(|| given?.parse().ok()).unwrap_or(PORT);
+    variables.retain(|(name, _)| name != "PORT");
+    let cwd = options.cwd.clone().unwrap_or_else(|| home.to_owned());
+    let cwd = absolute(&cwd).map_err(unable("find the working directory"))?;
+    Ok(App { source, cwd, user: options.user.clone(), variables, port })
+}
+
+/// The service files, as good as going wants them.
+fn files(app: &App, processes: &[Process], formation: &Formation) -> Result<Vec<File>, Failure> {
+    let mut files: Vec<File> = Vec::new();
+    for (process, type_index) in processes.iter().zip(0_usize..) {
+        let count = formation.count(&process.name);
+        for index in 0..count {
+            let name = match count {
+                1 => process.name.clone(),
+                _ => format!("{}@{}", process.name, index.saturating_add(1)),
+            };
+            if service_name(name.as_bytes()).is_none() {
+                return Err(fault(format!("{name}: longer than the name of a service")));
+            }
+            if files.iter().any(|file| file.name == name) {
+                return Err(fault(format!("{}: given twice", process.name)));
+            }
+            let offset = type_index.saturating_mul(PORT_STEP).saturating_add(index);
+            let port = u16::try_from(offset).ok().and_then(|offset| app.port.checked_add(offset));
+            let port = port.ok_or_else(|| fault(format!("{name}: no port is left for it")))?;
+            let text = text(app, process, port);
+            confdir::normalise(&name, text.as_bytes())?;
+            files.push(File { name, text });
+        }
+    }
+    if files.is_empty() {
+        return Err(fault(format!("nothing to import in {}", app.source.display())));
+    }
+    Ok(files)
+}
+
+fn text(app: &App, process: &Process, port: u16) -> String {
+    let mut lines = vec![
+        format!("# {} of {}, by goingctl import", process.name, app.source.display()),
+        format!("cmd={}", procfile::cmd(&process.command)),
+        format!("cwd={}", app.cwd.display()),
+    ];
+    lines.extend(app.user.iter().map(|user| format!("user={user}")));
+    lines.extend(app.variables.iter().map(|(name, value)| format!("env={name}={value}")));
+    lines.push(format!("env=PORT={port}\n"));
+    lines.join("\n")
+}
+
+/// Another formation may have left more of a process type behind: those would go on running.
+fn warn_of_others(directory: &Path, processes: &[Process], files: &[File]) -> Result<(), Failure> {
+    for name in confdir::names(directory)? {
+        let (base, _) = name.split_once('@').unwrap_or((&name, ""));
+        let is_ours = files.iter().any(|file| file.name == name);
+        if !is_ours && processes.iter().any(|process| process.name == base) {
+            warn(format!("{name} is of another formation: remove it if it is not wanted"));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,131 @@
+//! goingctl(1): what the services of going(8) are doing, and what they are to do.
+//!
+//! Talks to going by files alone, in RUNDIR and CONFDIR, and by /proc; signals only what it has
+//! made sure of. `steer` starts and stops, `send` signals; `rows` is what there is to show, and
+//! `table`, `json`, `prometheus` and `watch` show it; `confdir`, `enable`, `edit`, `import` and
+//! `export` are about service files.
+//!
+//! Never needed by going, and never asks anything of it that touch(1), rm(1) and cat(1) could not.
+
+mod amounts;
+mod confdir;
+mod edit;
+mod enable;
+mod export;
+mod import;
+mod interrupt;
+mod json;
+mod logs;
+mod options;
+mod output;
+mod proc;
+mod procfile;
+mod prometheus;
+mod rows;
+mod rundir;
+mod select;
+mod send;
+mod status;
+mod steer;
+mod table;
+mod terminal;
+mod watch;
+
+use enable::Change;
+use options::{Command, Format, Options};
+use output::{EXIT_ABSENT, EXIT_FAILED, EXIT_NOT_UP, EXIT_OK, Failure, print, warn};
+use rundir::{Rundir, Supervisor, supervisor};
+use select::{MAIN, select};
+use std::path::Path;
+use std::process::ExitCode;
+use steer::{Goal, Patience};
+
+const USAGE: &str = include_str!("usage");
+const VERSION: &str = concat!("goingctl ", env!("CARGO_PKG_VERSION"), "\n");
+
+fn main() -> ExitCode {
+    let code = Options::read().and_then(|options| run(&options)).unwrap_or_else(|failure| {
+        warn(&failure.text);
+        failure.code
+    });
+    ExitCode::from(code)
+}
+
+/// Does what the command line says; the exit code.
+fn run(options: &Options) -> Result<u8, Failure> {
+    let rundir = Rundir(options.rundir.clone());
+    let confdir = options.confdir.as_path();
+    let word = options.words.first().map(String::as_str);
+    let words = options.words.as_slice();
+    match options.command {
+        Command::Help => print(USAGE).map(|()| EXIT_OK),
+        Command::Version => print(VERSION).map(|()| EXIT_OK),
+        Command::Status if options.format == Format::Watch => watch::show(&rundir, options),
+        Command::Status => status(&rundir, options),
+        Command::Start => steer(&rundir, Goal::Start, options),
+        Command::Stop => steer(&rundir, Goal::Stop, options),
+        Command::Restart => steer(&rundir, Goal::Restart, options),
+        Command::Signal => send(&rundir, word.unwrap_or(""), words.get(1..).unwrap_or_default()),
+        Command::Reload => send(&rundir, "HUP", words),
+        Command::Enable => enable::enable(&rundir, Change::Enable, options),
+        Command::Disable => enable::enable(&rundir, Change::Disable, options),
+        Command::Check => {
+            let is_good = confdir::check(word.map_or(confdir, Path::new))?;
+            Ok(if is_good { EXIT_OK } else { EXIT_FAILED })
+        }
+        Command::Edit => edit::edit(confdir, word.unwrap_or("")),
+        Command::Logs => logs::show(options),
+        Command::Import => import::import(options),
+        Command::Export => export::export(options),
+    }
+}
+
+/// Shows what is; the exit code tells whether it is as it should be.
+fn status(rundir: &Rundir, options: &Options) -> Result<u8, Failure> {
+    let status = rundir.look();
+    if status.is_err() && options.format == Format::Prometheus {
+        print(prometheus::going_is(false))?;
+    }
+    let status = status?;
+    let (services, is_complete) = select(&status.services, &options.words);
+    let rows = rows::rows(status.pid, &services, &options.confdir);
+    match options.format {
+        Format::Json => print(json::text(&status, &rows))?,
+        Format::Prometheus => print(prometheus::text_of(&status, &rows))?,
+        Format::Table | Format::Watch => {
+            let columns = terminal::size().map(|(columns, _)| columns);
+            let lines = table::lines(&rows, columns, terminal::has_colours());
+            print(lines.join("\n") + "\n")?;
+        }
+    }
+    if !is_complete {
+        return Ok(EXIT_ABSENT);
+    }
+    let is_stopped = supervisor(&status) == Supervisor::Stopped;
+    let is_fine = !is_stopped && services.iter().all(|service| service.is_fine());
+    Ok(if is_fine { EXIT_OK } else { EXIT_NOT_UP })
+}
+
+/// Starts, stops or restarts.
+fn steer(rundir: &Rundir, goal: Goal, options: &Options) -> Result<u8, Failure> {
+    let (names, is_complete) = chosen(rundir, &options.words)?;
+    let code = steer::steer(rundir, goal, &names, Patience::of(options))?;
+    Ok(if is_complete { code } else { EXIT_ABSENT })
+}
+
+/// Sends a signal.
+fn send(rundir: &Rundir, signal: &str, words: &[String]) -> Result<u8, Failure> {
+    let signal = send::signal(signal)?;
+    let (names, is_complete) = chosen(rundir, words)?;
+    let code = send::send(rundir, signal, &names)?;
+    Ok(if is_complete { code } else { EXIT_ABSENT })
+}
+
+/// Names of the services that are meant; the command of going's command line only if it is named.
+fn chosen(rundir: &Rundir, words: &[String]) -> Result<(Vec<String>, bool), Failure> {
+    let status = rundir.look()?;
+    let (services, is_complete) = select(&status.services, words);
+    let names = services.iter().map(|service| service.name.clone());
+    let is_named = |name: &String| name != MAIN || words.contains(name);
+    Ok((names.filter(is_named).collect(), is_complete))
+}

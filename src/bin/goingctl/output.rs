@@ -1,0 +1,68 @@
+//! What is printed where, and the exit codes.
+
+use going::linux::raw;
+use rustix::io::Errno;
+use std::io::{self, ErrorKind, Write};
+
+/// All is as it should be.
+pub const EXIT_OK: u8 = 0;
+/// Something could not be done, or not in time.
+pub const EXIT_FAILED: u8 = 1;
+/// Not every wanted service is up.
+pub const EXIT_NOT_UP: u8 = 3;
+/// There is no such service, or going does not run.
+pub const EXIT_ABSENT: u8 = 4;
+/// Misused, see sysexits.h(3head).
+pub const EXIT_USAGE: u8 = 64;
+
+/// Why the program ends, and with what code.
+#[derive(Debug)]
+pub struct Failure {
+    pub code: u8,
+    pub text: String,
+}
+
+impl Failure {
+    pub fn new(code: u8, text: impl Into<String>) -> Self {
+        Self { code, text: text.into() }
+    }
+}
+
+/// `unable to do what: why`.
+pub fn unable(what: impl AsRef<str>) -> impl FnOnce(io::Error) -> Failure {
+    move |error| {
+        let text = format!("unable to {}: {}", what.as_ref(), reason(&error));
+        Failure::new(EXIT_FAILED, text)
+    }
+}
+
+/// What the error means, in the words that going has for it.
+pub fn reason(error: &io::Error) -> String {
+    match error.raw_os_error() {
+        Some(number) => raw::reason(Errno::from_raw_os_error(number)).to_owned(),
+        None => error.to_string(),
+    }
+}
+
+/// Prints to standard output. That nobody reads it is no failure: what there was to do is done.
+pub fn print(text: impl AsRef<[u8]>) -> Result<(), Failure> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(text.as_ref()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(unable("print")(error)),
+        _ => Ok(()),
+    }
+}
+
+/// Says on standard error what deserves notice.
+pub fn warn(text: impl AsRef<str>) {
+    let line = format!("goingctl: {}\n", visible(text.as_ref()));
+    let _unread = io::stderr().write_all(line.as_bytes());
+}
+
+/// The text without control characters, which would do something to a terminal.
+pub fn visible(text: &str) -> String {
+    let show = |char: char| {
+        if char.is_control() { char.escape_default().to_string() } else { char.to_string() }
+    };
+    text.chars().map(show).collect()
+}

@@ -1,0 +1,130 @@
+//! What /proc tells: what the processes of a service use, and whether a number still means the
+//! process that it meant. Read only.
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io::Read;
+
+/// One clock tick of `/proc/PID/stat`; there are 100 in a second wherever going runs.
+const TICK_MS: u64 = 10;
+/// Most files of /proc are shorter.
+const PAGE_LEN: usize = 4096;
+/// A command line may be of any length; nobody reads so much of it.
+const FILE_LEN_MAX: u64 = 64 * 1024;
+
+/// The fields of `/proc/PID/stat` that are of use here, see proc_pid_stat(5).
+pub struct Stat {
+    pub state: char,
+    pub parent: i32,
+    pub group: i32,
+    /// Of the process, and of its children that were waited for.
+    pub cpu_ms: u64,
+    pub threads: u64,
+    /// On the clock of the status.
+    pub began_ms: u64,
+}
+
+/// None when there is no such process, or it is hidden from us.
+pub fn stat(pid: i32) -> Option<Stat> {
+    let text = contents(pid, "stat")?;
+    // The name stands in parentheses, and may contain anything.
+    let fields = str::from_utf8(text.rsplit(|&byte| byte == b')').next()?).ok()?;
+    let mut fields = fields.split_ascii_whitespace();
+    let state = fields.next()?.chars().next()?;
+    let parent = fields.next()?.parse().ok()?;
+    let group = fields.next()?.parse().ok()?;
+    let mut number = |skipped: usize| fields.nth(skipped)?.parse::<u64>().ok();
+    let mut ticks = number(8)?;
+    for _ in 0..3 {
+        ticks = ticks.saturating_add(number(0)?);
+    }
+    let threads = number(2)?;
+    let began_ms = number(1)?.saturating_mul(TICK_MS);
+    let cpu_ms = ticks.saturating_mul(TICK_MS);
+    Some(Stat { state, parent, group, cpu_ms, threads, began_ms })
+}
+
+/// What a process group uses.
+#[derive(Clone, Copy, Default)]
+pub struct Usage {
+    pub cpu_ms: u64,
+    pub tasks: u64,
+    pub memory_kb: u64,
+    /// Whether memory is Pss; else it is RSS, of one of its processes at least.
+    pub is_pss: bool,
+}
+
+/// What each of these process groups uses; groups without a process are left out. All their
+/// processes come from `going`, which adopts those that lose their parent.
+pub fn usage(going: Option<i32>, groups: &[i32]) -> HashMap<i32, Usage> {
+    let mut found = HashMap::new();
+    let tree = going.and_then(descendants).unwrap_or_else(all);
+    for (pid, stat) in tree.iter().filter(|(_, stat)| groups.contains(&stat.group)) {
+        let usage = found.entry(stat.group).or_insert(Usage { is_pss: true, ..Usage::default() });
+        let pss_kb = kilobytes(*pid, "smaps_rollup", "Pss:");
+        let memory_kb = pss_kb.or_else(|| kilobytes(*pid, "status", "VmRSS:")).unwrap_or(0);
+        usage.cpu_ms = usage.cpu_ms.saturating_add(stat.cpu_ms);
+        usage.tasks = usage.tasks.saturating_add(stat.threads);
+        usage.memory_kb = usage.memory_kb.saturating_add(memory_kb);
+        // A zombie has no memory of either kind.
+        usage.is_pss &= pss_kb.is_some() || stat.state == 'Z';
+    }
+    found
+}
+
+/// The processes below `root`: there may be many more on the machine. None where the kernel has no
+/// lists of children.
+fn descendants(root: i32) -> Option<Vec<(i32, Stat)>> {
+    let mut found: Vec<(i32, Stat)> = Vec::new();
+    let mut next = children(root, root)?;
+    while let Some(pid) = next.pop() {
+        let Some(stat) = stat(pid) else { continue };
+        if stat.threads > 1 {
+            // Each thread has children of its own.
+            let threads = numbers(&format!("/proc/{pid}/task"));
+            next.extend(threads.filter_map(|thread| children(pid, thread)).flatten());
+        } else {
+            next.extend(children(pid, pid).into_iter().flatten());
+        }
+        found.push((pid, stat));
+    }
+    Some(found)
+}
+
+fn children(pid: i32, thread: i32) -> Option<Vec<i32>> {
+    let text = String::from_utf8(contents(pid, &format!("task/{thread}/children"))?).ok()?;
+    Some(text.split_ascii_whitespace().filter_map(|pid| pid.parse().ok()).collect())
+}
+
+/// Every process there is.
+fn all() -> Vec<(i32, Stat)> {
+    numbers("/proc").filter_map(|pid| Some((pid, stat(pid)?))).collect()
+}
+
+/// The names in a directory that are numbers.
+fn numbers(path: &str) -> impl Iterator<Item = i32> + use<> {
+    let entries = fs::read_dir(path).into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+}
+
+/// The number behind `key` in a file of the process.
+fn kilobytes(pid: i32, file: &str, key: &str) -> Option<u64> {
+    let text = contents(pid, file)?;
+    let line = str::from_utf8(&text).ok()?.lines().find_map(|line| line.strip_prefix(key))?;
+    line.split_ascii_whitespace().next()?.parse().ok()
+}
+
+/// A file of the process: read in as few steps as can be, for there are many of them.
+fn contents(pid: i32, file: &str) -> Option<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(PAGE_LEN);
+    let file = File::open(format!("/proc/{pid}/{file}")).ok()?;
+    file.take(FILE_LEN_MAX).read_to_end(&mut bytes).ok().map(|_| bytes)
+}
+
+/// The words of the process, parted by blanks; none when there is no such process, or it has none.
+pub fn command(pid: i32) -> Option<String> {
+    let words = contents(pid, "cmdline")?;
+    let words = words.strip_suffix(b"\0").unwrap_or(&words);
+    let words: Vec<_> = words.split(|&byte| byte == 0).map(String::from_utf8_lossy).collect();
+    Some(words.join(" ")).filter(|text| !text.is_empty())
+}

@@ -1,0 +1,121 @@
+//! RUNDIR: the status, the files that hold services down, and word of changes.
+
+use crate::output::{self, EXIT_ABSENT, Failure, reason, unable};
+use crate::proc;
+use crate::status::Status;
+use going::linux::{clock, watch};
+use going::model::status::VERSION;
+use rustix::fd::OwnedFd;
+use rustix::fs::inotify::{WatchFlags, add_watch};
+use rustix::io::Errno;
+use rustix::process::{Pid, test_kill_process};
+use std::fs::{self, OpenOptions};
+use std::io::{self, ErrorKind};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+/// RUNDIR.
+pub struct Rundir(pub PathBuf);
+
+/// Whether going runs.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Supervisor {
+    Running,
+    /// Stopped by a signal: it does nothing until it gets CONT.
+    Stopped,
+    Gone,
+}
+
+impl Rundir {
+    /// What is true now.
+    ///
+    /// Whoever reads it must not depend on going having come this far: the file may be left over.
+    pub fn read(&self) -> Result<Status, Failure> {
+        let path = self.0.join("status");
+        let absent = |why: &str| {
+            let text = format!("going does not run: {}: {why}", path.display());
+            Failure::new(EXIT_ABSENT, text)
+        };
+        let bytes = fs::read(&path).map_err(|error| match error.kind() {
+            ErrorKind::NotFound => absent(&reason(&error)),
+            _ => Failure { code: EXIT_ABSENT, ..unable(format!("read {}", path.display()))(error) },
+        })?;
+        let status = Status::decode(&String::from_utf8_lossy(&bytes));
+        let mut status = status.ok_or_else(|| absent("not a status of going"))?;
+        if supervisor(&status) == Supervisor::Gone {
+            return Err(absent("left over from one that has ended"));
+        }
+        let held: Vec<_> = fs::read_dir(self.0.join("down")).into_iter().flatten().collect();
+        let held: Vec<_> = held.into_iter().flatten().map(|entry| entry.file_name()).collect();
+        for service in &mut status.services {
+            service.held = held.iter().any(|name| *name == *service.name);
+        }
+        Ok(status)
+    }
+
+    /// The same, and says on standard error what is odd about it.
+    pub fn look(&self) -> Result<Status, Failure> {
+        let status = self.read()?;
+        if status.version != VERSION.to_string() {
+            output::warn(format!(
+                "the status has format {}, this program knows {VERSION}: it may be misread",
+                status.version
+            ));
+        }
+        if let (Supervisor::Stopped, Some(pid)) = (supervisor(&status), status.pid) {
+            output::warn(format!("going is stopped: it does nothing until \"kill -CONT {pid}\""));
+        }
+        Ok(status)
+    }
+
+    /// Holds a service down; whether it was not so before.
+    pub fn hold(&self, name: &str) -> io::Result<bool> {
+        let path = self.0.join("down").join(name);
+        match OpenOptions::new().write(true).create_new(true).open(path) {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Lets it be up again.
+    pub fn release(&self, name: &str) -> io::Result<()> {
+        match fs::remove_file(self.0.join("down").join(name)) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// What can be read as soon as there is another status; none where that cannot be had.
+    pub fn watch(&self) -> Option<OwnedFd> {
+        watch(&self.0, WatchFlags::MOVED_TO)
+    }
+}
+
+/// Has inotify(7) tell of what happens in a directory.
+pub fn watch(directory: &Path, flags: WatchFlags) -> Option<OwnedFd> {
+    let watch = watch::open().ok()?;
+    add_watch(&watch, directory.as_os_str().as_bytes(), flags | WatchFlags::ONLYDIR).ok()?;
+    Some(watch)
+}
+
+/// Whether the going that wrote the status still runs: its number may be another's by now, but who
+/// has got that number since began later than going did.
+pub fn supervisor(status: &Status) -> Supervisor {
+    let Some(pid) = status.pid else { return Supervisor::Gone };
+    let Some(stat) = proc::stat(pid) else {
+        // Who may not look into /proc can still ask.
+        let asked = Pid::from_raw(pid).map(test_kill_process);
+        let is_hidden = matches!(asked, Some(Ok(()) | Err(Errno::PERM)));
+        return if is_hidden { Supervisor::Running } else { Supervisor::Gone };
+    };
+    let since_ms = status.since_ms.unwrap_or(u64::MAX);
+    match stat.state {
+        'Z' | 'X' => Supervisor::Gone,
+        _ if stat.began_ms > since_ms || status.since_ms > Some(clock::now_ms()) => {
+            Supervisor::Gone
+        }
+        'T' => Supervisor::Stopped,
+        _ => Supervisor::Running,
+    }
+}

@@ -1,0 +1,64 @@
+//! signal and reload: one signal to the main process of each service.
+//!
+//! A number may be another process's by the time it is used. So the process is opened first, and
+//! only then asked after: what is then found true of the number is true of what was opened.
+
+use crate::interrupt::io_error;
+use crate::output::{EXIT_FAILED, EXIT_OK, EXIT_USAGE, Failure, print, reason, visible};
+use crate::proc;
+use crate::rundir::Rundir;
+use crate::status::Status;
+use going::model::config::signal as signal_number;
+use rustix::fd::OwnedFd;
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+
+/// The signal called `word`: in capitals or not, with SIG or without, or its number.
+pub fn signal(word: &str) -> Result<Signal, Failure> {
+    let name = word.to_ascii_uppercase();
+    let number = signal_number(name.strip_prefix("SIG").unwrap_or(&name).as_bytes());
+    let signal = number.and_then(|number| Signal::from_named_raw(number.into()));
+    signal.ok_or_else(|| Failure::new(EXIT_USAGE, format!("no signal from 1 to 31: {word}")))
+}
+
+/// Sends it to all of `names`; the exit code.
+pub fn send(rundir: &Rundir, signal: Signal, names: &[String]) -> Result<u8, Failure> {
+    let mut code = EXIT_OK;
+    for name in names {
+        let sent = open(rundir, name).and_then(|(process, pid)| {
+            pidfd_send_signal(process, signal)
+                .map(|()| format!("sent signal {} to pid {pid}", signal.as_raw()))
+                .map_err(|errno| format!("unable to signal pid {pid}: {}", words(errno)))
+        });
+        let text = sent.unwrap_or_else(|why| {
+            code = EXIT_FAILED;
+            why
+        });
+        print(format!("{}: {}\n", visible(name), visible(&text)))?;
+    }
+    Ok(code)
+}
+
+/// The main process of a service, or why there is none to signal.
+fn open(rundir: &Rundir, name: &str) -> Result<(OwnedFd, i32), String> {
+    let read = || rundir.read().map_err(|failure| failure.text);
+    let pid_in = |status: &Status| status.service(name).and_then(|service| service.pid);
+    let status = read()?;
+    let state = status.service(name).map_or("gone", |service| service.state.as_str());
+    let number = pid_in(&status).ok_or_else(|| format!("{state}, no process to signal"))?;
+    let pid = Pid::from_raw(number).ok_or("no process to signal")?;
+    let process = pidfd_open(pid, PidfdFlags::empty())
+        .map_err(|errno| format!("unable to open pid {number}: {}", words(errno)))?;
+    let status = read()?;
+    let is_same = pid_in(&status) == Some(number);
+    let is_child = proc::stat(number).is_none_or(|stat| Some(stat.parent) == status.pid);
+    if is_same && is_child {
+        Ok((process, number))
+    } else {
+        Err(format!("pid {number} is not its process any more"))
+    }
+}
+
+fn words(errno: Errno) -> String {
+    reason(&io_error(errno))
+}

@@ -1,0 +1,274 @@
+//! start, stop, restart: by files in RUNDIR/down, and waiting until the status says that it is so.
+//!
+//! A restart holds the service down, waits until it is, and lets it go. However this program ends,
+//! by an error, a signal or at the deadline, what it holds for a restart it lets go: only KILL can
+//! leave a service held down that nobody meant to. So all other signals are blocked meanwhile, and
+//! read; among them is TSTP, for a restart that is suspended half-way would be no better.
+
+use crate::amounts;
+use crate::interrupt;
+use crate::options::Options;
+use crate::output::{EXIT_FAILED, EXIT_OK, Failure, print, reason, visible, warn};
+use crate::rundir::{Rundir, Supervisor, supervisor};
+use crate::select::MAIN;
+use crate::status::{End, Service, Status};
+use going::linux::{clock, watch};
+use std::io;
+
+/// Who is up so long has at least been executed.
+const SETTLED_MS: u64 = 200;
+/// The status is looked at so often even if nothing says that there is another: that going has been
+/// killed is told by nobody.
+const RECHECK_MS: u64 = 500;
+/// And so often where changes cannot be watched.
+const POLL_MS: u64 = 50;
+
+/// What a service is to do.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Goal {
+    Start,
+    Stop,
+    Restart,
+    /// Its file has appeared.
+    Appear,
+    /// Its file has gone.
+    Disappear,
+}
+
+/// How long to wait.
+#[derive(Clone, Copy)]
+pub struct Patience {
+    pub is_waiting: bool,
+    pub timeout_ms: u64,
+}
+
+impl Patience {
+    pub fn of(options: &Options) -> Self {
+        Self { is_waiting: options.is_waiting, timeout_ms: options.timeout_ms }
+    }
+}
+
+/// What is waited for.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Phase {
+    /// That it is down; it is let go then.
+    DownFirst,
+    /// That it goes down; it is let go then, and that is all.
+    Noticed,
+    Down,
+    Up,
+    /// That going knows it, and then as with `Up`.
+    Known,
+    Gone,
+    Over,
+}
+
+/// A service, and how far it has come.
+struct Job<'a> {
+    name: String,
+    phase: Phase,
+    hold: Option<Hold<'a>>,
+}
+
+/// A file in RUNDIR/down that is there for a restart only, or was there before: that one is let go
+/// when the restart has come so far, and stays when it has not.
+struct Hold<'a> {
+    rundir: &'a Rundir,
+    name: String,
+    is_ours: bool,
+}
+
+impl Drop for Hold<'_> {
+    fn drop(&mut self) {
+        if !self.is_ours {
+            return;
+        }
+        if let Err(error) = self.rundir.release(&self.name) {
+            let path = self.rundir.0.join("down").join(&self.name);
+            warn(format!("unable to remove {}: {}", path.display(), reason(&error)));
+        }
+    }
+}
+
+/// What became of a service, and whether that is what was asked for.
+type Outcome = (String, bool);
+
+/// Brings all of `names` where they are to be; the exit code.
+pub fn steer(
+    rundir: &Rundir,
+    goal: Goal,
+    names: &[String],
+    patience: Patience,
+) -> Result<u8, Failure> {
+    let signals = interrupt::signals()?;
+    let news = rundir.watch();
+    let due_ms = clock::now_ms().saturating_add(patience.timeout_ms);
+    let mut status = rundir.read()?;
+    let mut is_good = true;
+    let mut jobs = Vec::new();
+    for name in names {
+        match begin(rundir, goal, name, status.service(name), patience.is_waiting) {
+            Ok(job) => jobs.push(job),
+            Err(outcome) => is_good &= tell(name, &outcome)?,
+        }
+    }
+    loop {
+        let now_ms = clock::now_ms();
+        for job in &mut jobs {
+            let service = status.service(&job.name);
+            if let Some(outcome) = advance(job, service, now_ms) {
+                job.phase = Phase::Over;
+                is_good &= tell(&job.name, &outcome)?;
+            }
+        }
+        jobs.retain(|job| job.phase != Phase::Over);
+        if jobs.is_empty() {
+            return Ok(if is_good { EXIT_OK } else { EXIT_FAILED });
+        }
+        if now_ms >= due_ms {
+            return give_up(&jobs, &status, patience.timeout_ms);
+        }
+        let pause_ms = if news.is_some() { RECHECK_MS } else { POLL_MS };
+        let next_ms = settled_ms(&jobs, &status).unwrap_or(u64::MAX);
+        let next_ms = next_ms.min(due_ms).min(now_ms.saturating_add(pause_ms));
+        signals.wait(Some(next_ms), [news.as_ref(), None]);
+        if let Some(code) = interrupt::code(&signals) {
+            return Err(Failure::new(code, "interrupted"));
+        }
+        let _changed = news.as_ref().is_some_and(watch::has_news);
+        status = rundir.read()?;
+    }
+}
+
+/// Takes the first step; what became of the service where that is all, or not even that.
+fn begin<'a>(
+    rundir: &'a Rundir,
+    goal: Goal,
+    name: &str,
+    service: Option<&Service>,
+    is_waiting: bool,
+) -> Result<Job<'a>, Outcome> {
+    let refused = |verb: &str, error: &io::Error| {
+        let path = rundir.0.join("down").join(name);
+        (format!("unable to {verb} {}: {}", path.display(), reason(error)), false)
+    };
+    if name == MAIN {
+        return Err(("going ends with it; signal it, or stop going".to_owned(), false));
+    }
+    let job = |phase, hold| Job { name: name.to_owned(), phase, hold };
+    let told = |to: &str| (format!("told to {to}"), true);
+    let is_held = service.is_some_and(|service| service.held);
+    // Who is done, or waits for his next start, starts when he was held down and is let go.
+    let is_idle = service.is_some_and(|s| matches!(s.state.as_str(), "done" | "backoff"));
+    match goal {
+        Goal::Stop => {
+            rundir.hold(name).map_err(|error| refused("create", &error))?;
+            if is_waiting { Ok(job(Phase::Down, None)) } else { Err(told("stop")) }
+        }
+        Goal::Start if is_held || !is_idle => {
+            rundir.release(name).map_err(|error| refused("remove", &error))?;
+            if is_waiting { Ok(job(Phase::Up, None)) } else { Err(told("start")) }
+        }
+        Goal::Start | Goal::Restart => {
+            let is_ours = rundir.hold(name).map_err(|error| refused("create", &error))?;
+            let phase = if is_waiting { Phase::DownFirst } else { Phase::Noticed };
+            Ok(job(phase, Some(Hold { rundir, name: name.to_owned(), is_ours })))
+        }
+        Goal::Appear => Ok(job(Phase::Known, None)),
+        Goal::Disappear => Ok(job(Phase::Gone, None)),
+    }
+}
+
+/// Takes the next step if it is time for it; what became of the service, if that was the last.
+fn advance(job: &mut Job, service: Option<&Service>, now_ms: u64) -> Option<Outcome> {
+    let state = service.map_or("gone", |service| service.state.as_str());
+    let is_down = matches!(state, "down" | "rejected" | "gone");
+    let is_up = service.is_some_and(|s| s.is_up() && is_settled(s, now_ms));
+    match job.phase {
+        Phase::DownFirst if is_down => {
+            let_go(job);
+            job.phase = Phase::Up;
+            None
+        }
+        Phase::Noticed if is_down || state == "stopping" => {
+            let_go(job);
+            Some(("told to restart".to_owned(), true))
+        }
+        Phase::Down if is_down => Some((state.to_owned(), true)),
+        Phase::Gone if state == "gone" => Some(("disabled".to_owned(), true)),
+        Phase::Up | Phase::Known if is_up || state == "done" => service.map(|service| {
+            let is_good = is_up || matches!(service.end, None | Some(End::Exited(0)));
+            (told(service), is_good)
+        }),
+        Phase::Known if state == "rejected" => {
+            Some(("rejected, \"goingctl check\" says why".to_owned(), false))
+        }
+        Phase::Known if state == "down" && service.is_some_and(|service| service.held) => {
+            Some(("enabled, but held down".to_owned(), true))
+        }
+        Phase::DownFirst
+        | Phase::Noticed
+        | Phase::Down
+        | Phase::Up
+        | Phase::Known
+        | Phase::Gone
+        | Phase::Over => None,
+    }
+}
+
+/// Removes the file that holds the service down, whoever made it.
+fn let_go(job: &mut Job) {
+    if let Some(mut hold) = job.hold.take() {
+        hold.is_ours = true;
+    }
+}
+
+/// Says what became of a service; whether it is good.
+fn tell(name: &str, (text, is_good): &Outcome) -> Result<bool, Failure> {
+    print(format!("{}: {}\n", visible(name), visible(text)))?;
+    Ok(*is_good)
+}
+
+/// Says which services are not yet where they are to be.
+fn give_up(jobs: &[Job], status: &Status, timeout_ms: u64) -> Result<u8, Failure> {
+    let seconds = timeout_ms / 1_000;
+    for job in jobs {
+        let goal = match job.phase {
+            Phase::Up | Phase::Known => "up",
+            Phase::Gone => "gone",
+            _ => "down",
+        };
+        let is = status.service(&job.name).map_or("no such service".to_owned(), told);
+        tell(&job.name, &(format!("not {goal} after {seconds} s: {is}"), false))?;
+    }
+    if supervisor(status) == Supervisor::Stopped {
+        warn("going is stopped: it does nothing until it gets CONT");
+    }
+    Ok(EXIT_FAILED)
+}
+
+/// The state of a service, in words.
+fn told(service: &Service) -> String {
+    let mut parts = vec![service.state.clone()];
+    parts.extend(service.pid.map(|pid| format!("pid {pid}")));
+    if !service.is_up() {
+        parts.extend(service.end.as_ref().map(amounts::end));
+    }
+    parts.extend(service.next_ms.map(|next_ms| {
+        let left_ms = next_ms.saturating_sub(clock::now_ms());
+        format!("next start in {}", amounts::duration(left_ms.saturating_add(999)))
+    }));
+    parts.join(", ")
+}
+
+fn is_settled(service: &Service, now_ms: u64) -> bool {
+    service.since_ms.is_none_or(|since_ms| since_ms.saturating_add(SETTLED_MS) <= now_ms)
+}
+
+/// When the next of those that are up will have settled.
+fn settled_ms(jobs: &[Job], status: &Status) -> Option<u64> {
+    let services = jobs.iter().filter_map(|job| status.service(&job.name));
+    let up = services.filter(|service| service.is_up()).filter_map(|service| service.since_ms);
+    let settled = up.map(|since_ms| since_ms.saturating_add(SETTLED_MS));
+    settled.filter(|settled_ms| *settled_ms > clock::now_ms()).min()
+}
