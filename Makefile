@@ -2,19 +2,56 @@
 
 TARGET = x86_64-unknown-linux-musl
 prefix = /usr
+bindir = $(prefix)/bin
 sbindir = $(prefix)/sbin
-mandir = $(prefix)/share/man
+datadir = $(prefix)/share
+mandir = $(datadir)/man
+docdir = $(datadir)/doc/going
+licensedir = $(docdir)
+bashdir = $(datadir)/bash-completion/completions
+zshdir = $(datadir)/zsh/site-functions
+fishdir = $(datadir)/fish/vendor_completions.d
 sysconfdir = /etc
 DESTDIR =
 
 CARGO = cargo
+# What packages are made for.
+TARGETS = x86_64-unknown-linux-musl aarch64-unknown-linux-musl
 VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)
 PROGRAM = target/$(TARGET)/release/going
+LOGGER = $(PROGRAM)log
+CONTROL = $(PROGRAM)ctl
 # No path of the machine that it was built on goes into the program.
 REMAP = --config 'target.$(TARGET).rustflags = [ \
 	"--remap-path-prefix=$(CURDIR)=.", "--remap-path-prefix=$(HOME)/.cargo=cargo" ]'
 
-all: ## build the program; TARGET=aarch64-unknown-linux-musl for another machine
+# What is installed, "MODE SOURCE DESTINATION" a line: the one list, for install, uninstall and every
+# package.
+define INSTALLED
+755 $(PROGRAM) $(sbindir)/going
+755 $(LOGGER) $(bindir)/goinglog
+644 man/going.1 $(mandir)/man1/going.1
+644 man/goinglog.1 $(mandir)/man1/goinglog.1
+644 man/going.5 $(mandir)/man5/going.5
+644 man/going.8 $(mandir)/man8/going.8
+644 README.md $(docdir)/README.md
+644 CHANGELOG.md $(docdir)/CHANGELOG.md
+644 etc/inittab $(docdir)/inittab
+644 etc/rc $(docdir)/rc
+644 etc/Containerfile $(docdir)/Containerfile
+644 LICENSE $(licensedir)/LICENSE
+755 $(CONTROL) $(bindir)/goingctl
+644 man/goingctl.1 $(mandir)/man1/goingctl.1
+644 etc/completions/goingctl.bash $(bashdir)/goingctl
+644 etc/completions/_goingctl $(zshdir)/_goingctl
+644 etc/completions/goingctl.fish $(fishdir)/goingctl.fish
+644 etc/status.schema.json $(datadir)/going/status.schema.json
+$(foreach file,$(wildcard etc/going.d/*),644 $(file) $(docdir)/examples/$(notdir $(file))
+)
+endef
+export INSTALLED
+
+all: ## build the programs; TARGET=aarch64-unknown-linux-musl for another machine
 	scripts/setup build $(TARGET)
 	$(CARGO) build --release --locked --target $(TARGET) $(REMAP)
 
@@ -25,8 +62,8 @@ test: all check ## run every test
 	scripts/setup test
 	$(CARGO) test --locked --doc
 	GOING=$(CURDIR)/$(PROGRAM) $(CARGO) test --locked --test it
-	scripts/size $(PROGRAM)
-	scripts/test-reproducible $(PROGRAM)
+	scripts/size $(PROGRAM) $(LOGGER) $(CONTROL)
+	scripts/test-reproducible $(PROGRAM) $(LOGGER) $(CONTROL)
 	scripts/test-aarch64
 
 check: ## format, lints, documentation, source invariants, manual pages
@@ -38,38 +75,92 @@ check: ## format, lints, documentation, source invariants, manual pages
 	$(CARGO) test --locked --test it -- sources
 	scripts/lint-man
 
-loc: ## count lines of code; fails at 500 in the supervisor's own process
+loc: ## count lines of code; fails at 500 in the supervisor's own process, 250 in goinglog
 	scripts/setup check
 	scripts/loc
 
-size: all ## measure the program: bytes, and memory with no, 100 and 256 services
-	scripts/size $(PROGRAM)
+size: all ## measure the programs: bytes, and memory; of going with no, 100 and 256 services
+	scripts/size $(PROGRAM) $(LOGGER) $(CONTROL)
+
+# The benchmark is a program of this machine and needs the path of two others.
+BENCH = GOING=$(CURDIR)/$(PROGRAM) \
+	SERVICE=$(CURDIR)/target/$(TARGET)/release/examples/bench-service \
+	$(CARGO) bench --quiet --locked --target $(TARGET) $(REMAP) --bench bench --
+
+bench: all ## side by side with its peers, 15 minutes; ONLY='memory restart going runit' for less
+	scripts/setup bench
+	$(CARGO) build --release --locked --target $(TARGET) $(REMAP) --example bench-service
+	$(BENCH) $(ONLY)
+
+bench-report: ## bring README, manual page and chart up to date with the last `make bench`
+	$(BENCH) report
 
 man: ## show the manual pages
 	man ./man/going.8
 	man ./man/going.5
+	man ./man/goinglog.1
+	man ./man/goingctl.1
 
 install: all ## install below $(DESTDIR)$(prefix), with an empty /etc/going.d
-	install -d $(DESTDIR)$(sbindir) $(DESTDIR)$(sysconfdir)/going.d \
-		$(DESTDIR)$(mandir)/man1 $(DESTDIR)$(mandir)/man5 $(DESTDIR)$(mandir)/man8
-	install -m 755 $(PROGRAM) $(DESTDIR)$(sbindir)/going
-	install -m 644 man/going.1 $(DESTDIR)$(mandir)/man1
-	install -m 644 man/going.5 $(DESTDIR)$(mandir)/man5
-	install -m 644 man/going.8 $(DESTDIR)$(mandir)/man8
+	install -d -m 755 $(DESTDIR)$(sysconfdir)/going.d
+	@set -e; echo "$$INSTALLED" | while read -r mode source destination; do \
+		[ -z "$$mode" ] || install -D -m "$$mode" "$$source" "$(DESTDIR)$$destination"; \
+	done
 
 uninstall: ## remove what install has installed, but no service file
-	rm -f $(DESTDIR)$(sbindir)/going $(DESTDIR)$(mandir)/man1/going.1 \
-		$(DESTDIR)$(mandir)/man5/going.5 $(DESTDIR)$(mandir)/man8/going.8
-	-rmdir $(DESTDIR)$(sysconfdir)/going.d
+	@echo "$$INSTALLED" | while read -r mode source destination; do \
+		[ -z "$$mode" ] || rm -f "$(DESTDIR)$$destination"; \
+	done
+	@for directory in $(docdir)/examples $(docdir) $(datadir)/going $(sysconfdir)/going.d; do \
+		[ ! -d "$(DESTDIR)$$directory" ] || rmdir "$(DESTDIR)$$directory" || true; \
+	done
 
-dist: ## pack the sources of the last commit
-	mkdir -p target/dist
-	git archive --prefix=going-$(VERSION)/ -o target/dist/going-$(VERSION).tar.gz HEAD
+doc: ## render the annotated source: target/doc/source
+	scripts/setup doc
+	target/venv/bin/python scripts/site/build doc
+
+site: ## write the site: target/site
+	scripts/setup doc
+	target/venv/bin/python scripts/site/build site
+
+site-check: site ## look at the site in a browser, follow its links, validate it
+	scripts/setup site
+	target/venv/bin/python scripts/site/check
+
+dist: ## pack the sources of the last commit, and the programs, into target/dist as all packages
+	scripts/setup packages
+	scripts/package/build dist $(TARGETS)
+
+deb: ## make packages for Debian
+	scripts/setup packages
+	scripts/package/build deb $(TARGETS)
+
+rpm: ## make packages for rpm
+	scripts/setup packages
+	scripts/package/build rpm $(TARGETS)
+
+arch: ## make packages for Arch Linux
+	scripts/setup packages
+	scripts/package/build arch $(TARGETS)
+
+oci: ## make container images that hold going alone
+	scripts/setup packages
+	scripts/package/build oci $(TARGETS)
+
+package-check: deb rpm arch oci dist ## install and run every package in a clean root of its own kind
+	scripts/setup package-check
+	scripts/package/check
+
+release-check: ## all that scripts/release does, but the tag
+	scripts/setup packages
+	scripts/test-release
+	scripts/release --check $(VERSION)
 
 clean: ## remove what was built
 	$(CARGO) clean
 
 help: ## show this
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
-.PHONY: all demo test check loc size man install uninstall dist clean help
+.PHONY: all demo test check loc size bench bench-report man install uninstall doc site site-check \
+	dist deb rpm arch oci package-check release-check clean help

@@ -24,8 +24,8 @@ pub fn tests() -> Vec<Trial> {
         scenario!(what_cannot_be_read_takes_no_service_down, Root),
         scenario!(comments_do_not_count_towards_the_limit),
         scenario!(nothing_is_cut_in_silence),
-        scenario!(hup_starts_what_is_new),
-        scenario!(hup_restarts_only_what_changed),
+        scenario!(hup_finds_what_nothing_tells_of),
+        scenario!(an_edit_restarts_only_what_changed),
         scenario!(comments_and_blank_lines_are_no_change),
         scenario!(a_missing_confdir_is_opened_on_hup),
         scenario!(a_missing_confdir_is_tried_again_by_itself),
@@ -243,20 +243,29 @@ fn nothing_is_cut_in_silence() {
     going.terminate();
 }
 
-fn hup_starts_what_is_new() {
+/// What inotify cannot see, because it is an edit behind a symlink: HUP alone finds it.
+fn hup_finds_what_nothing_tells_of() {
     let mut going = Going::new();
+    let elsewhere = going.path("elsewhere");
+    fs::write(&elsewhere, going.cmd("hold", "web", &["0", "old"])).expect("a file");
+    symlink(&elsewhere, going.path("going.d").join("web")).expect("a symlink");
     going.start();
+    let old = going.up("web");
+    // Whatever begins with the start is over: nothing but HUP leads to the next rescan.
     going.rescan();
-    going.hold("web");
+    going.wait_quiet();
+    fs::write(&elsewhere, going.cmd("hold", "web", &["0", "new"])).expect("a file");
     going.signal(Signal::SIGHUP);
-    let pid = going.up("web");
-    going.wait_log(&format!("web: started, pid {pid}"));
+    let new = going.wait_starts("web", 2)[1].pid;
+    assert!(!proc::is_running(old));
+    going.wait_log(&format!("web: started, pid {new}"));
+    assert_eq!(proc::arguments(new).last().map(String::as_str), Some("new"));
     going.terminate();
 }
 
 /// Content changed: stop and start that one only, with what the file says when the old process is
 /// reaped.
-fn hup_restarts_only_what_changed() {
+fn an_edit_restarts_only_what_changed() {
     let mut going = Going::new();
     going.hold("same");
     going.write("web", going.cmd("hold", "web", &["700", "old"]));

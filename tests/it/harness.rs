@@ -11,7 +11,6 @@ use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Gid, Pid, Uid, getegid, geteuid, setgid, setgroups, setuid};
-use std::cell::Cell;
 use std::env;
 use std::ffi::CString;
 use std::fs::{self, OpenOptions};
@@ -19,16 +18,17 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 use temp_dir::TempDir;
 
 /// Far longer than anything takes, even on a machine that does other things too.
-const PATIENCE: Duration = Duration::from_secs(20);
-const GLANCE: Duration = Duration::from_millis(5);
+pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const GLANCE: Duration = Duration::from_millis(5);
 
 /// The name of every directory begins so, and goes on with the pid of this process.
-const PREFIX: &str = "going-it-";
+pub const PREFIX: &str = "going-it-";
 
 /// A service's own word of having been started.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -45,7 +45,7 @@ pub struct Going {
     /// going itself, or the init above it.
     process: Option<Child>,
     under_init: bool,
-    rescans: Cell<u32>,
+    rescans: AtomicU32,
 }
 
 impl Going {
@@ -61,7 +61,7 @@ impl Going {
             service: env::current_exe().expect("/proc is mounted"),
             process: None,
             under_init: false,
-            rescans: Cell::new(0),
+            rescans: AtomicU32::new(0),
         }
     }
 
@@ -123,6 +123,16 @@ impl Going {
         for name in names {
             self.hold(name.as_ref());
         }
+    }
+
+    /// A file in RUNDIR/down, which going makes when it reads it.
+    pub fn hold_down(&self, name: &str) {
+        self.wait_for("RUNDIR/down", || self.path("run/down").is_dir());
+        fs::write(self.path("run/down").join(name), "").expect("a down file");
+    }
+
+    pub fn let_up(&self, name: &str) {
+        fs::remove_file(self.path("run/down").join(name)).expect("a down file");
     }
 
     // going itself.
@@ -190,6 +200,25 @@ impl Going {
         self.wait_ready();
     }
 
+    /// As PID 1 of a PID namespace, below a process that waits for it and ends as it does.
+    #[track_caller]
+    pub fn start_as_pid_1(&mut self, change: impl FnOnce(&mut Command)) {
+        self.start_as_pid_1_with(&[], change);
+    }
+
+    #[track_caller]
+    pub fn start_as_pid_1_with(&mut self, words: &[&str], change: impl FnOnce(&mut Command)) {
+        let mut command = Command::new(env::current_exe().expect("/proc is mounted"));
+        command.args(["service", "container"]).arg(self.path("records")).arg(&self.program);
+        command.arg("-d").arg(self.path("going.d")).arg("-r").arg(self.path("run")).args(words);
+        self.prepare(&mut command);
+        change(&mut command);
+        self.process = Some(command.spawn().expect("this binary can be executed"));
+        self.under_init = true;
+        self.wait_for("going to start", || !self.records("init.pids").is_empty());
+        self.wait_ready();
+    }
+
     /// What a run of going that ends by itself prints.
     #[track_caller]
     pub fn output(&self, words: &[&str]) -> Output {
@@ -223,27 +252,34 @@ impl Going {
         send(self.pid(), signal);
     }
 
-    /// HUP, and waits until the rescan and all that it did at once is over.
+    /// HUP, and waits until everything that was written before has been read by going, and all that
+    /// follows from it at once has been done.
     ///
-    /// The mark for that is one more service: changed, it is started anew only when its old process
-    /// has been reaped, in a later turn of going's loop. Its first start proves less, as the rescan
-    /// may still go on then.
+    /// The mark for that is one more service that changes, twice: a rescan that was under way may
+    /// have missed what was written before the first mark, though it has seen that. The one that
+    /// sees the second mark has begun after the other one had ended. And a changed service is
+    /// started anew only in a later turn of going's loop than all that the rescan brought about.
     #[track_caller]
     pub fn rescan(&self) {
-        let is_new = self.rescans.get() == 0;
         self.mark();
-        if is_new {
-            self.mark();
-        }
+        self.mark();
     }
 
     #[track_caller]
     fn mark(&self) {
-        self.rescans.set(self.rescans.get() + 1);
-        self.write("mark", self.cmd("hold", "mark", &["0", &self.rescans.get().to_string()]));
+        let count = self.rescans.fetch_add(1, Ordering::Relaxed) + 1;
+        self.write("mark", self.cmd("hold", "mark", &["0", &count.to_string()]));
         let before = self.starts("mark").len();
         self.signal(Signal::SIGHUP);
         self.wait_for("the rescan", || self.starts("mark").len() > before);
+    }
+
+    /// Waits until going waits without a deadline: nothing is due, and no change is on its way.
+    #[track_caller]
+    pub fn wait_quiet(&self) {
+        self.wait_for("going waiting for nothing in particular", || {
+            proc::waits_for_ever(self.pid()) && self.children().into_iter().all(proc::is_executed)
+        });
     }
 
     #[track_caller]
@@ -276,14 +312,7 @@ impl Going {
 
     #[track_caller]
     pub fn wait_for(&self, what: &str, condition: impl Fn() -> bool) {
-        let start = Instant::now();
-        while start.elapsed() < PATIENCE {
-            if condition() {
-                return;
-            }
-            sleep(GLANCE);
-        }
-        panic!("no sign of {what} within {PATIENCE:?}\n{}", self.report());
+        wait_for(what, PATIENCE, condition, || self.report());
     }
 
     /// What going has said since the first start.
@@ -345,6 +374,23 @@ impl Going {
     #[track_caller]
     pub fn wait_gone(&self, what: &str, pid: i32) {
         self.wait_for(&format!("the end of {what}, pid {pid}"), || !proc::is_running(pid));
+    }
+
+    /// RUNDIR/status without its first line: the fields of each service.
+    pub fn status(&self) -> Vec<Vec<String>> {
+        let text = fs::read_to_string(self.path("run/status")).unwrap_or_default();
+        text.lines().skip(1).map(|line| line.split(' ').map(str::to_owned).collect()).collect()
+    }
+
+    /// The fields of one service, none if it is not there.
+    pub fn status_of(&self, name: &str) -> Vec<String> {
+        self.status().into_iter().find(|fields| fields[0] == name).unwrap_or_default()
+    }
+
+    #[track_caller]
+    pub fn wait_status(&self, name: &str, state: &str) {
+        let is_so = || self.status_of(name).get(1).is_some_and(|field| field == state);
+        self.wait_for(&format!("{name} {state} in the status"), is_so);
     }
 
     /// Services that found another of their name running.
@@ -415,9 +461,33 @@ impl Drop for Helper {
     }
 }
 
+/// What going's VmPeak stays below, alone with a few services: what is released keeps the promise,
+/// what is built for finding faults has more in it.
+pub fn peak_kb() -> u64 {
+    if env::var_os("GOING").is_some() { 320 } else { 1024 }
+}
+
 /// The binary under test.
-fn going() -> PathBuf {
+pub fn going() -> PathBuf {
     env::var_os("GOING").map_or_else(|| env!("CARGO_BIN_EXE_going").into(), PathBuf::from)
+}
+
+/// Waits for what an event brings about; a failure shows the report.
+#[track_caller]
+pub fn wait_for(
+    what: &str,
+    patience: Duration,
+    condition: impl Fn() -> bool,
+    report: impl Fn() -> String,
+) {
+    let start = Instant::now();
+    while start.elapsed() < patience {
+        if condition() {
+            return;
+        }
+        sleep(GLANCE);
+    }
+    panic!("no sign of {what} within {patience:?}\n{}", report());
 }
 
 /// A process that is no more is as good as signalled.

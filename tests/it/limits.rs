@@ -1,4 +1,4 @@
-//! The edges: a full table, a full pool, a thousand ends, no processes to be had, and nothing to do.
+//! The edges: a full table, a full pool, a thousand ends, no processes to be had, nothing to do.
 
 use crate::harness::{Going, run_by, send};
 use crate::needs::scenario;
@@ -24,6 +24,7 @@ pub fn tests() -> Vec<Trial> {
         scenario!(nothing_to_do_is_no_wake_up),
         scenario!(a_failing_fork_leaves_going_responsive, Root),
         scenario!(a_failing_fork_keeps_nobody_from_ending_it, Root),
+        scenario!(without_any_process_going_waits_for_better_times, Root),
     ]
 }
 
@@ -38,6 +39,7 @@ fn a_full_table_and_a_thousand_crashes() {
     let pid = going.pid();
     let is_full = || going.children().len() == SERVICES;
     going.wait_for("256 services", is_full);
+    going.wait_quiet();
     let descriptors = proc::descriptors(pid);
     assert!(proc::status_number(pid, "VmPeak") <= PEAK_KB, "{}", proc::status(pid, "VmPeak"));
 
@@ -57,12 +59,12 @@ fn a_full_table_and_a_thousand_crashes() {
     for child in going.children() {
         send(child, Signal::SIGKILL);
     }
-    going.wait_for("all of them reaped", || going.children().is_empty());
+    let reaped = || going.log_count(": killed by signal 9 after ");
+    going.wait_for("all of them reaped", || reaped() == 4 * SERVICES);
 
     assert_eq!(proc::descriptors(pid), descriptors);
     assert!(proc::status_number(pid, "VmPeak") <= PEAK_KB, "{}", proc::status(pid, "VmPeak"));
     assert_eq!(proc::status_number(pid, "Threads"), 1);
-    assert_eq!(going.log_count(": killed by signal 9 after "), 4 * SERVICES);
     going.terminate();
 }
 
@@ -74,11 +76,14 @@ fn one_too_many_waits_for_room() {
     }
     going.start();
     going.wait_for("256 services", || going.children().len() == SERVICES);
+    going.wait_quiet();
     let before: HashSet<i32> = going.children().into_iter().collect();
     going.hold("late");
     going.signal(Signal::SIGHUP);
     going.wait_log("late: no room: 256 services are the limit");
-    assert_eq!(going.children().into_iter().collect::<HashSet<_>>(), before);
+    // The reader of the rescan may be there for a moment.
+    let is_as_before = || going.children().into_iter().collect::<HashSet<_>>() == before;
+    going.wait_for("the processes that were there before", is_as_before);
     going.remove("s100");
     going.signal(Signal::SIGHUP);
     going.up("late");
@@ -100,7 +105,8 @@ fn a_full_pool_refuses_one_file_only() {
         going.write(name, going.cmd("hold", name, &["0", &word]));
     }
     going.signal(Signal::SIGHUP);
-    going.wait_log(": no room: ");
+    let is_told = |name: &String| going.log_count(&format!("{name}: ")) > 0;
+    going.wait_for("a word on each", || names.iter().all(is_told));
     let refused = names.iter().filter(|name| going.log_count(&format!("{name}: no room")) > 0);
     let refused: Vec<_> = refused.cloned().collect();
     let (first, rest) = refused.split_first().expect("one at least");
@@ -130,9 +136,13 @@ fn nothing_to_do_is_no_wake_up() {
         ["voluntary_ctxt_switches", "nonvoluntary_ctxt_switches"]
             .map(|field| proc::status_number(going.pid(), field))
     };
-    // It may still be busy with what follows the last start.
-    let is_asleep = || proc::stat(going.pid()).is_some_and(|stat| stat.state == 'S');
-    going.wait_for("going asleep", is_asleep);
+    // One is held down, and one is done: no timer for either. A change has been noticed.
+    going.write("once", format!("{}restart=never\n", going.cmd("exit", "once", &["0", "0"])));
+    going.hold_down("s3");
+    going.wait_status("once", "done");
+    going.wait_status("s3", "down");
+    // It may still be busy with what follows.
+    going.wait_quiet();
     let before = switches();
     // This wait is the measurement. Longer than the 5 s after which CONFDIR may be tried again.
     sleep(Duration::from_secs(6));
@@ -140,11 +150,64 @@ fn nothing_to_do_is_no_wake_up() {
     going.terminate();
 }
 
-/// Started by a user who may have one process, which is going; returns the user.
-fn start_without_processes(going: &mut Going, nth_user: u32) -> u32 {
+/// A user of no other scenario, and of no other run of the tests.
+fn user(nth: u32) -> u32 {
+    20_000 + 3 * (std::process::id() % 10_000) + nth
+}
+
+/// Lets the user have one process, which is going, or as many as ever.
+fn allow_processes(going: &Going, user: u32, count: &str) {
+    // Only the user himself may do that, unless root has every capability.
+    let mut allow = going.service();
+    allow.args(["allow", &going.pid().to_string(), count]);
+    run_by(&mut allow, user);
+    assert!(allow.status().expect("it can be executed").success());
+}
+
+/// Up once, and then there are no more processes to be had.
+fn start_and_take_processes_away(going: &mut Going, user: u32) {
     going.open_to_everybody();
-    // A user of no other scenario, and of no other run of the tests.
-    let user = 20_000 + 2 * (std::process::id() % 20_000) + nth_user;
+    going.hold("web");
+    going.start_with(|command| run_by(command, user));
+    let web = going.up("web");
+    going.rescan();
+    allow_processes(going, user, "1");
+    send(web, Signal::SIGKILL);
+}
+
+/// A failed fork is a failure of that service, retried like any other; going serves all the rest.
+fn a_failing_fork_leaves_going_responsive() {
+    let mut going = Going::new();
+    let user = user(0);
+    start_and_take_processes_away(&mut going, user);
+    going.wait_log("web: unable to fork: Resource temporarily unavailable, next start in 2 s");
+    going.wait_log("web: unable to fork: Resource temporarily unavailable, next start in 4 s");
+    // Nor can anybody read CONFDIR now: that is said, and tried again.
+    going.write("bad", "comand=x\n");
+    going.signal(Signal::SIGHUP);
+    going.wait_log("unable to fork for CONFDIR: Resource temporarily unavailable");
+    allow_processes(&going, user, "all");
+    going.wait_log("bad:1: unknown key \"comand\"");
+    going.wait_starts("web", 2);
+    going.up("web");
+    going.rescan();
+    going.terminate();
+}
+
+fn a_failing_fork_keeps_nobody_from_ending_it() {
+    let mut going = Going::new();
+    start_and_take_processes_away(&mut going, user(1));
+    going.wait_log("web: unable to fork");
+    going.terminate();
+    assert_eq!(going.starts("web").len(), 1);
+}
+
+/// Not even the first look at CONFDIR is possible.
+fn without_any_process_going_waits_for_better_times() {
+    let mut going = Going::new();
+    going.open_to_everybody();
+    going.hold("web");
+    let user = user(2);
     going.start_with(|command| {
         run_by(command, user);
         let allow_one = || {
@@ -154,34 +217,8 @@ fn start_without_processes(going: &mut Going, nth_user: u32) -> u32 {
         // SAFETY: between fork and exec it calls the kernel only.
         unsafe { command.pre_exec(allow_one) };
     });
-    user
-}
-
-/// A failed fork is a failure of that service, retried like any other; going serves all the rest.
-fn a_failing_fork_leaves_going_responsive() {
-    let mut going = Going::new();
-    going.hold("web");
-    let user = start_without_processes(&mut going, 0);
-    going.wait_log("web: unable to fork: Resource temporarily unavailable, next start in 1 s");
-    going.wait_log("web: unable to fork: Resource temporarily unavailable, next start in 2 s");
-    going.write("bad", "comand=x\n");
-    going.signal(Signal::SIGHUP);
-    going.wait_log("bad:1: unknown key \"comand\"");
-    // Only the user himself may do that, unless root has every capability.
-    let mut lift = going.service();
-    lift.args(["lift", &going.pid().to_string()]);
-    run_by(&mut lift, user);
-    assert!(lift.status().expect("it can be executed").success());
+    going.wait_log("unable to fork for CONFDIR: Resource temporarily unavailable");
+    allow_processes(&going, user, "all");
     going.up("web");
-    going.rescan();
     going.terminate();
-}
-
-fn a_failing_fork_keeps_nobody_from_ending_it() {
-    let mut going = Going::new();
-    going.hold("web");
-    start_without_processes(&mut going, 1);
-    going.wait_log("web: unable to fork");
-    going.terminate();
-    assert_eq!(going.starts("web"), []);
 }

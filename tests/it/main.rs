@@ -21,10 +21,29 @@
     missing_docs
 )]
 
+mod boot;
+mod bundle;
 mod config;
+mod container;
+mod faults;
+mod goingctl;
+mod goingctl_files;
+mod goingctl_procfile;
+mod goingctl_status;
+mod goingctl_steer;
+mod goinglog;
 mod harness;
 mod httpd;
+mod initramfs;
+mod inits;
+mod inside;
+mod keys;
 mod limits;
+mod lines;
+mod live;
+mod log_lines;
+mod logs;
+mod machine;
 mod model;
 mod needs;
 mod options;
@@ -34,10 +53,15 @@ mod service;
 mod signals;
 mod sources;
 mod spawn;
+mod status;
 mod stop;
+mod storm;
 mod surroundings;
 mod syslog;
+mod terminal;
 mod twins;
+mod walk;
+mod world;
 
 use libtest_mimic::{Arguments, Trial};
 use std::process::ExitCode;
@@ -70,6 +94,8 @@ fn main() -> ExitCode {
 fn tests() -> Vec<Trial> {
     [
         model::tests(),
+        walk::tests(),
+        log_lines::tests(),
         sources::tests(),
         options::tests(),
         config::tests(),
@@ -82,6 +108,23 @@ fn tests() -> Vec<Trial> {
         twins::tests(),
         httpd::tests(),
         syslog::tests(),
+        boot::tests(),
+        inits::tests(),
+        container::tests(),
+        terminal::tests(),
+        logs::tests(),
+        world::tests(),
+        keys::tests(),
+        faults::tests(),
+        live::tests(),
+        storm::tests(),
+        status::tests(),
+        goinglog::tests(),
+        goingctl::tests(),
+        goingctl_status::tests(),
+        goingctl_steer::tests(),
+        goingctl_files::tests(),
+        goingctl_procfile::tests(),
     ]
     .into_iter()
     .flatten()

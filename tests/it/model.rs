@@ -1,12 +1,16 @@
-//! The pure model: a seeded walk over the state machine, and properties of the service file, the
-//! words of a command and the table.
-//!
-//! `SEED=N cargo test -- walk` takes the walk that failed again.
+//! The pure model: the state machine step by step (its random walk stands in `walk`), the service
+//! file with every key, the words of a command, the table and its records, the meaning of signals,
+//! the lines of the status.
 
+use crate::needs::scenario;
+use crate::walk::Random;
 use going::model::config::{
-    FILE_MAX, NAME_MAX, TEXT_MAX, Text, WORDS_MAX, parse, service_name, split_words, value, values,
+    ENV_MAX, FILE_MAX, NAME_MAX, TEXT_MAX, Text, WORDS_MAX, parse, service_name, signal,
+    split_words, value, values,
 };
-use going::model::service::{Action, Event, Pid, Service, State, Want};
+use going::model::order::{Ending, Order, Place, order};
+use going::model::service::{Action, End, Event, Pid, Policy, Restart, Service, State, Want};
+use going::model::status::Line;
 use going::model::table::{POOL_MAX, SERVICES_MAX, Table};
 use libtest_mimic::Trial;
 use linux_raw_sys::general::{SIGKILL, SIGTERM};
@@ -14,30 +18,37 @@ use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 
 pub fn tests() -> Vec<Trial> {
-    let table: [(&str, fn()); 15] = [
-        ("walk_a_million_steps", walk_a_million_steps),
-        ("backoff_row", backoff_row),
-        ("steady_service_is_respawned_at_once", steady_service_is_respawned_at_once),
-        ("failed_spawn_counts_as_quick_death", failed_spawn_counts_as_quick_death),
-        ("kill_follows_the_stop_signal", kill_follows_the_stop_signal),
-        ("shutdown_gives_up_after_kill", shutdown_gives_up_after_kill),
-        ("names", names),
-        ("faults_name_line_and_reason", faults_name_line_and_reason),
-        ("limits_of_a_file", limits_of_a_file),
-        ("normalised_text_is_its_own_normal_form", normalised_text_is_its_own_normal_form),
-        ("comments_and_blanks_change_nothing", comments_and_blanks_change_nothing),
-        ("no_bytes_upset_the_parser", no_bytes_upset_the_parser),
-        ("quoted_words_come_back", quoted_words_come_back),
-        ("words_table", words_table),
-        ("pool_stays_whole", pool_stays_whole),
-    ];
-    let trial = |(name, test): (&str, fn())| {
-        Trial::test(format!("model::{name}"), move || {
-            test();
-            Ok(())
-        })
-    };
-    table.into_iter().map(trial).collect()
+    vec![
+        scenario!(backoff_row),
+        scenario!(steady_service_is_respawned_at_once),
+        scenario!(failed_spawn_counts_as_quick_death),
+        scenario!(kill_follows_the_stop_signal),
+        scenario!(a_timeout_of_0_is_never_but_in_a_shutdown),
+        scenario!(shutdown_gives_up_after_kill),
+        scenario!(who_is_logged_to_drains_first),
+        scenario!(an_end_is_judged_by_its_policy),
+        scenario!(done_starts_again_when_unwanted_for_one_tick),
+        scenario!(the_policy_is_that_of_the_process),
+        scenario!(policies_are_read_from_the_text),
+        scenario!(names),
+        scenario!(faults_name_line_and_reason),
+        scenario!(good_values_of_every_key),
+        scenario!(bad_values_of_every_key),
+        scenario!(any_value_is_kept_or_refused),
+        scenario!(signals_have_all_their_names),
+        scenario!(limits_of_a_file),
+        scenario!(normalised_text_is_its_own_normal_form),
+        scenario!(comments_and_blanks_change_nothing),
+        scenario!(no_bytes_upset_the_parser),
+        scenario!(quoted_words_come_back),
+        scenario!(words_table),
+        scenario!(pool_stays_whole),
+        scenario!(records_come_back),
+        scenario!(no_record_upsets_the_table),
+        scenario!(what_the_files_want),
+        scenario!(every_signal_in_every_place),
+        scenario!(status_lines),
+    ]
 }
 
 /// Runs properties; a case that fails is printed, and not kept in a file.
@@ -45,188 +56,29 @@ fn runner() -> TestRunner {
     TestRunner::new(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })
 }
 
-/// Small, seeded and good enough: xorshift64.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    fn below(&mut self, end: u64) -> u64 {
-        self.next() % end
-    }
-}
-
-/// What a shell does with a service, and what it must find true at every step.
-struct World {
-    service: Service,
-    now_ms: u64,
-    want: Want,
-    /// The process that exists, and what it was sent last.
-    child: Option<(Pid, Option<u32>)>,
-    next_pid: i32,
-    /// Since when nothing is wanted and nothing was left undone.
-    unwanted_since_ms: u64,
-}
-
-impl World {
-    fn new() -> Self {
-        World {
-            service: Service::NEW,
-            now_ms: 1_000_000,
-            want: Want::Down,
-            child: None,
-            next_pid: 1,
-            unwanted_since_ms: 1_000_000,
-        }
-    }
-
-    /// Takes one step, and does what the state machine says, as the supervisor does.
-    fn step(&mut self, random: &mut Random, event: Event) {
-        match self.service.step(event, self.now_ms) {
-            None => {}
-            Some(Action::Spawn) => {
-                assert_eq!(self.want, Want::Up, "spawned although not wanted");
-                assert!(self.child.is_none(), "a second process for one service");
-                if random.below(8) == 0 {
-                    self.step(random, Event::SpawnFailed);
-                } else {
-                    let pid = Pid::new(self.next_pid).unwrap();
-                    self.next_pid += 1;
-                    self.child = Some((pid, None));
-                    self.step(random, Event::Spawned(pid));
-                }
-            }
-            Some(Action::Signal(pid, signal)) => {
-                let (alive, last) = self.child.as_mut().expect("a signal for nobody");
-                assert_eq!(*alive, pid, "a signal for somebody else");
-                assert!(signal == SIGTERM || signal == SIGKILL);
-                assert_eq!(signal == SIGKILL, last.is_some(), "TERM once, then KILL once");
-                assert_ne!(*last, Some(SIGKILL), "nothing comes after KILL");
-                *last = Some(signal);
-            }
-        }
-    }
-
-    fn check(&self) {
-        let has_pid = self.service.pid();
-        let child = self.child.map(|(pid, _)| pid);
-        // Only a shutdown may let go of a process, and that only after KILL.
-        if has_pid != child {
-            assert!(matches!(self.want, Want::Shutdown | Want::Kill));
-            assert!(has_pid.is_none());
-            assert_eq!(self.child.unwrap().1, Some(SIGKILL));
-        }
-        match self.service.state {
-            State::Up(_) => assert_eq!(self.child.unwrap().1, None, "up, but signalled"),
-            State::Stopping(_) => assert_eq!(self.child.unwrap().1, Some(SIGTERM)),
-            State::Killed(_) => assert_eq!(self.child.unwrap().1, Some(SIGKILL)),
-            State::Backoff => assert!(self.service.failures > 0),
-            State::Down => {}
-        }
-        assert!(self.service.since_ms <= self.now_ms);
-        if let Some(due_ms) = self.service.due_ms(self.want) {
-            assert!(due_ms <= self.now_ms + 30_000, "nothing is put off for more than 30 s");
-        }
-    }
-}
-
-/// Random events, with a shell that keeps its contract: reports each end once, ticks when a tick is
-/// due at the latest, wants what it likes.
-fn walk_a_million_steps() {
-    let seed = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok());
-    let seed = seed.unwrap_or_else(|| {
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
-        u64::try_from(now.as_nanos() & u128::from(u64::MAX)).unwrap() | 1
-    });
-    let result = std::panic::catch_unwind(|| walk(seed, 1_000_000));
-    assert!(result.is_ok(), "the walk failed; SEED={seed} repeats it");
-}
-
-fn walk(seed: u64, steps: u32) {
-    let mut random = Random(seed);
-    let mut world = World::new();
-    let mut spawned = 0;
-    let mut let_go = 0;
-    for _ in 0..steps {
-        match random.below(10) {
-            0 => {
-                let ends = matches!(world.want, Want::Shutdown | Want::Kill);
-                world.want = match random.below(8) {
-                    // There is no way back from a shutdown but a new life of the supervisor: what
-                    // the old one had let go is none of its business.
-                    _ if ends && world.service.pid().is_some() => Want::Kill,
-                    _ if ends => {
-                        let_go += u32::from(world.child.take().is_some());
-                        Want::Up
-                    }
-                    0..=4 => Want::Up,
-                    5 | 6 => Want::Down,
-                    _ => Want::Shutdown,
-                };
-                world.unwanted_since_ms = world.now_ms;
-            }
-            1 => world.step(&mut random, Event::Edited),
-            2 | 3 if world.child.is_some() => {
-                let had_it = world.service.pid().is_some();
-                world.child = None;
-                if had_it {
-                    world.step(&mut random, Event::Ended);
-                }
-            }
-            _ => {}
-        }
-        // Whatever happened, the loop ends with a tick.
-        let before = world.next_pid;
-        world.step(&mut random, Event::Tick(world.want));
-        // Time passes, but never beyond what is due: that is when the loop wakes up.
-        let longest = match random.below(4) {
-            0 => 0,
-            1 => 10,
-            2 => 1_000,
-            _ => 40_000,
-        };
-        let later_ms = world.now_ms + random.below(longest + 1);
-        let due_ms = world.service.due_ms(world.want).map(|due_ms| due_ms.max(world.now_ms));
-        world.now_ms = due_ms.map_or(later_ms, |due_ms| later_ms.min(due_ms));
-        world.step(&mut random, Event::Tick(world.want));
-        spawned += world.next_pid - before;
-        world.check();
-        let state = world.service.state;
-        if world.want == Want::Up && world.child.is_none() {
-            assert_eq!(state, State::Backoff, "wanted and without a process, so it waits");
-            assert!(world.service.due_ms(Want::Up).unwrap() > world.now_ms, "or else it spins");
-        }
-        if world.want == Want::Down && world.child.is_none() {
-            assert_eq!(state, State::Down, "what is not wanted ends down");
-        }
-        let unwanted_ms = world.now_ms - world.unwanted_since_ms;
-        if world.want == Want::Down && unwanted_ms >= 5_000 && world.child.is_some() {
-            assert!(matches!(state, State::Killed(_)), "5 s after TERM comes KILL");
-        }
-        if matches!(world.want, Want::Shutdown | Want::Kill) && unwanted_ms >= 7_000 {
-            assert_eq!(state, State::Down, "2 s after KILL a shutdown is over");
-        }
-    }
-    assert!(spawned > 1_000 && let_go > 0, "the walk went nowhere: {spawned} {let_go}");
-}
-
 /// A service that is up at `now_ms`.
 fn up_at(now_ms: u64) -> Service {
-    let mut service = Service::NEW;
-    assert_eq!(service.step(Event::Tick(Want::Up), now_ms), Some(Action::Spawn));
-    service.step(Event::Spawned(Pid::MAX), now_ms);
+    up_with(now_ms, Policy::DEFAULT)
+}
+
+fn up_with(now_ms: u64, policy: Policy) -> Service {
+    let mut service = Service::new(now_ms);
+    spawn_with(&mut service, now_ms, policy);
     service
 }
 
 fn spawn_again(service: &mut Service, now_ms: u64) {
-    assert_eq!(service.step(Event::Tick(Want::Up), now_ms), Some(Action::Spawn));
-    service.step(Event::Spawned(Pid::MAX), now_ms);
+    spawn_with(service, now_ms, Policy::DEFAULT);
 }
+
+fn spawn_with(service: &mut Service, now_ms: u64, policy: Policy) {
+    assert_eq!(service.step(Event::Tick(Want::Up), now_ms), Some(Action::Spawn));
+    service.step(Event::Spawned(Pid::MAX, policy), now_ms);
+}
+
+const FAILED: Event = Event::Ended(End::Exited(1));
+const TERM: Option<Action> = Some(Action::Signal(Pid::MAX, SIGTERM));
+const KILL: Option<Action> = Some(Action::Signal(Pid::MAX, SIGKILL));
 
 /// 1, 2, 4, 8, 16, 30, 30 … s; a life of 30 s and an edit start the row over.
 fn backoff_row() {
@@ -234,7 +86,7 @@ fn backoff_row() {
     let mut service = up_at(now_ms);
     for round in 0..300 {
         now_ms += 4_999;
-        service.step(Event::Ended, now_ms);
+        service.step(FAILED, now_ms);
         let delay_ms = [1_000, 2_000, 4_000, 8_000, 16_000].get(round).copied().unwrap_or(30_000);
         assert_eq!(service.due_ms(Want::Up), Some(now_ms + delay_ms), "round {round}");
         assert_eq!(service.delay_ms(), delay_ms);
@@ -243,34 +95,35 @@ fn backoff_row() {
         spawn_again(&mut service, now_ms);
     }
     let mut stable = service;
-    stable.step(Event::Ended, now_ms + 30_000);
+    stable.step(FAILED, now_ms + 30_000);
     spawn_again(&mut stable, now_ms + 30_000);
-    stable.step(Event::Ended, now_ms + 30_001);
+    stable.step(FAILED, now_ms + 30_001);
     assert_eq!(stable.delay_ms(), 1_000);
-    service.step(Event::Ended, now_ms + 1);
-    service.step(Event::Edited, now_ms + 2);
+    // An edit, or being held down: not wanted for one tick.
+    service.step(FAILED, now_ms + 1);
+    assert_eq!(service.step(Event::Tick(Want::Down), now_ms + 2), None);
     spawn_again(&mut service, now_ms + 2);
-    service.step(Event::Ended, now_ms + 3);
+    service.step(FAILED, now_ms + 3);
     assert_eq!(service.delay_ms(), 1_000);
 }
 
 fn steady_service_is_respawned_at_once() {
     let mut service = up_at(0);
-    service.step(Event::Ended, 5_000);
+    service.step(FAILED, 5_000);
     assert_eq!(service.state, State::Down);
     assert_eq!(service.delay_ms(), 0);
     // It does not make the row of quick deaths forgotten.
     let mut quick = up_at(0);
-    quick.step(Event::Ended, 1);
+    quick.step(FAILED, 1);
     spawn_again(&mut quick, 1_001);
-    quick.step(Event::Ended, 11_001);
+    quick.step(FAILED, 11_001);
     spawn_again(&mut quick, 11_001);
-    quick.step(Event::Ended, 11_002);
+    quick.step(FAILED, 11_002);
     assert_eq!(quick.delay_ms(), 2_000);
 }
 
 fn failed_spawn_counts_as_quick_death() {
-    let mut service = Service::NEW;
+    let mut service = Service::new(0);
     let mut now_ms = 1_000_000;
     for delay_ms in [1_000, 2_000, 4_000, 8_000, 16_000, 30_000, 30_000] {
         assert_eq!(service.step(Event::Tick(Want::Up), now_ms), Some(Action::Spawn));
@@ -278,19 +131,32 @@ fn failed_spawn_counts_as_quick_death() {
         assert_eq!(service.delay_ms(), delay_ms);
         now_ms += delay_ms;
     }
+    assert_eq!((service.starts, service.end), (0, None));
 }
 
 fn kill_follows_the_stop_signal() {
     let mut service = up_at(0);
-    let term = Some(Action::Signal(Pid::MAX, SIGTERM));
-    assert_eq!(service.step(Event::Tick(Want::Down), 10), term);
+    assert_eq!(service.step(Event::Tick(Want::Down), 10), TERM);
     assert_eq!(service.due_ms(Want::Down), Some(5_010));
     assert_eq!(service.step(Event::Tick(Want::Up), 5_009), None);
-    let kill = Some(Action::Signal(Pid::MAX, SIGKILL));
-    assert_eq!(service.step(Event::Tick(Want::Up), 5_010), kill);
+    assert_eq!(service.step(Event::Tick(Want::Up), 5_010), KILL);
     assert_eq!(service.due_ms(Want::Up), None, "who does not die is waited for");
-    assert_eq!(service.step(Event::Ended, 99_000), None);
+    assert_eq!(service.step(FAILED, 99_000), None);
     assert_eq!(service.step(Event::Tick(Want::Up), 99_000), Some(Action::Spawn));
+}
+
+fn a_timeout_of_0_is_never_but_in_a_shutdown() {
+    let mut service = up_with(0, Policy { timeout_ms: 0, stop: 2, ..Policy::DEFAULT });
+    let int = Some(Action::Signal(Pid::MAX, 2));
+    assert_eq!(service.step(Event::Tick(Want::Down), 0), int);
+    assert_eq!(service.due_ms(Want::Down), None);
+    assert_eq!(service.step(Event::Tick(Want::Down), 1 << 40), None);
+    let mut ending = up_with(0, Policy { timeout_ms: 0, ..Policy::DEFAULT });
+    assert_eq!(ending.step(Event::Tick(Want::Shutdown), 0), TERM);
+    assert_eq!(ending.step(Event::Tick(Want::Shutdown), 4_999), None);
+    assert_eq!(ending.step(Event::Tick(Want::Shutdown), 5_000), KILL);
+    // The deadline counts from the stop signal, though the shutdown came later.
+    assert_eq!(service.due_ms(Want::Shutdown), Some(5_000));
 }
 
 fn shutdown_gives_up_after_kill() {
@@ -298,12 +164,97 @@ fn shutdown_gives_up_after_kill() {
     service.step(Event::Tick(Want::Shutdown), 0);
     assert_eq!(service.due_ms(Want::Shutdown), Some(5_000));
     assert_eq!(service.due_ms(Want::Kill), Some(0), "a second time, and it is now");
-    let kill = Some(Action::Signal(Pid::MAX, SIGKILL));
-    assert_eq!(service.step(Event::Tick(Want::Kill), 1_000), kill);
+    assert_eq!(service.step(Event::Tick(Want::Kill), 1_000), KILL);
     assert_eq!(service.step(Event::Tick(Want::Kill), 2_999), None);
     assert!(service.pid().is_some());
     assert_eq!(service.step(Event::Tick(Want::Kill), 3_000), None);
     assert!(service.pid().is_none());
+}
+
+/// End-of-file, 1 s, the stop signal, 2 s, KILL.
+fn who_is_logged_to_drains_first() {
+    let mut service = up_with(0, Policy { timeout_ms: 60_000, ..Policy::DEFAULT });
+    assert_eq!(service.step(Event::Tick(Want::Drain), 100), None);
+    assert_eq!(service.state, State::Draining(Pid::MAX));
+    assert_eq!(service.step(Event::Tick(Want::Drain), 1_099), None);
+    let mut hastened = service;
+    assert_eq!(service.step(Event::Tick(Want::Drain), 1_100), TERM);
+    assert_eq!(service.step(Event::Tick(Want::Drain), 3_099), None);
+    assert_eq!(service.step(Event::Tick(Want::Drain), 3_100), KILL);
+    assert_eq!(hastened.step(Event::Tick(Want::Kill), 200), TERM);
+    assert_eq!(hastened.step(Event::Tick(Want::Kill), 200), KILL);
+    // Whoever takes end-of-file for the end is not started again, and is no failure.
+    let mut obeys = up_at(0);
+    obeys.step(Event::Tick(Want::Drain), 0);
+    obeys.step(Event::Ended(End::Exited(0)), 1);
+    assert_eq!((obeys.state, obeys.failures), (State::Down, 0));
+    assert_eq!(obeys.step(Event::Tick(Want::Drain), 1), None);
+}
+
+/// Four policies, three ends: done, or respawned after the delay that the life deserves.
+fn an_end_is_judged_by_its_policy() {
+    let ends = [End::Exited(0), End::Exited(1), End::Killed(9)];
+    let table = [
+        (Restart::Always, [false, false, false]),
+        (Restart::Failure, [true, false, false]),
+        (Restart::Never, [true, true, true]),
+        (Restart::Exit, [true, true, true]),
+    ];
+    for (restart, done) in table {
+        for (end, is_done) in ends.into_iter().zip(done) {
+            for (up_ms, otherwise) in [(4_999, State::Backoff), (5_000, State::Down)] {
+                let mut service = up_with(0, Policy { restart, ..Policy::DEFAULT });
+                assert_eq!(service.step(Event::Ended(end), up_ms), None);
+                let wanted = if is_done { State::Done } else { otherwise };
+                assert_eq!(service.state, wanted, "{restart:?} {end:?} {up_ms}");
+                assert_eq!(service.end, Some(end));
+            }
+            // Whoever ends because he was told to is down, whatever the policy.
+            let mut stopped = up_with(0, Policy { restart, ..Policy::DEFAULT });
+            stopped.step(Event::Tick(Want::Down), 0);
+            stopped.step(Event::Ended(end), 1);
+            assert_eq!(stopped.state, State::Down);
+        }
+    }
+    let codes = [End::Exited(0), End::Exited(255), End::Killed(15), End::Killed(200)];
+    assert_eq!(codes.map(End::code), [0, 255, 143, 255]);
+}
+
+/// Neither time nor HUP runs it again; an edit and a down file that comes and goes do.
+fn done_starts_again_when_unwanted_for_one_tick() {
+    let mut service = up_with(0, Policy { restart: Restart::Never, ..Policy::DEFAULT });
+    service.step(Event::Ended(End::Exited(0)), 1);
+    assert_eq!(service.due_ms(Want::Up), None);
+    assert_eq!(service.step(Event::Tick(Want::Up), 1 << 40), None);
+    assert_eq!(service.step(Event::Tick(Want::Down), 1 << 40), None);
+    assert_eq!(service.state, State::Down);
+    spawn_again(&mut service, 1 << 40);
+}
+
+/// What the file says by now is for the next process.
+fn the_policy_is_that_of_the_process() {
+    let mut service = up_with(0, Policy { stop: 2, timeout_ms: 1_000, ..Policy::DEFAULT });
+    let int = Some(Action::Signal(Pid::MAX, 2));
+    assert_eq!(service.step(Event::Tick(Want::Down), 0), int);
+    assert_eq!(service.step(Event::Tick(Want::Up), 1_000), KILL);
+    service.step(FAILED, 1_001);
+    spawn_again(&mut service, 1_001);
+    assert_eq!(service.policy, Policy::DEFAULT);
+    assert_eq!(service.step(Event::Tick(Want::Down), 2_000), TERM);
+}
+
+fn policies_are_read_from_the_text() {
+    let of = |settings: &str| {
+        let mut text = Text::new();
+        assert_eq!(parse(format!("cmd=x\n{settings}").as_bytes(), &mut text), Ok(()));
+        let Policy { restart, stop, timeout_ms } = Policy::of(&text);
+        (restart, stop, timeout_ms)
+    };
+    assert_eq!(of(""), (Restart::Always, 15, 5_000));
+    assert_eq!(of("restart=always\nstop=TERM\ntimeout=5"), of(""));
+    assert_eq!(of("restart=failure\nstop=INT\ntimeout=0"), (Restart::Failure, 2, 0));
+    assert_eq!(of("restart=never\nstop=37\ntimeout=007"), (Restart::Never, 37, 7_000));
+    assert_eq!(of("restart=exit\nstop=KILL\ntimeout=999999"), (Restart::Exit, 9, 999_999_000));
 }
 
 fn names() {
@@ -348,6 +299,133 @@ fn faults_name_line_and_reason() {
     let words = |count| format!("cmd={}", "a ".repeat(count));
     assert_eq!(parse(words(WORDS_MAX).as_bytes(), &mut Text::new()), Ok(()));
     assert!(parse(words(WORDS_MAX + 1).as_bytes(), &mut Text::new()).is_err());
+}
+
+/// Every key's values that are good, at their edges, and what is kept of them.
+fn good_values_of_every_key() {
+    let account = "a".repeat(64);
+    let table: [(&str, &[&str]); 10] = [
+        ("cmd", &["x", "/bin/x y", "'a b'", "\\x", "\"\"x", "# x", "=", "a=b"]),
+        ("cwd", &["/", "/a b", "/a=b", "//", "/.."]),
+        ("chroot", &["/", "/srv/a b"]),
+        ("env", &["*", "A", "A=", "A=b", "A==", "a b=c d", "*=x", "A= x"]),
+        ("user", &["root", "0", "4294967294", "4294967295", "a$", "-", "a.b", &account]),
+        ("group", &["root", "0", "users", "99999999999", &account]),
+        ("log", &["inherit", "null", "/a b", "logger", "log@1", "-", &"n".repeat(NAME_MAX)]),
+        ("restart", &["always", "failure", "never", "exit"]),
+        ("stop", &["1", "15", "64"]),
+        ("timeout", &["0", "5", "999999", "000000"]),
+    ];
+    for (key, good) in table {
+        for setting in good {
+            let lead = if key == "cmd" { "" } else { "cmd=x\n" };
+            let mut text = Text::new();
+            let file = format!("{lead}{key}={setting}\n");
+            assert_eq!(parse(file.as_bytes(), &mut text), Ok(()), "{file}");
+            assert_eq!(value(&text, key.as_bytes()), Some(setting.as_bytes()), "{file}");
+            // Blanks around both are not part of it.
+            let blanks = format!("{lead}\t {key} \t=  {setting} \t\r\n");
+            assert_eq!(parse(blanks.as_bytes(), &mut text), Ok(()), "{blanks:?}");
+            assert_eq!(value(&text, key.as_bytes()), Some(setting.as_bytes()), "{blanks:?}");
+        }
+    }
+}
+
+/// And those that are not, each with the reason that names them.
+fn bad_values_of_every_key() {
+    let long = ["a".repeat(65), "n".repeat(NAME_MAX + 1)];
+    let path = "not an absolute path:";
+    let command = "not a command of 1 to 128 words with every quote closed:";
+    let log = "not inherit, null, an absolute path or the name of a service:";
+    let stop = "not a signal's name without SIG, or its number:";
+    let table: [(&str, &str, &[&str]); 10] = [
+        ("cmd", command, &["", "''", "\"\" x", "'x", "\"x", "x\\", "a\0b"]),
+        ("cwd", path, &["", "a", "./a", "~", "/a\0"]),
+        ("chroot", path, &["", "srv"]),
+        ("env", "not NAME=VALUE, NAME or *:", &["", "=", "=x", "A=\0", "A\0"]),
+        (
+            "user",
+            "not the name or the number of a user:",
+            &["", "a b", "a:b", "a,b", "\u{e9}", "a\0", &long[0]],
+        ),
+        ("group", "not the name or the number of a group:", &["", "a b", "a:b", &long[0]]),
+        ("log", log, &["", "a.b", "a/b", "./a", "a b", "/a\0", &long[1]]),
+        ("restart", "not always, failure, never or exit:", &["", "Always", "yes", "on-failure"]),
+        ("stop", stop, &["", "0", "65", "SIGTERM", "term", "-1", "+9", "1.5", "RTMIN", "0000015"]),
+        (
+            "timeout",
+            "not a number of seconds, at most 999999:",
+            &["", "-1", "+1", "1.5", "5s", "1000000", "0x1", " "],
+        ),
+    ];
+    for (key, reason, bad) in table {
+        for setting in bad {
+            let lead = if key == "cmd" { "" } else { "cmd=x\n" };
+            let file = format!("{lead}{key}={setting}");
+            let line = lead.lines().count() + 1;
+            let word = setting.trim().as_bytes().escape_ascii();
+            assert_eq!(fault(file.as_bytes()), format!("{line}: {reason} \"{word}\""));
+        }
+        // Once each, but for env.
+        let good = if key == "cmd" { "x" } else { "/" };
+        let good = match key {
+            "restart" => "exit",
+            "stop" | "timeout" => "1",
+            _ => good,
+        };
+        let twice = format!("{key}={good}\n{key}={good}\ncmd=x\n");
+        match key {
+            "env" => assert_eq!(parse(twice.as_bytes(), &mut Text::new()), Ok(())),
+            _ => assert_eq!(fault(twice.as_bytes()), format!("2: given twice: \"{key}\"")),
+        }
+    }
+    let lines = |count| format!("cmd=x\n{}", "env=A=b\n".repeat(count));
+    assert_eq!(parse(lines(ENV_MAX).as_bytes(), &mut Text::new()), Ok(()));
+    let more = fault(lines(ENV_MAX + 1).as_bytes());
+    assert_eq!(more, format!("{}: more than 128 lines with \"env\"", ENV_MAX + 2));
+}
+
+/// Whatever stands behind a key: the file is refused on that line, or the value is what it was.
+fn any_value_is_kept_or_refused() {
+    let keys =
+        ["cwd", "chroot", "env", "user", "group", "log", "restart", "stop", "timeout", "umask"];
+    let likely = prop_oneof![
+        prop::collection::vec(any::<u8>(), 0..80),
+        "[ -~]{0,40}".prop_map(String::into_bytes),
+        "/[ -~]{0,40}".prop_map(String::into_bytes),
+        "[0-9]{1,8}".prop_map(String::into_bytes),
+        "[A-Z0-9]{1,5}".prop_map(String::into_bytes),
+    ];
+    let property = |(key, setting): (&str, Vec<u8>)| {
+        let setting: Vec<u8> = setting.into_iter().filter(|&byte| byte != b'\n').collect();
+        let file = [b"cmd=x\n", key.as_bytes(), b"=", &setting].concat();
+        let mut text = Text::new();
+        match parse(&file, &mut text) {
+            Err((line, _)) => prop_assert_eq!(line, 2),
+            Ok(()) if key == "stop" => {
+                let number: u8 =
+                    str::from_utf8(value(&text, b"stop").unwrap()).unwrap().parse().unwrap();
+                prop_assert!((1..=64).contains(&number));
+                prop_assert_eq!(signal(setting.trim_ascii()), Some(number));
+            }
+            Ok(()) => prop_assert_eq!(value(&text, key.as_bytes()), Some(setting.trim_ascii())),
+        }
+        Ok(())
+    };
+    runner().run(&(prop::sample::select(keys.to_vec()), likely), property).unwrap();
+}
+
+/// Those of signal(7) on this machine, as another library has them.
+fn signals_have_all_their_names() {
+    for known in nix::sys::signal::Signal::iterator() {
+        let name = known.as_str().strip_prefix("SIG").unwrap();
+        let number = u8::try_from(known as i32).unwrap();
+        assert_eq!(signal(name.as_bytes()), Some(number), "{name}");
+        assert_eq!(signal(number.to_string().as_bytes()), Some(number));
+        let mut text = Text::new();
+        assert_eq!(parse(format!("cmd=x\nstop={name}").as_bytes(), &mut text), Ok(()));
+        assert_eq!(value(&text, b"stop"), Some(number.to_string().as_bytes()));
+    }
 }
 
 fn limits_of_a_file() {
@@ -492,10 +570,10 @@ fn pool_stays_whole() {
     let mut refusals = 0;
     for index in 0..SERVICES_MAX {
         let name = service_name(format!("s{index}").as_bytes()).unwrap();
-        assert_eq!(table.find_or_add(name), Some(index));
+        assert_eq!(table.find_or_add(name, 0), Some(index));
         texts.push(Vec::new());
     }
-    assert_eq!(table.find_or_add(service_name(b"one-more").unwrap()), None);
+    assert_eq!(table.find_or_add(service_name(b"one-more").unwrap(), 0), None);
     for round in 0..10_000_u64 {
         let index = usize::try_from(random.below(SERVICES_MAX as u64)).unwrap();
         let longest = if random.below(16) == 0 { TEXT_MAX } else { 400 };
@@ -503,8 +581,11 @@ fn pool_stays_whole() {
         let text: Vec<u8> =
             format!("{round},").into_bytes().into_iter().cycle().take(len).collect();
         let others: usize = texts.iter().map(Vec::len).sum::<usize>() - texts[index].len();
-        let wanted = (others + len <= POOL_MAX).then_some(texts[index] != text);
+        let wanted = (others + len <= POOL_MAX).then_some(());
+        table.slots[index].edited = false;
         assert_eq!(table.set_text(index, &text), wanted, "round {round}");
+        // Exactly what has changed is noticed.
+        assert_eq!(table.slots[index].edited, wanted.is_some() && texts[index] != text);
         if wanted.is_some() {
             texts[index] = text;
         } else {
@@ -526,4 +607,135 @@ fn pool_stays_whole() {
         assert_eq!(index % 2, 1);
         assert_eq!(slot.text(&table.pool), texts[index]);
     }
+}
+
+/// A table of random services, written down and taken over by an empty one, is the same table.
+fn records_come_back() {
+    let mut random = Random(0x1146);
+    let (mut ours, mut theirs) = (Box::new(Table::new()), Box::new(Table::new()));
+    for index in 0..SERVICES_MAX {
+        let name = service_name(format!("s{index}").as_bytes()).unwrap();
+        ours.find_or_add(name, 7).unwrap();
+    }
+    for round in 0..2_000 {
+        let index = random.index(SERVICES_MAX);
+        let longest = if round % 16 == 0 { TEXT_MAX } else { 200 };
+        // Line feeds among them: only the first one ends the name.
+        let text: Vec<u8> =
+            (0..random.index(longest + 1)).map(|_| random.pick(b"\n=xyz\0")).collect();
+        let is_fitting = ours.set_text(index, &text).is_some();
+        let slot = &mut ours.slots[index];
+        slot.present = random.below(2) == 0;
+        slot.held = random.below(2) == 0;
+        slot.logged_to = random.below(2) == 0;
+        let (slot, pool) = (&ours.slots[index], &ours.pool);
+        let record = slot.record(pool).unwrap();
+        assert_eq!(theirs.apply(&record, 9), Some(()), "round {round} {is_fitting}");
+        let place = theirs.find_or_add(slot.name.clone(), 9).unwrap();
+        let other = &mut theirs.slots[place];
+        assert!(other.edited, "whoever is told of must notice");
+        other.edited = false;
+        let bits = (other.present, other.held, other.logged_to);
+        assert_eq!(bits, (slot.present, slot.held, slot.logged_to));
+        assert_eq!(other.text(&theirs.pool), slot.text(pool));
+    }
+    for slot in &ours.slots {
+        let Some(other) = theirs.slots.iter().find(|other| other.name == slot.name) else {
+            continue;
+        };
+        assert_eq!(other.text(&theirs.pool), slot.text(&ours.pool));
+    }
+}
+
+/// Garbage says nothing, or is taken for what it says; the table stays whole either way.
+fn no_record_upsets_the_table() {
+    let bytes = prop::collection::vec(any::<u8>(), 0..300);
+    let named = ("[a-c]{1,2}", prop::collection::vec(any::<u8>(), 0..300), any::<u8>());
+    let named =
+        named.prop_map(|(name, text, bits)| [&[bits][..], name.as_bytes(), b"\n", &text].concat());
+    let records = prop::collection::vec(prop_oneof![bytes, named], 0..40);
+    let property = |records: Vec<Vec<u8>>| {
+        let mut table = Box::new(Table::new());
+        for record in records {
+            let applied = table.apply(&record, 0);
+            let name = record.get(1..).unwrap_or_default().split(|&byte| byte == b'\n').next();
+            let is_record =
+                name.is_some_and(|name| service_name(name).is_some()) && record.contains(&b'\n');
+            prop_assert!(applied.is_none() || is_record);
+            let sum: usize = table.slots.iter().map(|slot| slot.text(&table.pool).len()).sum();
+            prop_assert_eq!(sum, table.pool.len());
+        }
+        while table.forget_one().is_some() {}
+        let sum: usize = table.slots.iter().map(|slot| slot.text(&table.pool).len()).sum();
+        prop_assert_eq!(sum, table.pool.len());
+        Ok(())
+    };
+    runner().run(&records, property).unwrap();
+    for record in [&b""[..], b"\x01", b"\x01web", b"\x01\ntext", b"\x01a.b\ncmd=x\n"] {
+        assert_eq!(Table::new().apply(record, 0), None, "{}", record.escape_ascii());
+    }
+}
+
+/// Up only if the file is there, was good once, is not held down and has not just changed.
+fn what_the_files_want() {
+    let mut table = Box::new(Table::new());
+    table.find_or_add(service_name(b"web").unwrap(), 0).unwrap();
+    for bits in 0..16_u8 {
+        let is_set = |bit: u8| bits & bit != 0;
+        table.set_text(0, if is_set(8) { b"cmd=x\n" } else { b"" }).unwrap();
+        let slot = &mut table.slots[0];
+        (slot.present, slot.held, slot.edited) = (is_set(1), is_set(2), is_set(4));
+        let wanted = if bits == 9 { Want::Up } else { Want::Down };
+        assert_eq!(table.slots[0].want(), wanted, "{bits:b}");
+        assert_eq!(table.slots[0].was_never_good(), !is_set(8));
+    }
+}
+
+/// The table of going(8), whole: what is not in it is ignored.
+fn every_signal_in_every_place() {
+    use Order::{End, Ignore, Rescan};
+    let exit = End(Ending::Exit);
+    let meant = |number| match number {
+        // HUP
+        1 => [Rescan; 3],
+        // INT, TERM
+        2 | 15 => [exit, exit, End(Ending::Reboot)],
+        // USR1, USR2
+        10 => [Ignore, Ignore, End(Ending::Halt)],
+        12 => [Ignore, Ignore, End(Ending::PowerOff)],
+        // PWR, RTMIN+3
+        30 | 37 => [Ignore, exit, End(Ending::PowerOff)],
+        _ => [Ignore; 3],
+    };
+    for number in 0..=255 {
+        let places = [Place::Process, Place::Container, Place::Machine];
+        assert_eq!(places.map(|place| order(number, place)), meant(number), "signal {number}");
+    }
+}
+
+fn status_lines() {
+    let mut table = Box::new(Table::new());
+    let index = table.find_or_add(service_name(b"web@1").unwrap(), 1_000).unwrap();
+    let line = |table: &Table| Line(&table.slots[index]).to_string();
+    assert_eq!(line(&table), "web@1 rejected - 1000 0 - -\n");
+    table.set_text(index, b"cmd=x\n").unwrap();
+    assert_eq!(line(&table), "web@1 down - 1000 0 - -\n");
+    let pid = Pid::new(321).unwrap();
+    let mut step = |event, now_ms| {
+        table.slots[index].service.step(event, now_ms);
+        line(&table)
+    };
+    step(Event::Tick(Want::Up), 1_500);
+    let spawned = Event::Spawned(pid, Policy::DEFAULT);
+    assert_eq!(step(spawned, 1_500), "web@1 up 321 1500 1 - -\n");
+    assert_eq!(step(FAILED, 2_000), "web@1 backoff - 2000 1 exit:1 3000\n");
+    assert_eq!(step(spawned, 3_000), "web@1 up 321 3000 2 exit:1 -\n");
+    assert_eq!(step(Event::Tick(Want::Drain), 3_100), "web@1 stopping 321 3100 2 exit:1 -\n");
+    assert_eq!(step(Event::Tick(Want::Drain), 4_100), "web@1 stopping 321 4100 2 exit:1 -\n");
+    assert_eq!(step(Event::Tick(Want::Kill), 4_100), "web@1 stopping 321 4100 2 exit:1 -\n");
+    let killed = Event::Ended(End::Killed(9));
+    assert_eq!(step(killed, 4_200), "web@1 down - 4200 2 signal:9 -\n");
+    let once = Event::Spawned(pid, Policy { restart: Restart::Never, ..Policy::DEFAULT });
+    step(once, 5_000);
+    assert_eq!(step(Event::Ended(End::Exited(0)), 5_001), "web@1 done - 5001 3 exit:0 -\n");
 }

@@ -2,6 +2,7 @@
 //! reported as ignored, with the reason on stderr. Where everything has to be there (`CI=true`)
 //! they fail instead. No scenario is ever left out in silence.
 
+use crate::machine::unpacked;
 use libtest_mimic::Trial;
 use nix::sched::{CloneFlags, unshare};
 use std::env;
@@ -21,6 +22,22 @@ pub enum Need {
     LastPid,
     /// busybox with httpd and syslogd: real services.
     Busybox,
+    /// QEMU, and a kernel to boot in it.
+    Machine,
+    /// sysvinit, to be booted.
+    Sysvinit,
+    /// A container.
+    Runc,
+    /// A PID namespace.
+    Unshare,
+    /// Prometheus' own opinion of what it is given.
+    Promtool,
+    /// Somebody else's opinion of JSON and its schema.
+    JsonSchema,
+    /// The shells that goingctl has completions for.
+    Bash,
+    Zsh,
+    Fish,
 }
 
 impl Need {
@@ -32,8 +49,30 @@ impl Need {
             Need::LastPid => (!can_choose_pid()).then_some("to write ns_last_pid (root)"),
             Need::Busybox => (!has_busybox())
                 .then_some("busybox with httpd and syslogd (apt-get install busybox-static)"),
+            Need::Sysvinit => (!unpacked("sysvinit/sbin/init").exists())
+                .then_some("Debian's sysvinit, unpacked (scripts/setup test)"),
+            Need::Runc => (!has_command("runc") || !nix::unistd::geteuid().is_root())
+                .then_some("runc (apt-get install runc) and root"),
+            Need::Unshare => (!has_command("unshare") || !nix::unistd::geteuid().is_root())
+                .then_some("unshare (apt-get install util-linux) and root"),
+            Need::Machine => (!has_machine())
+                .then_some("qemu-system-x86_64, a kernel, and busybox (scripts/setup test)"),
+            Need::Promtool => absent("promtool", "promtool (apt-get install prometheus)"),
+            Need::JsonSchema => {
+                absent("jsonschema", "jsonschema (apt-get install python3-jsonschema)")
+            }
+            Need::Bash => absent("bash", "bash"),
+            Need::Zsh => absent("zsh", "zsh"),
+            Need::Fish => absent("fish", "fish"),
         }
     }
+}
+
+/// `what` is needed, unless the program is in the PATH.
+fn absent(program: &str, what: &'static str) -> Option<&'static str> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let is_there = env::split_paths(&path).any(|directory| directory.join(program).exists());
+    (!is_there).then_some(what)
 }
 
 /// Where busybox is, if it is there.
@@ -46,6 +85,15 @@ fn has_busybox() -> bool {
     let Ok(output) = Command::new(path).arg("--list").output() else { return false };
     let list = String::from_utf8_lossy(&output.stdout);
     ["httpd", "syslogd"].iter().all(|applet| list.lines().any(|line| line == *applet))
+}
+
+fn has_machine() -> bool {
+    has_command("qemu-system-x86_64") && unpacked("vmlinuz").exists() && has_busybox()
+}
+
+fn has_command(name: &str) -> bool {
+    let path = env::var_os("PATH").unwrap_or_default();
+    env::split_paths(&path).any(|directory| directory.join(name).exists())
 }
 
 /// The number of the process that was started last, in this PID namespace.

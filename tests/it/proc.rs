@@ -1,5 +1,7 @@
 //! What /proc tells of a process. Read only: nothing here signals or waits.
 
+use nix::libc;
+use std::collections::HashMap;
 use std::fs;
 use std::path::PathBuf;
 
@@ -40,12 +42,17 @@ pub fn children(pid: i32) -> Vec<i32> {
     pids().into_iter().filter(has_parent).collect()
 }
 
-/// Children, their children and so on; zombies included.
+/// Children, their children and so on; zombies included. Looks once: there may be thousands.
 pub fn descendants(pid: i32) -> Vec<i32> {
-    let mut found = children(pid);
+    let parents = pids().into_iter().filter_map(|child| Some((stat(child)?.parent, child)));
+    let mut families: HashMap<i32, Vec<i32>> = HashMap::new();
+    for (parent, child) in parents {
+        families.entry(parent).or_default().push(child);
+    }
+    let mut found = families.remove(&pid).unwrap_or_default();
     let mut next = 0;
     while next < found.len() {
-        found.extend(children(found[next]));
+        found.extend(families.remove(&found[next]).unwrap_or_default());
         next += 1;
     }
     found
@@ -95,6 +102,22 @@ fn strings(path: &str) -> Vec<String> {
     // Each word ends in a NUL, the last one too.
     words.pop();
     words
+}
+
+/// Whether it stands in ppoll(2) with no timeout, see proc_pid_syscall(5).
+pub fn waits_for_ever(pid: i32) -> bool {
+    let text = fs::read_to_string(format!("/proc/{pid}/syscall")).unwrap_or_default();
+    let mut words = text.split_whitespace();
+    let is_poll = words.next().and_then(|number| number.parse().ok()) == Some(libc::SYS_ppoll);
+    // The third argument.
+    is_poll && words.nth(2) == Some("0x0")
+}
+
+/// Whether a child of going has become a program of its own.
+pub fn is_executed(pid: i32) -> bool {
+    let parent = stat(pid).map_or(0, |stat| stat.parent);
+    let program = |pid| fs::read_link(format!("/proc/{pid}/exe")).ok();
+    program(pid) != program(parent)
 }
 
 /// Time since boot, the same for every process. In steps of 10 ms.

@@ -3,8 +3,10 @@
 //! A service tells what happened to it by appending whole lines to files in a directory; the
 //! harness reads them (`Going::starts` and its neighbours). It never talks to going.
 
-use crate::proc;
+use crate::{inside, lines, proc};
 use nix::libc;
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl;
 use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::signal::{SigHandler, SigSet, Signal, signal};
@@ -42,11 +44,24 @@ pub fn run(words: &[String]) {
         ["exit", directory, name, code, after_ms] => {
             record_start(directory, name);
             sleep(Duration::from_millis(number(after_ms)));
-            exit(number(code).try_into().expect("an exit code"));
+            exit(self::code(code));
+        }
+        ["number", directory, name, count, len, ..] => {
+            lines::write_numbered(directory, name, number(count), number(len).try_into().unwrap());
+        }
+        ["tally", directory, name, ref more @ ..] => {
+            lines::tally(directory, name, more.contains(&"stays"));
         }
         ["family", directory, name] => family(directory, name),
         ["init", directory, ref command @ ..] => init(directory, command),
-        ["lift", pid] => lift(number(pid)),
+        ["container", directory, ref command @ ..] => container(directory, command),
+        ["allow", pid, count] => allow(number(pid), count),
+        ["orphans", count] => inside::orphans(number(count)),
+        ["bare", ref command @ ..] => inside::bare(command),
+        ["die", how, number] => inside::die(how, code(number)),
+        ["note", directory, name, number] => inside::note(directory, name, code(number)),
+        ["tty", directory, name, manner] => inside::tty(directory, name, manner),
+        ["world"] => inside::world(),
         ["deaf", socket] => {
             let _unread = UnixDatagram::bind(socket).expect("a socket nobody reads");
             forever();
@@ -117,10 +132,30 @@ fn init(directory: &str, command: &[&str]) {
     }
 }
 
-/// Gives another process of the same user as many processes as it may have at the most.
-fn lift(pid: u64) {
+/// Runs the command as PID 1 of a PID namespace with a /proc of its own, and ends as it does.
+fn container(directory: &str, command: &[&str]) {
+    let nothing = None::<&Path>;
+    unshare(CloneFlags::CLONE_NEWPID | CloneFlags::CLONE_NEWNS).expect("root");
+    mount(nothing, c"/", nothing, MsFlags::MS_REC | MsFlags::MS_PRIVATE, nothing).expect("root");
+    let mut daemon = Command::new(command[0]);
+    daemon.args(&command[1..]);
+    let enter = || {
+        prctl::set_pdeathsig(Signal::SIGKILL)?;
+        Ok(mount(None::<&Path>, c"/proc", Some(c"proc"), MsFlags::empty(), None::<&Path>)?)
+    };
+    // SAFETY: between fork and exec it calls the kernel only.
+    unsafe { daemon.pre_exec(enter) };
+    let mut daemon = daemon.spawn().expect("going can be executed");
+    record(directory, "init.pids", &daemon.id().to_string());
+    let status = daemon.wait().expect("our own child");
+    exit(status.code().unwrap_or(255));
+}
+
+/// Gives another process of the same user so many processes, or as many as it may have at the most.
+fn allow(pid: u64, count: &str) {
     let (_, hard) = getrlimit(Resource::RLIMIT_NPROC).expect("a valid resource");
-    let limit = libc::rlimit { rlim_cur: hard, rlim_max: hard };
+    let soft = if count == "all" { hard } else { number(count) };
+    let limit = libc::rlimit { rlim_cur: soft, rlim_max: hard };
     let pid = pid.try_into().expect("a pid");
     // SAFETY: `limit` outlives the call, and the old one is not asked for.
     let result =
@@ -134,7 +169,7 @@ fn record_start(directory: &str, name: &str) {
 }
 
 /// In one write, for others append to the same file.
-fn record(directory: &str, file: &str, line: &str) {
+pub fn record(directory: &str, file: &str, line: &str) {
     let path = Path::new(directory).join(file);
     let mut file = OpenOptions::new().create(true).append(true).open(path).expect("a record");
     file.write_all(format!("{line}\n").as_bytes()).expect("room on the disk");
@@ -144,6 +179,10 @@ fn forever() {
     loop {
         pause();
     }
+}
+
+fn code(word: &str) -> i32 {
+    number(word).try_into().expect("a small number")
 }
 
 fn number(word: &str) -> u64 {

@@ -112,9 +112,9 @@ fn only_the_model_knows_states() {
     assert_absent(&["State"], |source| source.is_below(&["src/linux", "src/child"]));
 }
 
-/// In the daemon, that is; the tools are ordinary programs.
+/// Nor has goinglog; goingctl is an ordinary program.
 fn the_supervisor_has_no_heap_and_no_threads() {
-    let tools = ["src/bin/goingctl", "src/bin/goinglog"];
+    let tools = ["src/bin/goingctl"];
     assert_absent(&["std", "alloc"], |source| !source.is_below(&tools));
 }
 

@@ -33,6 +33,7 @@ pub fn tests() -> Vec<Trial> {
         scenario!(removed_and_back_before_it_has_ended),
         scenario!(a_removed_service_in_backoff_signals_nobody),
         scenario!(orphans_are_reaped),
+        scenario!(a_main_command_takes_its_time),
     ]
 }
 
@@ -74,9 +75,8 @@ fn term_reaches_what_has_just_been_started() {
             unsafe { command.pre_exec(stay) };
         });
         going.wait_log(": started, pid ");
-        let start = Instant::now();
         going.terminate();
-        assert!(start.elapsed() < SLACK, "{:?}\n{}", start.elapsed(), going.report());
+        assert_eq!(going.log_count("does not stop"), 0, "{}", going.report());
         assert_eq!(going.log_count(": stopped, "), going.log_count(": started, pid "));
     }
 }
@@ -302,4 +302,13 @@ fn orphans_are_reaped() {
     }
     going.wait_for("no child but the service", || going.children().len() == 1);
     going.terminate();
+}
+
+/// Longer than the 5 s that a service has: whoever runs the container says how long it may take.
+fn a_main_command_takes_its_time() {
+    let going = Going::new();
+    let command = "trap '' TERM; kill -TERM $PPID; sleep 7; exit 9";
+    let output = going.output(&["--", "/bin/sh", "-c", command]);
+    assert_eq!(output.status.code(), Some(9), "{output:?}");
+    assert!(!String::from_utf8_lossy(&output.stderr).contains("killing"), "{output:?}");
 }

@@ -16,6 +16,7 @@ pub fn tests() -> Vec<Trial> {
         scenario!(services_end_with_a_killed_going),
         scenario!(a_killed_going_is_followed_by_one_of_each),
         scenario!(what_outlives_a_killed_going_is_killed_first),
+        scenario!(what_outlives_a_killed_going_is_killed_though_not_started),
         scenario!(who_waits_for_its_predecessor_can_be_stopped),
         scenario!(a_process_that_has_an_old_number_is_left_alone, LastPid),
         scenario!(killed_a_hundred_times_it_never_runs_two),
@@ -84,6 +85,29 @@ fn what_outlives_a_killed_going_is_killed_first() {
         let documented = Duration::from_secs(5);
         assert!(took >= documented && took < documented + Duration::from_secs(3), "{took:?}");
     }
+}
+
+/// Nobody starts them again who would see to the old ones.
+fn what_outlives_a_killed_going_is_killed_though_not_started() {
+    let mut going = Going::new();
+    for name in ["removed", "held"] {
+        going.write(name, going.cmd("hold", name, &["ignore"]));
+    }
+    going.hold("web");
+    going.start();
+    let old = going.all_up(&["removed", "held"]);
+    going.signal(Signal::SIGKILL);
+    going.wait_exit();
+    going.remove("removed");
+    fs::write(going.path("run/down/held"), "").expect("a down file");
+    going.start();
+    for pid in old {
+        going.wait_gone("what a killed going has left", pid);
+    }
+    let web = going.up("web");
+    going.rescan();
+    assert_eq!(going.up("web"), web, "it is left alone");
+    going.terminate();
 }
 
 /// A service that still waits for the process of a killed going ends with TERM like any other.

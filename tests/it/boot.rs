@@ -1,0 +1,208 @@
+//! going as PID 1 of a machine: Debian's kernel in QEMU, busybox, and nothing else.
+//!
+//! A boot takes seconds of a whole processor; so each scenario asserts many things of one.
+
+use crate::harness::{going, peak_kb};
+use crate::initramfs::Initramfs;
+use crate::machine::{Machine, RC, initramfs};
+use crate::needs::{busybox, scenario};
+use libtest_mimic::Trial;
+use std::fs;
+use std::path::Path;
+
+pub fn tests() -> Vec<Trial> {
+    vec![
+        scenario!(services_come_up_and_come_back, Machine),
+        scenario!(words_of_the_kernel_stop_nothing, Machine),
+        scenario!(no_directory_is_needed, Machine),
+        scenario!(busybox_poweroff, Machine),
+        scenario!(busybox_reboot, Machine),
+        scenario!(busybox_halt, Machine),
+        scenario!(ctrl_alt_del, Machine),
+        scenario!(a_power_failure, Machine),
+        scenario!(rtmin_and_three, Machine),
+    ]
+}
+
+/// Says what happens to it. Told to end it takes its time, and leaves something on the disk.
+const WEB: &str = "#!/bin/sh
+echo web: started >/dev/console
+trap 'echo web: TERM >/dev/console; sleep 0.3
+    echo written by web at its end >/disk/web; echo web: over >/dev/console; exit' TERM
+while :; do sleep 1000 & wait; done
+";
+
+/// Belongs to no service.
+const STRAY: &str = "#!/bin/sh
+trap 'echo written by stray at its end >/disk/stray; echo stray: TERM >/dev/console; exit' TERM
+echo stray: started >/dev/console
+while :; do sleep 1000 & wait; done
+";
+
+/// Has to be killed.
+const DEAF: &str = "#!/bin/sh
+trap '' TERM
+echo deaf: started >/dev/console
+while :; do sleep 1000; done
+";
+
+/// An rc script that execs going, and two services.
+fn going_as_pid_1() -> Initramfs {
+    let mut files = initramfs();
+    files.program("init", format!("{RC}exec /usr/sbin/going \"$@\"\n").as_bytes());
+    for (name, script) in [("web", WEB), ("stray", STRAY), ("deaf", DEAF)] {
+        files.program(&format!("bin/{name}"), script.as_bytes());
+    }
+    files.file("etc/going.d/web", "cmd=/bin/web\n");
+    files.file("etc/going.d/remote", "cmd=/bin/remote\n");
+    files.directory("disk");
+    files
+}
+
+#[track_caller]
+fn boot(words: &str) -> Machine {
+    let mut machine = Machine::boot(going_as_pid_1(), words);
+    machine.wait_remote();
+    machine.wait_console("web: started\n");
+    assert_eq!(machine.run("cat /proc/1/comm"), "going");
+    machine
+}
+
+fn services_come_up_and_come_back() {
+    let mut machine = boot("");
+    let first = machine.pid_of("web");
+    machine.run(&format!("kill -KILL {first}"));
+    machine.wait_for("web started again", |machine| {
+        machine.console().matches("web: started\n").count() == 2
+    });
+    assert_ne!(machine.pid_of("web"), first);
+    machine.wait_console("web: killed by signal 9 after ");
+
+    machine.run("it service orphans 100");
+
+    let peak = machine.run("grep VmPeak: /proc/1/status");
+    let kb = peak.split_whitespace().nth(1).and_then(|word| word.parse::<u64>().ok());
+    assert!(kb.is_some_and(|kb| kb < peak_kb()), "{peak}");
+}
+
+/// What the kernel does not know it passes on: words to going, settings to the environment, which
+/// is that of the services too.
+fn words_of_the_kernel_stop_nothing() {
+    let words = "single splash -b -z --long -n -h -V -dx -- auto -x -d";
+    let mut machine = boot(&format!("GREETING=hello {words}"));
+    let arguments = machine.run("tr '\\0' ' ' </proc/1/cmdline");
+    assert_eq!(arguments, format!("/usr/sbin/going {}", words.replace("-- ", "")));
+    let web = machine.pid_of("web");
+    let environment = machine.run(&format!("tr '\\0' '\\n' </proc/{web}/environ"));
+    assert!(environment.lines().any(|line| line == "GREETING=hello"), "{environment}");
+
+    // And what is said to end everything when it ends does so here, too.
+    machine.run("printf 'cmd=/bin/true\\nrestart=exit\\n' >/etc/going.d/last");
+    assert_eq!(machine.wait_end(), "guest-shutdown", "{}", machine.report());
+    assert!(machine.console().contains("web: TERM"), "{}", machine.report());
+}
+
+/// Neither /dev with anything in it, nor /proc, /run and /etc, nor open descriptors.
+fn no_directory_is_needed() {
+    let mut files = Initramfs::default();
+    files.program("it", &program(&std::env::current_exe().expect("/proc is mounted")));
+    files.program("going", &program(&going()));
+    files.program("busybox", &program(Path::new(busybox().expect("it is needed"))));
+    let script = "/busybox mknod /line c 4 64; echo bare: up >/line; /busybox kill -USR2 1; \
+                  exec /busybox sleep 1000";
+    files.file("going.d/bare", &format!("cmd=/busybox sh -c '{script}'\n"));
+    let words = "rdinit=/it -- service bare /going -d /going.d";
+    let mut machine = Machine::boot(files, words);
+    machine.wait_console("bare: up");
+    assert_eq!(machine.wait_end(), "guest-shutdown", "{}", machine.report());
+}
+
+fn program(path: &Path) -> Vec<u8> {
+    fs::read(path).expect("a readable program")
+}
+
+/// With a disk, and with processes that belong to no service.
+#[track_caller]
+fn boot_with_disk(words: &str) -> Machine {
+    let mut machine = boot(words);
+    machine.run("mke2fs -F /dev/nvme0n1 >/dev/null && mount -t ext4 /dev/nvme0n1 /disk");
+    machine.run("setsid /bin/stray </dev/null >/dev/null 2>&1 &");
+    machine.wait_console("stray: started");
+    machine
+}
+
+/// First the services, and only when they have ended the rest; and what both have written in the
+/// end has reached the disk. It is mounted and stays so: nobody but sync(2) writes that soon.
+#[track_caller]
+fn assert_stopped_in_order(machine: &Machine) {
+    assert_order(machine, ["web: TERM", "web: over", "stray: TERM"]);
+    let disk = machine.disk();
+    for text in ["written by web at its end", "written by stray at its end"] {
+        let is_written = disk.windows(text.len()).any(|bytes| bytes == text.as_bytes());
+        assert!(is_written, "not on the disk: {text:?}\n{}", machine.report());
+    }
+}
+
+/// Each is on the console once, one after another.
+#[track_caller]
+fn assert_order<const COUNT: usize>(machine: &Machine, texts: [&str; COUNT]) {
+    let console = machine.console();
+    let places = texts.map(|text| {
+        let found: Vec<_> = console.match_indices(text).map(|(place, _)| place).collect();
+        assert_eq!(found.len(), 1, "{text:?}\n{}", machine.report());
+        found[0]
+    });
+    assert!(places.is_sorted(), "{texts:?}\n{}", machine.report());
+}
+
+fn busybox_poweroff() {
+    // The kernel tells of every process that ends.
+    let words = "loglevel=5 tp_printk trace_event=sched:sched_process_exit";
+    let mut machine = boot_with_disk(words);
+    machine.run("setsid /bin/deaf </dev/null >/dev/null 2>&1 &");
+    machine.wait_console("deaf: started");
+    machine.run_last("poweroff");
+    assert_eq!(machine.wait_end(), "guest-shutdown");
+    assert_stopped_in_order(&machine);
+    let ends = ["comm=web pid=", "comm=stray pid=", "comm=deaf pid=", "reboot: Power down"];
+    assert_order(&machine, ends);
+}
+
+fn busybox_reboot() {
+    let mut machine = boot_with_disk("");
+    machine.run_last("reboot");
+    assert_eq!(machine.wait_end(), "guest-reset");
+    assert_stopped_in_order(&machine);
+}
+
+/// The power stays on.
+fn busybox_halt() {
+    let mut machine = boot_with_disk("");
+    machine.run_last("halt");
+    machine.wait_console("reboot: System halted");
+    assert!(machine.is_on(), "{}", machine.report());
+    assert_stopped_in_order(&machine);
+}
+
+/// Left to the kernel it would reboot at once.
+fn ctrl_alt_del() {
+    let mut machine = boot_with_disk("");
+    machine.press_ctrl_alt_del();
+    assert_eq!(machine.wait_end(), "guest-reset");
+    assert_stopped_in_order(&machine);
+}
+
+fn a_power_failure() {
+    let mut machine = boot_with_disk("");
+    machine.run_last("kill -PWR 1");
+    assert_eq!(machine.wait_end(), "guest-shutdown");
+    assert_stopped_in_order(&machine);
+}
+
+/// What hypervisors and container managers send.
+fn rtmin_and_three() {
+    let mut machine = boot_with_disk("");
+    machine.run_last("kill -37 1");
+    assert_eq!(machine.wait_end(), "guest-shutdown");
+    assert_stopped_in_order(&machine);
+}

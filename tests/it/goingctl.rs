@@ -1,0 +1,268 @@
+//! goingctl(1): how scenarios run it, and what it says of the command line.
+
+use crate::harness::Going;
+use crate::needs::scenario;
+use libtest_mimic::Trial;
+use nix::poll::{PollFd, PollFlags, poll};
+use nix::pty::{OpenptyResult, Winsize, openpty};
+use std::env;
+use std::fs::{self, File};
+use std::io::Read;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+
+pub fn tests() -> Vec<Trial> {
+    vec![
+        scenario!(help_and_version),
+        scenario!(usage_errors_exit_64),
+        scenario!(completions_know_every_command),
+        scenario!(bash_takes_its_completion, Bash),
+        scenario!(zsh_takes_its_completion, Zsh),
+        scenario!(fish_takes_its_completion, Fish),
+    ]
+}
+
+/// Far longer than anything takes.
+const PATIENCE_MS: u16 = 20_000;
+
+pub const OK: i32 = 0;
+pub const FAILED: i32 = 1;
+pub const NOT_UP: i32 = 3;
+pub const ABSENT: i32 = 4;
+pub const USAGE: i32 = 64;
+
+/// The program under test: it lies beside going.
+pub fn program() -> PathBuf {
+    match env::var_os("GOING") {
+        Some(going) => Path::new(&going).with_file_name("goingctl"),
+        None => env!("CARGO_BIN_EXE_goingctl").into(),
+    }
+}
+
+/// What a run came to.
+#[derive(Debug)]
+pub struct Ran {
+    pub code: i32,
+    pub out: String,
+    pub err: String,
+}
+
+impl From<Output> for Ran {
+    fn from(output: Output) -> Ran {
+        let text = |bytes| String::from_utf8(bytes).expect("plain text");
+        let code = output.status.code().expect("it exits by itself");
+        Ran { code, out: text(output.stdout), err: text(output.stderr) }
+    }
+}
+
+/// goingctl on a going of one's own, in an environment that says nothing.
+pub fn command(going: &Going) -> Command {
+    let mut command = Command::new(program());
+    command.arg("-d").arg(going.path("going.d")).arg("-r").arg(going.path("run"));
+    for name in ["NO_COLOR", "VISUAL", "EDITOR", "PORT"] {
+        command.env_remove(name);
+    }
+    command.env("TERM", "xterm").stdin(Stdio::null());
+    command
+}
+
+/// Where the words say nothing of it, it waits as long as scenarios do: the machine may have other
+/// things to do.
+pub fn ctl(going: &Going, words: &[&str]) -> Ran {
+    let mut command = command(going);
+    command.args(words);
+    let waits = ["start", "stop", "restart", "enable", "disable"];
+    let is_said = words.iter().any(|word| ["--timeout", "--no-wait"].contains(word));
+    if words.first().is_some_and(|word| waits.contains(word)) && !is_said {
+        command.args(["--timeout", "60"]);
+    }
+    command.output().expect("goingctl can be executed").into()
+}
+
+/// The same, and it has to come to this.
+#[track_caller]
+pub fn ctl_to(going: &Going, code: i32, words: &[&str]) -> Ran {
+    let ran = ctl(going, words);
+    assert_eq!(ran.code, code, "{words:?}: {ran:?}\n{}", going.report());
+    ran
+}
+
+/// The line of the status that is about this service.
+pub fn status_line(going: &Going, name: &str) -> Option<String> {
+    let status = fs::read_to_string(going.path("run/status")).unwrap_or_default();
+    status.lines().find(|line| line.split(' ').next() == Some(name)).map(str::to_owned)
+}
+
+#[track_caller]
+pub fn wait_state(going: &Going, name: &str, state: &str) {
+    let is_so =
+        || status_line(going, name).is_some_and(|line| line.split(' ').nth(1) == Some(state));
+    going.wait_for(&format!("{name} being {state}"), is_so);
+}
+
+/// Whether the service is held down.
+pub fn is_held(going: &Going, name: &str) -> bool {
+    going.path("run/down").join(name).exists()
+}
+
+/// goingctl on a terminal of its own.
+pub struct OnTerminal {
+    pub process: Child,
+    pub terminal: File,
+}
+
+impl OnTerminal {
+    pub fn spawn(mut command: Command, columns: u16, lines: u16) -> OnTerminal {
+        let size = Winsize { ws_row: lines, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+        let OpenptyResult { master, slave } = openpty(&size, None).expect("a pseudo-terminal");
+        let slave = || -> OwnedFd { slave.try_clone().expect("a descriptor") };
+        command.stdin(slave()).stdout(slave()).stderr(slave());
+        let process = command.spawn().expect("goingctl can be executed");
+        OnTerminal { process, terminal: master.into() }
+    }
+
+    /// What it shows from now on, until the closure has seen enough, or until it ends.
+    #[track_caller]
+    pub fn read_until(&mut self, what: &str, is_enough: impl Fn(&str) -> bool) -> String {
+        let mut shown = Vec::new();
+        let mut bytes = [0; 4096];
+        loop {
+            let so_far = String::from_utf8_lossy(&shown).into_owned();
+            if is_enough(&so_far) {
+                return so_far;
+            }
+            let mut fds = [PollFd::new(self.terminal.as_fd(), PollFlags::POLLIN)];
+            let ready = poll(&mut fds, PATIENCE_MS).expect("a terminal");
+            assert!(ready > 0, "no sign of {what} in {so_far:?}");
+            // EIO: nobody has the other end open any more.
+            match self.terminal.read(&mut bytes) {
+                Ok(len) => shown.extend_from_slice(&bytes[..len]),
+                Err(_) => return so_far,
+            }
+        }
+    }
+
+    #[track_caller]
+    pub fn wait_shown(&mut self, text: &str) -> String {
+        let shown = self.read_until(text, |shown| shown.contains(text));
+        assert!(shown.contains(text), "it has ended, and no {text:?}: {shown:?}");
+        shown
+    }
+
+    /// All that it shows until it ends.
+    #[track_caller]
+    pub fn finish(mut self) -> (i32, String) {
+        let shown = self.read_until("the end", |_| false);
+        let code = self.process.wait().expect("our own child").code().expect("it exits by itself");
+        (code, shown)
+    }
+}
+
+impl Drop for OnTerminal {
+    fn drop(&mut self) {
+        // Both fail only for a process that is no more.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn help_and_version() {
+    let going = Going::new();
+    let help = ctl_to(&going, OK, &["--help"]).out;
+    assert!(help.starts_with("usage: goingctl "), "{help}");
+    assert!(help.contains("Examples:"), "{help}");
+    for command in commands() {
+        assert!(help.contains(command), "no {command} in {help}");
+    }
+    assert_eq!(ctl_to(&going, OK, &["stop", "-h"]).out, help);
+    let version = format!("goingctl {}\n", env!("CARGO_PKG_VERSION"));
+    assert_eq!(ctl_to(&going, OK, &["-V"]).out, version);
+}
+
+fn commands() -> [&'static str; 13] {
+    [
+        "status", "start", "stop", "restart", "signal", "reload", "enable", "disable", "check",
+        "edit", "logs", "import", "export",
+    ]
+}
+
+fn usage_errors_exit_64() {
+    let going = Going::new();
+    let wrong: [&[&str]; 14] = [
+        &["--verbose"],
+        &["-x"],
+        &["-d"],
+        &["start"],
+        &["signal", "HUP"],
+        &["signal", "NONE", "web"],
+        &["signal", "99", "web"],
+        &["edit", "one", "two"],
+        &["start", "--json", "web"],
+        &["status", "--timeout", "3"],
+        &["stop", "--timeout", "soon", "web"],
+        &["logs", "-n", "many", "web"],
+        &["import"],
+        &["status", "--watch"],
+    ];
+    for words in wrong {
+        let ran = ctl_to(&going, USAGE, words);
+        assert_eq!(ran.out, "", "{words:?}");
+        assert!(ran.err.starts_with("goingctl: "), "{words:?}: {}", ran.err);
+    }
+}
+
+fn completion(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("etc/completions").join(name)
+}
+
+fn completions_know_every_command() {
+    for name in ["goingctl.bash", "_goingctl", "goingctl.fish"] {
+        let text = fs::read_to_string(completion(name)).expect("a completion");
+        for command in commands() {
+            assert!(text.contains(command), "no {command} in {name}");
+        }
+        for option in ["json", "prometheus", "watch", "timeout", "no-wait", "follow", "force"] {
+            assert!(text.contains(option), "no --{option} in {name}");
+        }
+    }
+}
+
+/// Options, commands, and services by the status that the command line names.
+fn bash_takes_its_completion() {
+    let mut going = Going::new();
+    going.hold_all(&["web", "worker", "db"]);
+    going.start();
+    wait_state(&going, "web", "up");
+    let complete = |line: &str| {
+        let script = format!(
+            "source '{}'; COMP_WORDS=({line} ''); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); \
+             [ -z \"$1\" ] || {{ COMP_WORDS[COMP_CWORD]=$1; }}; _goingctl; echo ${{COMPREPLY[*]}}",
+            completion("goingctl.bash").display(),
+        );
+        move |begun: &str| {
+            let mut bash = Command::new("bash");
+            let output = bash.args(["--norc", "-c", &script, "bash", begun]).output();
+            let ran = Ran::from(output.expect("bash can be executed"));
+            assert_eq!(ran.err, "");
+            let mut words: Vec<_> = ran.out.split_whitespace().map(str::to_owned).collect();
+            words.sort();
+            words
+        }
+    };
+    let run = going.path("run");
+    assert_eq!(complete("goingctl")("re"), ["reload", "restart"]);
+    assert_eq!(complete(&format!("goingctl -r '{}' stop", run.display()))("w"), ["web", "worker"]);
+    assert_eq!(complete("goingctl status")("--p"), ["--prometheus"]);
+    going.terminate();
+}
+
+fn zsh_takes_its_completion() {
+    let status = Command::new("zsh").arg("-n").arg(completion("_goingctl")).status();
+    assert!(status.expect("zsh can be executed").success());
+}
+
+fn fish_takes_its_completion() {
+    let status = Command::new("fish").arg("-n").arg(completion("goingctl.fish")).status();
+    assert!(status.expect("fish can be executed").success());
+}

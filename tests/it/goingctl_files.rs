@@ -1,0 +1,308 @@
+//! `goingctl enable`, `disable`, `check`, `edit` and `logs`: what is about files.
+
+use crate::goingctl::{
+    ABSENT, FAILED, OK, OnTerminal, Ran, command, ctl, ctl_to, is_held, wait_state,
+};
+use crate::harness::{Going, send};
+use crate::needs::scenario;
+use libtest_mimic::Trial;
+use nix::sys::signal::Signal;
+use std::fs::{self, OpenOptions};
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::process::Stdio;
+
+pub fn tests() -> Vec<Trial> {
+    vec![
+        scenario!(disable_hides_a_file_and_enable_shows_it),
+        scenario!(enable_and_disable_do_not_need_going),
+        scenario!(enable_overwrites_nothing),
+        scenario!(enable_tells_what_comes_of_it),
+        scenario!(check_says_what_going_says),
+        scenario!(edit_replaces_a_file_by_a_good_one),
+        scenario!(edit_keeps_what_is_bad_out),
+        scenario!(edit_asks_on_a_terminal),
+        scenario!(edit_leaves_interrupts_to_the_editor),
+        scenario!(edit_makes_a_new_file),
+        scenario!(edit_notices_that_somebody_else_was_faster),
+        scenario!(edit_follows_links_and_finds_the_disabled),
+        scenario!(logs_prints_the_end),
+        scenario!(logs_follows),
+        scenario!(logs_says_where_else_to_look),
+    ]
+}
+
+fn content(going: &Going, name: &str) -> String {
+    fs::read_to_string(going.path("going.d").join(name)).expect("a service file")
+}
+
+fn exists(going: &Going, name: &str) -> bool {
+    going.path("going.d").join(name).exists()
+}
+
+fn disable_hides_a_file_and_enable_shows_it() {
+    let mut going = Going::new();
+    going.hold_all(&["web@1", "web@2", "db"]);
+    going.start();
+    for name in ["web@1", "web@2", "db"] {
+        wait_state(&going, name, "up");
+    }
+    let ran = ctl_to(&going, OK, &["disable", "web*"]);
+    let mut lines: Vec<_> = ran.out.lines().collect();
+    lines.sort_unstable();
+    assert_eq!(lines, ["web@1: disabled", "web@2: disabled"]);
+    assert!(exists(&going, ".web@1") && !exists(&going, "web@1"));
+    assert_eq!(ctl(&going, &["status", "web@1"]).code, ABSENT);
+    assert_eq!(ctl_to(&going, OK, &["disable", "web@1"]).out, "web@1: already disabled\n");
+    let ran = ctl_to(&going, OK, &["enable", "web@1"]);
+    let pid = going.wait_starts("web@1", 2)[1].pid;
+    assert_eq!(ran.out, format!("web@1: up, pid {pid}\n"));
+    assert!(exists(&going, "web@1") && !exists(&going, ".web@1"));
+    assert_eq!(going.starts("db").len(), 1);
+    assert_eq!(ctl_to(&going, OK, &["enable", "db"]).out, "db: already enabled\n");
+    ctl_to(&going, ABSENT, &["enable", "nobody"]);
+    going.terminate();
+}
+
+fn enable_and_disable_do_not_need_going() {
+    let going = Going::new();
+    going.hold("web");
+    let note = "; going does not run\n";
+    let disabled = ctl_to(&going, OK, &["disable", "web"]);
+    assert_eq!(disabled.out, format!("web: disabled{note}"));
+    assert!(exists(&going, ".web"));
+    assert_eq!(ctl_to(&going, OK, &["enable", "web"]).out, format!("web: enabled{note}"));
+    assert!(exists(&going, "web"));
+}
+
+fn enable_overwrites_nothing() {
+    let going = Going::new();
+    going.write("web", "cmd=new\n");
+    going.write(".web", "cmd=old\n");
+    for words in [["enable", "web"], ["disable", "web"]] {
+        let ran = ctl_to(&going, FAILED, &words);
+        assert!(ran.err.contains("File exists"), "{ran:?}");
+    }
+    assert_eq!(
+        (content(&going, "web"), content(&going, ".web")),
+        ("cmd=new\n".into(), "cmd=old\n".into())
+    );
+}
+
+fn enable_tells_what_comes_of_it() {
+    let mut going = Going::new();
+    going.hold_all(&["mark", ".held"]);
+    going.write(".broken", "comand=x\n");
+    going.start();
+    wait_state(&going, "mark", "up");
+    let ran = ctl_to(&going, FAILED, &["enable", "broken"]);
+    assert_eq!(ran.out, "broken: rejected, \"goingctl check\" says why\n");
+    fs::write(going.path("run/down/held"), "").expect("our own file");
+    assert_eq!(ctl_to(&going, OK, &["enable", "held"]).out, "held: enabled, but held down\n");
+    assert!(is_held(&going, "held"));
+    // Without waiting there is nothing to tell.
+    for (word, what) in [("disable", "disabled"), ("enable", "enabled")] {
+        let ran = ctl_to(&going, OK, &[word, "broken", "--no-wait"]);
+        assert_eq!(ran.out, format!("broken: {what}\n"));
+    }
+    going.terminate();
+}
+
+fn check_says_what_going_says() {
+    let going = Going::new();
+    going.hold("web");
+    assert_eq!(ctl_to(&going, OK, &["check"]).out, "configuration OK\n");
+    going.write("broken", "cmd=x\n\ncomand=x\n");
+    going.write("bad.name", "cmd=x\n");
+    let ran = ctl_to(&going, FAILED, &["check"]);
+    assert!(ran.out.contains("broken:3: unknown key \"comand\"\n"), "{ran:?}");
+    let sorted = |text: &str| {
+        let mut lines: Vec<_> = text.lines().map(str::to_owned).collect();
+        lines.sort();
+        lines
+    };
+    let daemon = String::from_utf8(going.output(&["-n"]).stdout).expect("plain text");
+    assert_eq!(sorted(&ran.out), sorted(&daemon));
+    let other = going.path("records").display().to_string();
+    ctl_to(&going, OK, &["check", &other]);
+    ctl_to(&going, FAILED, &["check", "/does/not/exist"]);
+}
+
+/// An edit by a shell script in which `$1` is the file.
+fn edit(going: &Going, name: &str, script: &str) -> Ran {
+    let editor = going.path("editor");
+    fs::write(&editor, script).expect("room on the disk");
+    let mut command = command(going);
+    command.env("EDITOR", format!("sh -e '{}'", editor.display()));
+    command.args(["edit", name]).output().expect("goingctl can be executed").into()
+}
+
+/// Names in CONFDIR that were not there before.
+fn leftovers(going: &Going) -> usize {
+    let entries = fs::read_dir(going.path("going.d")).expect("a directory").flatten();
+    entries.filter(|entry| entry.file_name().to_string_lossy().ends_with(".new")).count()
+}
+
+fn edit_replaces_a_file_by_a_good_one() {
+    let mut going = Going::new();
+    going.hold("web");
+    let path = going.path("going.d/web");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("our own file");
+    going.start();
+    wait_state(&going, "web", "up");
+    let ran = edit(&going, "web", "echo 'timeout=7' >>\"$1\"");
+    assert_eq!((ran.code, ran.out.as_str()), (OK, "web: saved\n"), "{ran:?}");
+    assert!(content(&going, "web").ends_with("timeout=7\n"));
+    assert_eq!(fs::metadata(&path).expect("a file").permissions().mode() & 0o777, 0o600);
+    going.wait_starts("web", 2);
+    let ran = edit(&going, "web", "true");
+    assert_eq!((ran.code, ran.out.as_str()), (OK, "web: unchanged\n"), "{ran:?}");
+    assert_eq!(leftovers(&going), 0);
+    going.terminate();
+}
+
+/// The copy stays, for there may be work in it.
+fn edit_keeps_what_is_bad_out() {
+    let going = Going::new();
+    going.hold("web");
+    let before = content(&going, "web");
+    let ran = edit(&going, "web", "echo 'comand=x' >>\"$1\"");
+    assert_eq!(ran.code, FAILED);
+    assert!(ran.err.contains("web:2: unknown key \"comand\""), "{ran:?}");
+    assert!(ran.err.contains("nothing is changed"), "{ran:?}");
+    let ran = edit(&going, "web", "exit 3");
+    assert!(ran.code == FAILED && ran.err.contains("exit status: 3"), "{ran:?}");
+    assert_eq!(content(&going, "web"), before);
+    assert_eq!(leftovers(&going), 2);
+    assert_eq!(edit(&going, "bad.name", "true").code, FAILED);
+    assert_eq!(edit(&going, "../web", "true").code, FAILED);
+}
+
+/// Once wrong, then right.
+fn edit_asks_on_a_terminal() {
+    let going = Going::new();
+    going.write("web", "cmd=x\n");
+    let script =
+        "[ -e \"$0.again\" ] && echo cmd=y >\"$1\" || echo comand=y >\"$1\"; : >\"$0.again\"";
+    let editor = going.path("editor");
+    fs::write(&editor, script).expect("room on the disk");
+    let mut command = command(&going);
+    command.env("VISUAL", format!("sh '{}'", editor.display())).args(["edit", "web"]);
+    let mut edit = OnTerminal::spawn(command, 80, 24);
+    let shown = edit.wait_shown("Edit it again?");
+    assert!(shown.contains("web:1: unknown key \"comand\""), "{shown}");
+    edit.terminal.write_all(b"\n").expect("a terminal");
+    assert_eq!(edit.finish().0, OK);
+    assert_eq!(content(&going, "web"), "cmd=y\n");
+}
+
+/// Ctrl-C reaches both, and means something to an editor.
+fn edit_leaves_interrupts_to_the_editor() {
+    let going = Going::new();
+    going.write("web", "cmd=x\n");
+    let ran = edit(
+        &going,
+        "web",
+        "until grep -q '^SigBlk:.*6$' /proc/$PPID/status; do :; done; kill -INT $PPID; kill -QUIT $PPID; echo cmd=y >\"$1\"",
+    );
+    assert_eq!((ran.code, content(&going, "web").as_str()), (OK, "cmd=y\n"), "{ran:?}");
+}
+
+fn edit_makes_a_new_file() {
+    let going = Going::new();
+    let ran = edit(&going, "web", "echo 'cmd=x' >\"$1\"");
+    assert_eq!((ran.code, content(&going, "web").as_str()), (OK, "cmd=x\n"), "{ran:?}");
+    // What it begins with is no service yet.
+    assert_eq!(edit(&going, "other", "true").code, FAILED);
+    assert!(!exists(&going, "other"));
+}
+
+fn edit_notices_that_somebody_else_was_faster() {
+    let going = Going::new();
+    going.write("web", "cmd=x\n");
+    let path = going.path("going.d/web").display().to_string();
+    let ran = edit(&going, "web", &format!("echo cmd=y >\"$1\"; echo cmd=z >'{path}'"));
+    assert!(ran.code == FAILED && ran.err.contains("somebody else"), "{ran:?}");
+    assert_eq!((content(&going, "web").as_str(), leftovers(&going)), ("cmd=z\n", 1));
+}
+
+fn edit_follows_links_and_finds_the_disabled() {
+    let going = Going::new();
+    let real = going.path("records/real");
+    fs::write(&real, "cmd=x\n").expect("room on the disk");
+    symlink(&real, going.path("going.d/web")).expect("room on the disk");
+    going.write(".off", "cmd=x\n");
+    assert_eq!(edit(&going, "web", "echo cmd=y >\"$1\"").code, OK);
+    assert!(going.path("going.d/web").is_symlink());
+    assert_eq!(fs::read_to_string(real).expect("a file"), "cmd=y\n");
+    assert_eq!(edit(&going, "off", "echo cmd=y >\"$1\"").code, OK);
+    assert!(content(&going, ".off") == "cmd=y\n" && !exists(&going, "off"));
+}
+
+fn log(going: &Going, content: &str) {
+    let file = OpenOptions::new().create(true).append(true).open(going.path("web.log"));
+    file.expect("our own file").write_all(content.as_bytes()).expect("room on the disk");
+}
+
+fn with_log() -> Going {
+    let going = Going::new();
+    going.write("web", format!("cmd=x\nlog={}\n", going.path("web.log").display()));
+    going
+}
+
+fn logs_prints_the_end() {
+    let going = with_log();
+    assert!(ctl_to(&going, FAILED, &["logs", "web"]).err.contains("web.log"));
+    log(&going, "");
+    assert_eq!(ctl_to(&going, OK, &["logs", "web"]).out, "");
+    // More than is read at once.
+    let lines: Vec<_> = (0..20_000).map(|number| format!("line {number}\n")).collect();
+    let lines = lines.concat();
+    log(&going, &lines);
+    let all = ctl_to(&going, OK, &["logs", "web", "-n", "30000"]).out;
+    assert!(all == lines, "{} bytes", all.len());
+    assert_eq!(ctl_to(&going, OK, &["logs", "web"]).out.lines().count(), 100);
+    assert_eq!(ctl_to(&going, OK, &["logs", "-n1", "web"]).out, "line 19999\n");
+    assert_eq!(ctl_to(&going, OK, &["logs", "-n", "0", "web"]).out, "");
+    log(&going, "half");
+    assert_eq!(ctl_to(&going, OK, &["logs", "-n2", "web"]).out, "line 19999\nhalf");
+}
+
+/// Through a rotation and a truncation.
+fn logs_follows() {
+    let going = with_log();
+    log(&going, "one\n");
+    let mut command = command(&going);
+    command.args(["logs", "-f", "web"]).stdout(Stdio::piped());
+    let mut process = command.spawn().expect("goingctl can be executed");
+    let mut lines = BufReader::new(process.stdout.take().expect("a pipe")).lines();
+    let mut next = || lines.next().expect("a line").expect("plain text");
+    assert_eq!(next(), "one");
+    log(&going, "two\n");
+    assert_eq!(next(), "two");
+    fs::rename(going.path("web.log"), going.path("web.log.1")).expect("our own file");
+    log(&going, "three\n");
+    assert_eq!(next(), "three");
+    fs::write(going.path("web.log"), "4\n").expect("our own file");
+    assert_eq!(next(), "4");
+    send(process.id().try_into().expect("a pid"), Signal::SIGINT);
+    assert!(process.wait().expect("our own child").success());
+}
+
+fn logs_says_where_else_to_look() {
+    let going = Going::new();
+    going.write("web", "cmd=x\nlog=logger\n");
+    going.write("quiet", "cmd=x\nlog=null\n");
+    going.write("plain", "cmd=x\n");
+    going.write("broken", "comand=x\n");
+    for (name, reason) in [
+        ("web", "the service logger writes it down"),
+        ("quiet", "thrown away"),
+        ("plain", "that of going"),
+        ("broken", "broken:1: unknown key"),
+        ("nobody", "No such file or directory"),
+    ] {
+        let ran = ctl_to(&going, FAILED, &["logs", name]);
+        assert!(ran.err.contains(reason), "{ran:?}");
+    }
+}

@@ -1,0 +1,311 @@
+//! `goingctl import` and `export`: Procfiles as they are found in the field.
+
+use crate::goingctl::{ABSENT, FAILED, OK, Ran, command, ctl_to};
+use crate::harness::Going;
+use crate::needs::scenario;
+use libtest_mimic::Trial;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+pub fn tests() -> Vec<Trial> {
+    vec![
+        scenario!(a_procfile_becomes_service_files),
+        scenario!(a_shell_is_used_where_it_is_needed),
+        scenario!(formation_and_ports_are_those_of_foreman),
+        scenario!(variables_are_read_as_foreman_does),
+        scenario!(carriage_returns_and_comments_are_no_part),
+        scenario!(what_no_service_file_can_say_is_refused),
+        scenario!(import_overwrites_nothing_unasked),
+        scenario!(import_warns_of_another_formation),
+        scenario!(an_imported_app_runs),
+        scenario!(there_and_back_is_the_same),
+        scenario!(export_says_what_is_lost),
+        scenario!(export_overwrites_nothing_unasked),
+        scenario!(exported_words_mean_the_same_to_a_shell),
+    ]
+}
+
+/// A directory with a Procfile, and what else there is to it.
+fn app(procfile: &str, environment: Option<&str>) -> Going {
+    let going = Going::new();
+    fs::create_dir(going.path("app")).expect("an empty directory");
+    fs::write(going.path("app/Procfile"), procfile).expect("room on the disk");
+    if let Some(environment) = environment {
+        fs::write(going.path("app/.env"), environment).expect("room on the disk");
+    }
+    going
+}
+
+fn import(going: &Going, words: &[&str]) -> Ran {
+    let mut command = command(going);
+    command.arg("import").args(words).arg(going.path("app/Procfile"));
+    command.output().expect("goingctl can be executed").into()
+}
+
+#[track_caller]
+fn import_to(going: &Going, code: i32, words: &[&str]) -> Ran {
+    let ran = import(going, words);
+    assert_eq!(ran.code, code, "{words:?}: {ran:?}");
+    if code == OK {
+        // By the daemon's own parser.
+        let check = going.output(&["-n"]);
+        assert!(check.status.success(), "{check:?}");
+    }
+    ran
+}
+
+/// Service files, by name.
+fn names(going: &Going) -> Vec<String> {
+    let entries = fs::read_dir(going.path("going.d")).expect("a directory").flatten();
+    let mut names: Vec<_> =
+        entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    names.sort();
+    names
+}
+
+/// The values of a key.
+fn values(going: &Going, name: &str, key: &str) -> Vec<String> {
+    let text = fs::read_to_string(going.path("going.d").join(name)).expect("a service file");
+    let lines = text.lines().filter_map(|line| line.strip_prefix(key)?.strip_prefix('='));
+    lines.map(str::to_owned).collect()
+}
+
+fn a_procfile_becomes_service_files() {
+    let going = app(
+        "web: bundle exec puma -C config/puma.rb\nworker: bundle exec sidekiq -q default\n",
+        Some("RAILS_ENV=production\n"),
+    );
+    let ran = import_to(&going, OK, &["-u", "app"]);
+    assert_eq!(ran.out, "web: written\nworker: written\n");
+    assert_eq!(names(&going), ["web", "worker"]);
+    assert_eq!(values(&going, "web", "cmd"), ["bundle exec puma -C config/puma.rb"]);
+    assert_eq!(values(&going, "web", "cwd"), [going.path("app").display().to_string()]);
+    assert_eq!(values(&going, "web", "user"), ["app"]);
+    assert_eq!(values(&going, "web", "env"), ["RAILS_ENV=production", "PORT=5000"]);
+    assert_eq!(values(&going, "worker", "env"), ["RAILS_ENV=production", "PORT=5100"]);
+    // A .env is where passwords are.
+    let mode = |name: &str| {
+        let stat = fs::metadata(going.path("going.d").join(name)).expect("a service file");
+        stat.permissions().mode() & 0o777
+    };
+    assert_eq!(mode("web"), 0o600);
+    fs::remove_file(going.path("app/.env")).expect("our own file");
+    import_to(&going, OK, &["--force", "-d", "/srv/app"]);
+    assert_eq!((values(&going, "web", "cwd"), mode("web")), (vec!["/srv/app".into()], 0o644));
+}
+
+/// One line of a Procfile, and the `cmd` that it becomes.
+const COMMANDS: &[(&str, &str)] = &[
+    ("node server.js", "node server.js"),
+    ("java -jar target/app.jar --name 'my app'", "java -jar target/app.jar --name 'my app'"),
+    ("python -c \"print('up')\"", "python -c \"print('up')\""),
+    ("gunicorn app:app --log-file -", "gunicorn app:app --log-file -"),
+    (
+        "bin/rails server -p $PORT -e $RAILS_ENV",
+        "/bin/sh -c 'exec bin/rails server -p $PORT -e $RAILS_ENV'",
+    ),
+    ("bundle exec puma -p ${PORT:-3000}", "/bin/sh -c 'bundle exec puma -p ${PORT:-3000}'"),
+    ("cd api && npm start", "/bin/sh -c 'cd api && npm start'"),
+    ("RAILS_ENV=test bin/worker", "/bin/sh -c 'RAILS_ENV=test bin/worker'"),
+    ("bin/worker 2>&1", "/bin/sh -c 'exec bin/worker 2>&1'"),
+    ("bin/worker 2>&1 | tee log/worker.log", "/bin/sh -c 'bin/worker 2>&1 | tee log/worker.log'"),
+    ("echo it's $HOME it's", "echo it's $HOME it's"),
+    ("sh -c 'echo \"$PORT\\n\"'", "sh -c 'echo \"$PORT\\n\"'"),
+    ("echo \"it's $HOME\"", "/bin/sh -c \"exec echo \\\"it's $HOME\\\"\""),
+    ("echo \"a \\\" b; c\" d", "echo \"a \\\" b; c\" d"),
+    ("echo \"\\$5\"", "/bin/sh -c 'exec echo \"\\$5\"'"),
+    ("exec bin/web", "/bin/sh -c 'exec bin/web'"),
+    (
+        "while true; do bin/poll; sleep 1; done",
+        "/bin/sh -c 'while true; do bin/poll; sleep 1; done'",
+    ),
+    ("rake jobs:work[high]", "/bin/sh -c 'exec rake jobs:work[high]'"),
+];
+
+fn a_shell_is_used_where_it_is_needed() {
+    let lines = COMMANDS.iter().zip(0..).map(|((line, _), number)| format!("p{number}: {line}\n"));
+    let going = app(&lines.collect::<Vec<_>>().concat(), None);
+    import_to(&going, OK, &[]);
+    for ((line, cmd), number) in COMMANDS.iter().zip(0..) {
+        assert_eq!(values(&going, &format!("p{number}"), "cmd"), [*cmd], "of {line}");
+    }
+}
+
+fn formation_and_ports_are_those_of_foreman() {
+    let going = app("web: a\nworker: b\nclock: c\n", Some("PORT=7000\n"));
+    import_to(&going, OK, &["-m", "web=2,clock=1"]);
+    assert_eq!(names(&going), ["clock", "web@1", "web@2"]);
+    assert_eq!(values(&going, "web@1", "env"), ["PORT=7000"]);
+    assert_eq!(values(&going, "web@2", "env"), ["PORT=7001"]);
+    assert_eq!(values(&going, "clock", "env"), ["PORT=7200"]);
+    let other = going.path("records").display().to_string();
+    import_to(&going, OK, &["-m", "all=1, worker=3", "-p", "80", "-o", &other]);
+    let text = fs::read_to_string(going.path("records/worker@3")).expect("a service file");
+    assert!(text.contains("env=PORT=182\n"), "{text}");
+    for formation in ["web", "web=x", "nobody=1", "web=0"] {
+        import_to(&going, FAILED, &["--force", "-m", formation]);
+    }
+    import_to(&going, FAILED, &["--force", "-p", "65500"]);
+}
+
+fn variables_are_read_as_foreman_does() {
+    let environment = "# the shop\n\nPLAIN=a b # c\nSINGLE='a \"b\" $c'\nDOUBLE=\"a \\\"b\\\" \\\\ c\"\n\
+                       EMPTY=\nexport EXPORTED=x\nURL=postgres://u:p@h/db?a=b\nTWICE=1\nTWICE=2\n";
+    let going = app("web: a\n", Some(environment));
+    import_to(&going, OK, &[]);
+    let expected = [
+        "PLAIN=a b # c",
+        "SINGLE=a \"b\" $c",
+        "DOUBLE=a \"b\" \\ c",
+        "EMPTY=",
+        "EXPORTED=x",
+        "URL=postgres://u:p@h/db?a=b",
+        "TWICE=2",
+        "PORT=5000",
+    ];
+    assert_eq!(values(&going, "web", "env"), expected);
+    let more = going.path("app/more");
+    fs::write(&more, "TWICE=3\nnonsense\n").expect("room on the disk");
+    let files = format!("{},{}", going.path("app/.env").display(), more.display());
+    let ran = import_to(&going, OK, &["--force", "-e", &files]);
+    assert!(values(&going, "web", "env").contains(&"TWICE=3".to_owned()));
+    assert!(ran.err.contains("more:2: passed over"), "{ran:?}");
+    import_to(&going, FAILED, &["--force", "-e", "/does/not/exist"]);
+}
+
+fn carriage_returns_and_comments_are_no_part() {
+    let procfile = "# processes\r\n\r\nweb:  bin/web -v  \r\n#old: x\r\nworker:\tbin/worker\r\n\
+                    not a process\r\nrelease: bin/migrate";
+    let going = app(procfile, Some("A=1\r\nB=\"2\"\r\n"));
+    let ran = import_to(&going, OK, &[]);
+    assert_eq!(names(&going), ["release", "web", "worker"]);
+    assert_eq!(values(&going, "web", "cmd"), ["bin/web -v"]);
+    assert_eq!(values(&going, "worker", "cmd"), ["bin/worker"]);
+    assert_eq!(values(&going, "web", "env"), ["A=1", "B=2", "PORT=5000"]);
+    assert!(ran.err.contains("Procfile:6: passed over"), "{ran:?}");
+    // It is no service, and foreman has a way to say so.
+    import_to(&going, OK, &["--force", "-m", "all=1,release=0"]);
+}
+
+/// Nothing is written then.
+fn what_no_service_file_can_say_is_refused() {
+    let long = format!("{}: a\n", "n".repeat(33));
+    let words = format!("web: a {}\n", "b ".repeat(200));
+    let cases: [(&str, Option<&str>, &str); 7] = [
+        ("web: a\n", Some("KEY=\"a\\nb\"\n"), "KEY"),
+        ("web: a\n", Some("KEY='a '\n"), "KEY"),
+        (&long, None, "longer"),
+        (&words, None, "web:2"),
+        ("web: a\nweb: b\n", None, "twice"),
+        ("", None, "nothing"),
+        ("ok: a\nweb: 'open\n", None, "ok"),
+    ];
+    for (procfile, environment, reason) in &cases[..6] {
+        let going = app(procfile, *environment);
+        let ran = import_to(&going, FAILED, &[]);
+        assert!(ran.err.contains(reason), "{procfile}: {ran:?}");
+        assert_eq!(names(&going), [""; 0], "{procfile}");
+    }
+    // An open quote is for the shell to complain of: no two agree on what it means.
+    let going = app(cases[6].0, None);
+    import_to(&going, OK, &[]);
+    assert_eq!(values(&going, "web", "cmd"), ["/bin/sh -c \"exec 'open\""]);
+}
+
+fn import_overwrites_nothing_unasked() {
+    let going = app("web: a\nworker: b\n", None);
+    going.write("worker", "cmd=mine\n");
+    let ran = import_to(&going, FAILED, &[]);
+    assert!(ran.err.contains("worker exists; --force overwrites it"), "{ran:?}");
+    assert_eq!(
+        (names(&going), values(&going, "worker", "cmd")),
+        (vec!["worker".into()], vec!["mine".into()])
+    );
+    import_to(&going, OK, &["--force"]);
+    assert_eq!(values(&going, "worker", "cmd"), ["b"]);
+}
+
+fn import_warns_of_another_formation() {
+    let going = app("web: a\n", None);
+    import_to(&going, OK, &[]);
+    let ran = import_to(&going, OK, &["-m", "web=2"]);
+    assert!(ran.err.contains("web is of another formation"), "{ran:?}");
+}
+
+/// With its variables, where it is, as many as there are to be.
+fn an_imported_app_runs() {
+    let procfile =
+        "web: echo \"$PORT $GREETING $(basename \"$PWD\")\" >>\"$OUT\"; exec sleep 100000\n";
+    let mut going = app(procfile, None);
+    let out = going.path("out");
+    fs::write(going.path("app/.env"), format!("GREETING='hello \"you\"'\nOUT={}\n", out.display()))
+        .expect("room on the disk");
+    going.start();
+    import_to(&going, OK, &["-m", "web=2"]);
+    let said = || fs::read_to_string(&out).unwrap_or_default();
+    going.wait_for("both of them", || said().lines().count() == 2);
+    let said = said();
+    let mut lines: Vec<_> = said.lines().collect();
+    lines.sort_unstable();
+    assert_eq!(lines, ["5000 hello \"you\" app", "5001 hello \"you\" app"]);
+    ctl_to(&going, OK, &["stop", "web*"]);
+    going.terminate();
+}
+
+fn there_and_back_is_the_same() {
+    // The two that begin with `exec` and with a quote come back without the former.
+    let lines = COMMANDS.iter().zip(0..).filter(|((line, _), _)| !line.starts_with("exec "));
+    let lines: Vec<_> =
+        lines.map(|((line, _), number)| format!("p{number:02}: {line}\n")).collect();
+    let procfile = lines.concat();
+    let going = app(&procfile, Some("A=1\nB= a \"b\"\nC=\"'x\"\n"));
+    import_to(&going, OK, &[]);
+    let environment = going.path("env").display().to_string();
+    let ran = ctl_to(&going, OK, &["export", "-e", &environment]);
+    assert_eq!(ran.out, procfile);
+    let text = fs::read_to_string(&environment).expect("a file");
+    assert_eq!(text, "A=1\nB=\" a \\\"b\\\"\"\nC=\"'x\"\n");
+    // A formation comes back as a comment, and the order is that of the ports.
+    let going = app("web: a\nclock: b\napi: c\n", None);
+    import_to(&going, OK, &["-m", "all=1,web=3"]);
+    let ran = ctl_to(&going, OK, &["export"]);
+    assert_eq!(ran.out, "# formation: web=3,clock=1,api=1\nweb: a\nclock: b\napi: c\n");
+    assert_eq!(ctl_to(&going, OK, &["export", "clock", "a*"]).out, "clock: b\napi: c\n");
+    ctl_to(&going, ABSENT, &["export", "nobody"]);
+}
+
+fn export_says_what_is_lost() {
+    let going = Going::new();
+    going.write("web", "cmd=a\nuser=app\nrestart=never\nenv=HOME\n");
+    let ran = ctl_to(&going, OK, &["export"]);
+    assert_eq!(ran.out, "web: a\n");
+    assert!(ran.err.contains("web: not in the Procfile: restart, user"), "{ran:?}");
+    assert!(ran.err.contains("web: env=HOME is not in the .env"), "{ran:?}");
+    going.write("db", "cmd=b\nenv=A=1\n");
+    going.write("api", "cmd=b\nenv=A=2\n");
+    ctl_to(&going, OK, &["export"]);
+    let environment = going.path("env").display().to_string();
+    let ran = ctl_to(&going, FAILED, &["export", "-e", &environment]);
+    assert!(ran.err.contains("A has another value elsewhere"), "{ran:?}");
+}
+
+fn export_overwrites_nothing_unasked() {
+    let going = app("web: old\n", None);
+    going.write("web", "cmd=new\n");
+    let path = going.path("app/Procfile").display().to_string();
+    let ran = ctl_to(&going, FAILED, &["export", "-o", &path]);
+    assert!(ran.err.contains("exists; --force overwrites it"), "{ran:?}");
+    ctl_to(&going, OK, &["export", "-o", &path, "--force"]);
+    assert_eq!(fs::read_to_string(&path).expect("a file"), "web: new\n");
+}
+
+/// What needed no shell here, and would be taken apart by one there.
+fn exported_words_mean_the_same_to_a_shell() {
+    let going = Going::new();
+    going.write("web", "cmd=printf '<%s>' 'a  b' \"it's\" '$HOME' '' * \\; plain\n");
+    let ran = ctl_to(&going, OK, &["export"]);
+    let line = ran.out.strip_prefix("web: ").expect("one process");
+    let output = std::process::Command::new("sh").args(["-c", line]).output();
+    let shown = Ran::from(output.expect("a shell"));
+    assert_eq!(shown.out, "<a  b><it's><$HOME><><*><;><plain>");
+}

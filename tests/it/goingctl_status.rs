@@ -1,0 +1,473 @@
+//! `goingctl status`: what is shown, in which form, and what the exit code says.
+
+use crate::goingctl::{
+    ABSENT, NOT_UP, OK, OnTerminal, Ran, command, ctl, ctl_to, status_line, wait_state,
+};
+use crate::harness::{Going, run_by, send};
+use crate::needs::scenario;
+use crate::proc;
+use libtest_mimic::Trial;
+use miniserde::json::{self, Number, Object, Value};
+use nix::sys::signal::Signal;
+use nix::sys::termios::{LocalFlags, tcgetattr};
+use nix::unistd::pipe;
+use std::fs;
+use std::io::{Read, Write};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+pub fn tests() -> Vec<Trial> {
+    vec![
+        scenario!(the_table_shows_every_state),
+        scenario!(the_exit_code_says_whether_all_is_well),
+        scenario!(names_and_patterns_choose),
+        scenario!(the_group_counts_with_its_service),
+        scenario!(without_going_it_says_so),
+        scenario!(a_status_left_over_is_not_believed),
+        scenario!(a_going_that_stands_still_is_noticed),
+        scenario!(another_version_is_read_as_far_as_can_be),
+        scenario!(garbage_is_no_status),
+        scenario!(json_keeps_to_its_schema, JsonSchema),
+        scenario!(json_says_what_the_table_says),
+        scenario!(prometheus_takes_it, Promtool),
+        scenario!(prometheus_hears_that_going_is_gone),
+        scenario!(a_full_table_is_shown),
+        scenario!(colour_is_for_terminals),
+        scenario!(a_narrow_terminal_cuts),
+        scenario!(control_characters_stay_in),
+        scenario!(nobody_reading_is_no_failure),
+        scenario!(everybody_may_look, Root),
+        scenario!(watch_redraws_until_q),
+        scenario!(watch_scrolls),
+    ]
+}
+
+/// One service in each state that lasts.
+fn every_state(going: &mut Going) {
+    going.hold_all(&["web", "held"]);
+    going.write("broken", "comand=x\n");
+    going.write("absent", "cmd=/does/not/exist\n");
+    going.write("once", "cmd=true\nrestart=never\n");
+    going.start();
+    wait_state(going, "held", "up");
+    going.up("held");
+    ctl_to(going, OK, &["stop", "held"]);
+    wait_state(going, "absent", "backoff");
+    wait_state(going, "once", "done");
+    going.up("web");
+}
+
+/// The cells of a line of the table.
+fn cells<'a>(table: &'a str, name: &str) -> Vec<&'a str> {
+    let is_it = |line: &&str| line.split(' ').next() == Some(name);
+    let line = table.lines().find(is_it).unwrap_or_else(|| panic!("no {name} in\n{table}"));
+    line.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).collect()
+}
+
+fn the_table_shows_every_state() {
+    let mut going = Going::new();
+    every_state(&mut going);
+    let table = ctl_to(&going, NOT_UP, &[]).out;
+    let above = "NAME STATE PID FOR RESTARTS CPU MEMORY TASKS LAST END COMMAND";
+    let first = table.lines().next().expect("a line");
+    assert_eq!(first.split_whitespace().collect::<Vec<_>>().join(" "), above);
+    let web = cells(&table, "web");
+    let pid = going.up("web").to_string();
+    assert_eq!((web[1], web[2], web[4], web[8]), ("up", pid.as_str(), "0", "-"), "{table}");
+    assert!(web[9].ends_with(" web"), "{table}");
+    assert_eq!(cells(&table, "held")[1..3], ["down, held", "-"], "{table}");
+    assert!(table.contains("signal 15: TERM"), "{table}");
+    assert_eq!(cells(&table, "broken")[1], "rejected", "{table}");
+    let absent = cells(&table, "absent");
+    // It may just be due.
+    assert!(["backoff", "up"].contains(&absent[1]), "{table}");
+    assert!(table.contains("exit 127: not found"), "{table}");
+    assert_eq!(cells(&table, "once")[1..3], ["done", "-"], "{table}");
+    let names: Vec<_> = table.lines().skip(1).filter_map(|line| line.split(' ').next()).collect();
+    assert_eq!(names, ["absent", "broken", "held", "once", "web"]);
+    going.terminate();
+}
+
+/// Who is held down is not wanted, who is done has done his work.
+fn the_exit_code_says_whether_all_is_well() {
+    let mut going = Going::new();
+    every_state(&mut going);
+    ctl_to(&going, NOT_UP, &["status"]);
+    ctl_to(&going, OK, &["status", "web", "held", "once"]);
+    ctl_to(&going, NOT_UP, &["web", "absent"]);
+    ctl_to(&going, NOT_UP, &["broken"]);
+    ctl_to(&going, ABSENT, &["web", "nobody"]);
+    going.terminate();
+}
+
+fn names_and_patterns_choose() {
+    let mut going = Going::new();
+    let names = ["web@1", "web@2", "worker", "db"];
+    going.hold_all(&names);
+    going.start();
+    for name in names {
+        wait_state(&going, name, "up");
+    }
+    let shown = |words: &[&str]| -> Vec<String> {
+        let table = ctl(&going, words).out;
+        table.lines().skip(1).filter_map(|line| Some(line.split(' ').next()?.into())).collect()
+    };
+    assert_eq!(shown(&["w*"]), ["web@1", "web@2", "worker"]);
+    assert_eq!(shown(&["web@?", "web@1"]), ["web@1", "web@2"]);
+    assert_eq!(shown(&["{db,worker}"]), ["db", "worker"]);
+    assert_eq!(shown(&["all"]).len(), 4);
+    let none = ctl_to(&going, ABSENT, &["x*", "db"]);
+    assert!(none.out.contains("db"), "what there is is shown: {none:?}");
+    assert!(none.err.contains("no such service: x*"), "{none:?}");
+    going.terminate();
+}
+
+fn the_group_counts_with_its_service() {
+    let mut going = Going::new();
+    going.write("web", going.cmd("family", "web", &[]));
+    going.start();
+    going.up("web");
+    going.up("web-child");
+    let table = ctl_to(&going, OK, &[]).out;
+    let web = cells(&table, "web");
+    assert_eq!(web[7], "2", "{table}");
+    assert!(web[5].ends_with('s') && web[6] != "-", "{table}");
+    going.terminate();
+}
+
+fn without_going_it_says_so() {
+    let going = Going::new();
+    for words in [&["status"][..], &["stop", "web"], &["signal", "HUP", "web"]] {
+        let ran = ctl_to(&going, ABSENT, words);
+        assert_eq!(ran.out, "");
+        assert!(ran.err.contains("going does not run"), "{ran:?}");
+        assert!(ran.err.contains("No such file or directory"), "{ran:?}");
+    }
+}
+
+/// A going that was killed leaves its status behind; the number of its process may be another's.
+fn a_status_left_over_is_not_believed() {
+    let mut going = Going::new();
+    going.hold("web");
+    going.start();
+    wait_state(&going, "web", "up");
+    going.signal(Signal::SIGKILL);
+    going.wait_exit();
+    assert!(status_line(&going, "web").is_some());
+    let ran = ctl_to(&going, ABSENT, &[]);
+    assert!(ran.err.contains("left over"), "{ran:?}");
+    // This process began later than the first moment of the machine.
+    fake(&going, &format!("going 1 {} 1\nweb up 1 1 1 - -\n", std::process::id()));
+    ctl_to(&going, ABSENT, &[]);
+}
+
+/// A status that somebody else has written.
+fn fake(going: &Going, status: &str) {
+    fs::write(going.path("run/status"), status).expect("our own file");
+}
+
+/// The first line of a status that this process could have written.
+fn our_header(version: &str) -> String {
+    format!("going {version} {} {}", std::process::id(), proc::uptime_ms())
+}
+
+fn a_going_that_stands_still_is_noticed() {
+    let mut going = Going::new();
+    going.hold("web");
+    going.start();
+    wait_state(&going, "web", "up");
+    going.signal(Signal::SIGSTOP);
+    let pid = going.pid();
+    going.wait_for("going standing still", || proc::stat(pid).is_some_and(|s| s.state == 'T'));
+    let ran = ctl_to(&going, NOT_UP, &[]);
+    assert!(ran.err.contains("going is stopped"), "{ran:?}");
+    assert_eq!(cells(&ran.out, "web")[1], "up");
+    going.signal(Signal::SIGCONT);
+    going.wait_for("going running", || ctl(&going, &[]).code == OK);
+    going.terminate();
+}
+
+/// Fields that are missing, that make no sense, and that are new.
+fn another_version_is_read_as_far_as_can_be() {
+    let going = Going::new();
+    let lines = "short\nnew up 1 5 2 exit:3 - ready mem=5\nodd frozen x y z later:1 !\n\n";
+    fake(&going, &format!("{} what else\n{lines}", our_header("7")));
+    let ran = ctl_to(&going, NOT_UP, &[]);
+    assert!(ran.err.contains("format 7"), "{ran:?}");
+    assert_eq!(cells(&ran.out, "short")[1..], ["-"; 9]);
+    assert_eq!(cells(&ran.out, "odd")[1..5], ["frozen", "-", "-", "-"]);
+    assert_eq!(cells(&ran.out, "odd")[8], "later:1");
+    assert_eq!(cells(&ran.out, "new")[8], "exit 3");
+    let document = object(&ctl(&going, &["--json"]).out);
+    let services = services(&document);
+    assert_eq!(text(&document["format"]), "7");
+    let Value::Array(extra) = &services[0]["extra"] else { panic!("no array") };
+    assert_eq!(extra.iter().map(text).collect::<Vec<_>>(), ["ready", "mem=5"]);
+    assert!(matches!(services[2]["starts"], Value::Null));
+    // And it is still good for what needs only the state.
+    ctl_to(&going, OK, &["new"]);
+}
+
+fn garbage_is_no_status() {
+    let going = Going::new();
+    let nothings: [&[u8]; 5] =
+        [b"", b"\n", b"going\n", b"\xff\xfe\x00", b"going 1 -1 -1\nweb up\n"];
+    for nothing in nothings {
+        fs::write(going.path("run/status"), nothing).expect("our own file");
+        let ran = ctl_to(&going, ABSENT, &[]);
+        assert!(ran.err.contains("going does not run"), "{ran:?}");
+    }
+}
+
+fn object(text: &str) -> Object {
+    json::from_str(text).unwrap_or_else(|_| panic!("not an object: {text}"))
+}
+
+fn services(document: &Object) -> Vec<&Object> {
+    let Value::Array(services) = &document["services"] else { panic!("no array") };
+    let objects = services.iter().map(|service| match service {
+        Value::Object(object) => object,
+        _ => panic!("no object: {service:?}"),
+    });
+    objects.collect()
+}
+
+fn text(value: &Value) -> &str {
+    let Value::String(text) = value else { panic!("no string: {value:?}") };
+    text
+}
+
+fn number(value: &Value) -> u64 {
+    let Value::Number(Number::U64(number)) = value else { panic!("no number: {value:?}") };
+    *number
+}
+
+/// In the daemon's words and in those of a later one.
+fn json_keeps_to_its_schema() {
+    let mut going = Going::new();
+    every_state(&mut going);
+    let schema = Path::new(env!("CARGO_MANIFEST_DIR")).join("etc/status.schema.json");
+    let path = going.path("document.json");
+    let check = |document: &str| {
+        fs::write(&path, document).expect("room on the disk");
+        let output = Command::new("jsonschema").arg("-i").arg(&path).arg(&schema).output();
+        Ran::from(output.expect("jsonschema can be executed"))
+    };
+    let document = ctl_to(&going, NOT_UP, &["--json"]).out;
+    assert_eq!(check(&document).code, OK, "{document}");
+    assert_ne!(check(&document.replace("\"wanted\":true", "\"wanted\":1")).code, OK);
+    assert_ne!(check("{}").code, OK);
+    going.terminate();
+    fake(&going, &format!("{}\nodd\nnew up 1 5 2 exit:3 - x\n", our_header("9")));
+    let document = ctl(&going, &["--json"]).out;
+    assert_eq!(check(&document).code, OK, "{document}");
+}
+
+fn json_says_what_the_table_says() {
+    let mut going = Going::new();
+    every_state(&mut going);
+    let document = object(&ctl_to(&going, NOT_UP, &["--json"]).out);
+    assert_eq!(number(&document["pid"]), u64::try_from(going.pid()).expect("a pid"));
+    let services = services(&document);
+    let names: Vec<_> = services.iter().map(|service| text(&service["name"])).collect();
+    assert_eq!(names, ["absent", "broken", "held", "once", "web"]);
+    let [absent, broken, held, once, web] = services[..] else { panic!("five") };
+    assert_eq!(number(&absent["exit_code"]), 127);
+    assert_eq!(text(&absent["command"]), "/does/not/exist");
+    assert_eq!(text(&broken["state"]), "rejected");
+    assert!(matches!(held["wanted"], Value::Bool(false)));
+    assert_eq!(number(&held["signal"]), 15);
+    assert_eq!(number(&once["exit_code"]), 0);
+    assert_eq!(number(&web["starts"]), 1);
+    assert_eq!(number(&web["tasks"]), 1);
+    assert!(number(&web["memory_kb"]) > 0 && number(&web["for_ms"]) < 1_000_000);
+    going.terminate();
+}
+
+fn prometheus_takes_it() {
+    let mut going = Going::new();
+    every_state(&mut going);
+    let exposition = ctl_to(&going, NOT_UP, &["--prometheus"]).out;
+    let mut promtool = Command::new("promtool");
+    promtool.args(["check", "metrics"]).stdin(Stdio::piped());
+    let mut process = promtool.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let process = process.as_mut().expect("promtool can be executed");
+    let mut stdin = process.stdin.take().expect("a pipe");
+    stdin.write_all(exposition.as_bytes()).expect("promtool reads");
+    drop(stdin);
+    let status = process.wait().expect("our own child");
+    let mut said = String::new();
+    process.stderr.take().expect("a pipe").read_to_string(&mut said).expect("plain text");
+    assert!(status.success() && said.is_empty(), "{said}\n{exposition}");
+    for line in [
+        "going_up 1",
+        "going_service_up{service=\"web\"} 1",
+        "going_service_wanted{service=\"held\"} 0",
+        "going_service_state{service=\"once\",state=\"done\"} 1",
+        "going_service_state{service=\"once\",state=\"up\"} 0",
+        "going_service_starts_total{service=\"web\"} 1",
+        "going_service_last_exit_code{service=\"absent\"} 127",
+        "going_service_tasks{service=\"web\"} 1",
+    ] {
+        assert!(exposition.lines().any(|other| other == line), "no {line} in\n{exposition}");
+    }
+    going.terminate();
+}
+
+fn prometheus_hears_that_going_is_gone() {
+    let ran = ctl_to(&Going::new(), ABSENT, &["--prometheus"]);
+    assert!(ran.out.ends_with("\ngoing_up 0\n"), "{ran:?}");
+}
+
+fn a_full_table_is_shown() {
+    let mut going = Going::new();
+    let names: Vec<_> = (0..256).map(|number| format!("service-{number:03}")).collect();
+    for name in &names {
+        going.write(name, "cmd=sleep 100000\n");
+    }
+    going.start();
+    let is_shown = |ran: Ran| ran.code == OK && ran.out.lines().count() > 256;
+    going.wait_for("all of them up", || is_shown(ctl(&going, &[])));
+    let table = ctl_to(&going, OK, &[]).out;
+    let shown: Vec<_> = table.lines().skip(1).filter_map(|line| line.split(' ').next()).collect();
+    assert_eq!(shown, names);
+    assert_eq!(services(&object(&ctl_to(&going, OK, &["--json"]).out)).len(), 256);
+    going.terminate();
+}
+
+fn colour_is_for_terminals() {
+    let mut going = Going::new();
+    every_state(&mut going);
+    assert!(!ctl_to(&going, NOT_UP, &[]).out.contains('\x1b'));
+    let show = |name: &str, value: Option<&str>| {
+        let mut command = command(&going);
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+        OnTerminal::spawn(command, 200, 24).finish().1
+    };
+    let coloured = show("NO_COLOR", None);
+    assert!(coloured.contains("\x1b[32mup"), "{coloured:?}");
+    assert!(coloured.contains("\x1b[31mrejected"), "{coloured:?}");
+    for (name, value) in [("NO_COLOR", Some("1")), ("TERM", Some("dumb")), ("TERM", None)] {
+        let plain = show(name, value);
+        assert!(plain.contains("rejected") && !plain.contains('\x1b'), "{plain:?}");
+    }
+    // An empty one is none, see no-color.org.
+    assert!(show("NO_COLOR", Some("")).contains('\x1b'));
+    going.terminate();
+}
+
+fn a_narrow_terminal_cuts() {
+    let mut going = Going::new();
+    every_state(&mut going);
+    for columns in [1, 10, 20, 40, 60, 80, 100, 120] {
+        let mut command = command(&going);
+        command.env("NO_COLOR", "1");
+        let (code, shown) = OnTerminal::spawn(command, columns, 24).finish();
+        assert_eq!(code, NOT_UP);
+        for line in shown.lines() {
+            assert!(line.chars().count() <= columns.into(), "{columns}:\n{shown}");
+        }
+        // Name and state are the last to go.
+        let has_both = shown.contains("web") && shown.contains("backoff");
+        assert!(columns < 20 || has_both, "{columns}:\n{shown}");
+        assert!(columns < 80 || shown.contains("LAST END"), "{columns}:\n{shown}");
+    }
+    going.terminate();
+}
+
+/// The words of a process are anybody's: they must not reach the terminal as they are.
+fn control_characters_stay_in() {
+    let mut going = Going::new();
+    let cmd = going.cmd("pause", "", &["'\x1b[31mred\x07\u{9b}'"]);
+    going.write("web", cmd);
+    going.start();
+    wait_state(&going, "web", "up");
+    going.wait_for("its words", || ctl(&going, &[]).out.contains("red"));
+    let table = ctl_to(&going, OK, &[]).out;
+    assert!(!table.chars().any(|char| char.is_control() && char != '\n'), "{table:?}");
+    going.terminate();
+}
+
+/// `goingctl | head -0`: the exit code is what it would have been.
+fn nobody_reading_is_no_failure() {
+    let mut going = Going::new();
+    going.hold("web");
+    going.start();
+    wait_state(&going, "web", "up");
+    let stop = ["stop", "web", "--timeout", "60"];
+    for words in [&["status"][..], &["--json"], &["--prometheus"], &["--help"], &stop] {
+        let (unread, written) = pipe().expect("a pipe");
+        drop(unread);
+        let mut command = command(&going);
+        let output = command.args(words).stdout(written).stderr(Stdio::piped()).output();
+        let ran = Ran::from(output.expect("goingctl can be executed"));
+        assert_eq!((ran.code, ran.err.as_str()), (OK, ""), "{words:?}");
+    }
+    wait_state(&going, "web", "down");
+    going.terminate();
+}
+
+/// Without rights there is no Pss of other people's processes, and RSS must do.
+fn everybody_may_look() {
+    let mut going = Going::new();
+    going.open_to_everybody();
+    let program = going.path("goingctl");
+    fs::copy(crate::goingctl::program(), &program).expect("room on the disk");
+    going.write("web", "cmd=sleep 100000\n");
+    going.start();
+    wait_state(&going, "web", "up");
+    let mut command = Command::new(program);
+    command.arg("-d").arg(going.path("going.d")).arg("-r").arg(going.path("run")).arg("--json");
+    run_by(&mut command, 12_345);
+    let ran = Ran::from(command.output().expect("goingctl can be executed"));
+    assert_eq!(ran.code, OK, "{ran:?}");
+    let document = object(&ran.out);
+    let web = services(&document)[0];
+    assert_eq!(text(&web["memory_kind"]), "rss");
+    assert!(number(&web["memory_kb"]) > 0);
+    going.terminate();
+}
+
+fn watch_redraws_until_q() {
+    let mut going = Going::new();
+    going.hold("web");
+    going.start();
+    wait_state(&going, "web", "up");
+    let mut command = command(&going);
+    command.arg("--watch");
+    let mut watch = OnTerminal::spawn(command, 100, 10);
+    watch.wait_shown("1 up");
+    ctl_to(&going, OK, &["stop", "web"]);
+    watch.wait_shown("down, held");
+    going.terminate();
+    watch.wait_shown("going does not run");
+    watch.terminal.write_all(b"q").expect("a terminal");
+    // It gives back the screen that it had.
+    watch.wait_shown("\x1b[?1049l");
+    assert!(watch.process.wait().expect("our own child").success());
+    let after = tcgetattr(&watch.terminal).expect("a terminal");
+    assert!(after.local_flags.contains(LocalFlags::ICANON | LocalFlags::ECHO), "{after:?}");
+}
+
+fn watch_scrolls() {
+    let going = Going::new();
+    let lines: Vec<_> = (0..30).map(|number| format!("s{number:02} down - 5 0 - -\n")).collect();
+    fake(&going, &format!("{}\n{}", our_header("1"), lines.concat()));
+    let mut command = command(&going);
+    command.arg("-w");
+    let mut watch = OnTerminal::spawn(command, 80, 12);
+    let page = watch.wait_shown("s09");
+    assert!(page.contains("s00") && page.contains("30 down"), "{page}");
+    watch.terminal.write_all(b"\x1b[B\x1b[B").expect("a terminal");
+    watch.wait_shown("s11");
+    watch.terminal.write_all(b"\x1bOA").expect("a terminal");
+    watch.wait_shown("s01");
+    let pid = watch.process.id().try_into().expect("a pid");
+    // Ctrl-C ends it as well, in order.
+    send(pid, Signal::SIGINT);
+    watch.wait_shown("\x1b[?1049l");
+    assert!(watch.process.wait().expect("our own child").success());
+}

@@ -1,0 +1,422 @@
+//! `goingctl start`, `stop`, `restart`, `signal`, `reload`: what they do, what they wait for, and
+//! what they leave behind.
+
+use crate::goingctl::{
+    ABSENT, FAILED, NOT_UP, OK, Ran, command, ctl, ctl_to, is_held, program, status_line,
+    wait_state,
+};
+use crate::harness::{Going, Helper, run_by, send};
+use crate::needs::scenario;
+use crate::proc;
+use libtest_mimic::Trial;
+use nix::sys::signal::Signal;
+use std::fs;
+use std::process::{Child, Command, Stdio};
+
+/// As a shell has it.
+const INTERRUPTED: i32 = 128 + Signal::SIGINT as i32;
+
+pub fn tests() -> Vec<Trial> {
+    vec![
+        scenario!(stop_holds_down_and_start_lets_go),
+        scenario!(restart_makes_another_process),
+        scenario!(restart_starts_what_was_held_down),
+        scenario!(start_runs_again_what_is_done),
+        scenario!(start_of_what_fails_says_how),
+        scenario!(patterns_and_all_mean_many),
+        scenario!(two_hundred_and_fifty_six_at_once),
+        scenario!(the_deadline_tells_the_state),
+        scenario!(a_restart_that_takes_too_long_holds_nothing_down),
+        scenario!(an_interrupted_restart_holds_nothing_down),
+        scenario!(what_was_held_down_before_stays_so_until_the_end),
+        scenario!(a_suspended_restart_goes_on),
+        scenario!(an_interrupted_stop_stays_in_force),
+        scenario!(a_restart_outlived_by_nobody_holds_nothing_down),
+        scenario!(a_going_that_stands_still_is_told_of),
+        scenario!(no_wait_waits_for_nobody),
+        scenario!(restart_without_waiting_is_a_restart),
+        scenario!(a_signal_goes_to_the_main_process_alone),
+        scenario!(reload_is_hup),
+        scenario!(who_does_not_run_gets_no_signal),
+        scenario!(a_number_that_is_anothers_gets_no_signal),
+        scenario!(the_main_command_is_left_alone),
+        scenario!(who_has_no_right_is_told, Root),
+    ]
+}
+
+fn started(names: &[&str]) -> Going {
+    let mut going = Going::new();
+    going.hold_all(names);
+    going.start();
+    for name in names {
+        wait_state(&going, name, "up");
+        going.up(name);
+    }
+    going
+}
+
+fn stop_holds_down_and_start_lets_go() {
+    let mut going = started(&["web", "other"]);
+    let (web, other) = (going.up("web"), going.up("other"));
+    assert_eq!(ctl_to(&going, OK, &["stop", "web"]).out, "web: down\n");
+    assert!(!proc::is_running(web) && is_held(&going, "web"));
+    // Once more is no fault, and neither is a rescan.
+    ctl_to(&going, OK, &["stop", "web"]);
+    going.rescan();
+    assert_eq!(going.starts("web").len(), 1);
+    let ran = ctl_to(&going, OK, &["start", "web"]);
+    let web = going.up("web");
+    assert_eq!(ran.out, format!("web: up, pid {web}\n"));
+    assert!(!is_held(&going, "web"));
+    assert_eq!(ctl_to(&going, OK, &["start", "web"]).out, ran.out);
+    assert_eq!((going.starts("web").len(), going.up("other")), (2, other));
+    going.terminate();
+}
+
+fn restart_makes_another_process() {
+    let mut going = started(&["web"]);
+    let first = going.up("web");
+    let ran = ctl_to(&going, OK, &["restart", "web"]);
+    let second = going.wait_starts("web", 2)[1].pid;
+    assert_eq!(ran.out, format!("web: up, pid {second}\n"));
+    assert!(!proc::is_running(first) && !is_held(&going, "web"));
+    going.terminate();
+}
+
+/// As everywhere: who asks for a restart wants it to run.
+fn restart_starts_what_was_held_down() {
+    let mut going = started(&["web"]);
+    ctl_to(&going, OK, &["stop", "web"]);
+    ctl_to(&going, OK, &["restart", "web"]);
+    going.wait_starts("web", 2);
+    assert!(!is_held(&going, "web"));
+    going.terminate();
+}
+
+fn start_runs_again_what_is_done() {
+    let mut going = Going::new();
+    going.write("once", going.cmd("exit", "once", &["0", "0"]) + "restart=never\n");
+    going.write("poor", going.cmd("exit", "poor", &["3", "0"]) + "restart=never\n");
+    going.start();
+    wait_state(&going, "once", "done");
+    wait_state(&going, "poor", "done");
+    assert_eq!(ctl_to(&going, OK, &["start", "once"]).out, "once: done, exit 0\n");
+    assert_eq!(going.starts("once").len(), 2);
+    assert_eq!(ctl_to(&going, FAILED, &["start", "poor"]).out, "poor: done, exit 3\n");
+    assert_eq!(going.starts("poor").len(), 2);
+    going.terminate();
+}
+
+fn start_of_what_fails_says_how() {
+    let mut going = Going::new();
+    going.write("absent", "cmd=/does/not/exist\n");
+    going.write("broken", "comand=x\n");
+    going.start();
+    wait_state(&going, "absent", "backoff");
+    wait_state(&going, "broken", "rejected");
+    let ran = ctl_to(&going, FAILED, &["start", "absent", "--timeout", "1"]);
+    let text = "absent: not up after 1 s: backoff, exit 127: not found, next start in ";
+    assert!(ran.out.starts_with(text), "{ran:?}");
+    let ran = ctl_to(&going, FAILED, &["restart", "broken", "--timeout", "1"]);
+    assert_eq!(ran.out, "broken: not up after 1 s: rejected\n");
+    assert!(!is_held(&going, "absent") && !is_held(&going, "broken"));
+    going.terminate();
+}
+
+fn patterns_and_all_mean_many() {
+    let mut going = started(&["web@1", "web@2", "db"]);
+    let sorted = |ran: Ran| {
+        let mut lines: Vec<_> = ran.out.lines().map(str::to_owned).collect();
+        lines.sort();
+        lines
+    };
+    let stopped = sorted(ctl_to(&going, OK, &["stop", "web*"]));
+    assert_eq!(stopped, ["web@1: down", "web@2: down"]);
+    // What there is is done all the same.
+    let ran = ctl_to(&going, ABSENT, &["stop", "nobody", "db"]);
+    assert_eq!((ran.out.as_str(), ran.err.contains("nobody")), ("db: down\n", true), "{ran:?}");
+    assert_eq!(sorted(ctl_to(&going, OK, &["start", "all"])).len(), 3);
+    assert_eq!(going.starts("db").len(), 2);
+    ctl_to(&going, ABSENT, &["stop", "nobody"]);
+    going.terminate();
+}
+
+fn two_hundred_and_fifty_six_at_once() {
+    let mut going = Going::new();
+    for number in 0..256 {
+        going.write(&format!("s{number}"), "cmd=sleep 100000\n");
+    }
+    going.start();
+    let is_shown = |ran: Ran| ran.code == OK && ran.out.lines().count() > 256;
+    going.wait_for("all of them up", || is_shown(ctl(&going, &[])));
+    let ran = ctl_to(&going, OK, &["restart", "all", "--timeout", "60"]);
+    assert_eq!(ran.out.lines().filter(|line| line.contains(": up, pid ")).count(), 256, "{ran:?}");
+    assert_eq!(held(&going), 0);
+    ctl_to(&going, OK, &["stop", "all", "--timeout", "60"]);
+    assert_eq!(held(&going), 256);
+    going.terminate();
+}
+
+fn held(going: &Going) -> usize {
+    fs::read_dir(going.path("run/down")).expect("a directory").count()
+}
+
+/// A service that ignores TERM, and that nothing but going's own end kills.
+fn stubborn() -> Going {
+    let mut going = Going::new();
+    going.write("web", going.cmd("hold", "web", &["ignore"]) + "timeout=0\n");
+    going.start();
+    going.up("web");
+    wait_state(&going, "web", "up");
+    going
+}
+
+fn the_deadline_tells_the_state() {
+    let going = stubborn();
+    let pid = going.up("web");
+    let ran = ctl_to(&going, FAILED, &["stop", "--timeout", "1", "web"]);
+    assert_eq!(ran.out, format!("web: not down after 1 s: stopping, pid {pid}\n"));
+    // What was asked for still holds.
+    assert!(is_held(&going, "web"));
+}
+
+fn a_restart_that_takes_too_long_holds_nothing_down() {
+    let going = stubborn();
+    let pid = going.up("web");
+    ctl_to(&going, FAILED, &["restart", "--timeout", "1", "web"]);
+    assert!(!is_held(&going, "web"));
+    // And so it comes up by itself, as soon as it can.
+    send(pid, Signal::SIGKILL);
+    going.wait_starts("web", 2);
+}
+
+/// goingctl in the middle of a restart.
+fn restarting(going: &Going) -> Child {
+    let mut command = command(going);
+    command.args(["restart", "web", "--timeout", "600"]).stdout(Stdio::piped());
+    let process = command.stderr(Stdio::piped()).spawn().expect("goingctl can be executed");
+    wait_state(going, "web", "stopping");
+    assert!(is_held(going, "web"));
+    process
+}
+
+fn pid(process: &Child) -> i32 {
+    process.id().try_into().expect("a pid")
+}
+
+fn an_interrupted_restart_holds_nothing_down() {
+    let endings = [
+        (Signal::SIGINT, INTERRUPTED),
+        (Signal::SIGTERM, 128 + 15),
+        (Signal::SIGHUP, 128 + 1),
+        (Signal::SIGQUIT, 128 + 3),
+    ];
+    for (signal, code) in endings {
+        let going = stubborn();
+        let process = restarting(&going);
+        send(pid(&process), signal);
+        let ran = Ran::from(process.wait_with_output().expect("our own child"));
+        assert_eq!((ran.code, ran.err.as_str()), (code, "goingctl: interrupted\n"), "{signal}");
+        assert!(!is_held(&going, "web"), "{signal}");
+    }
+}
+
+/// A restart that comes to nothing leaves behind what it has found.
+fn what_was_held_down_before_stays_so_until_the_end() {
+    let going = stubborn();
+    let web = going.up("web");
+    ctl_to(&going, FAILED, &["stop", "web", "--timeout", "0"]);
+    ctl_to(&going, FAILED, &["restart", "web", "--timeout", "1"]);
+    assert!(is_held(&going, "web"));
+    let mut process = restarting(&going);
+    send(web, Signal::SIGKILL);
+    assert!(process.wait().expect("our own child").success());
+    assert_eq!((going.wait_starts("web", 2).len(), is_held(&going, "web")), (2, false));
+}
+
+/// Ctrl-Z at the wrong moment would leave the service down.
+fn a_suspended_restart_goes_on() {
+    let going = stubborn();
+    let web = going.up("web");
+    let process = restarting(&going);
+    send(pid(&process), Signal::SIGTSTP);
+    send(web, Signal::SIGKILL);
+    let ran = Ran::from(process.wait_with_output().expect("our own child"));
+    assert_eq!(ran.code, OK, "{ran:?}");
+    assert_eq!((going.wait_starts("web", 2).len(), is_held(&going, "web")), (2, false));
+}
+
+fn an_interrupted_stop_stays_in_force() {
+    let going = stubborn();
+    let mut command = command(&going);
+    command.args(["stop", "web"]).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let process = command.spawn().expect("goingctl can be executed");
+    wait_state(&going, "web", "stopping");
+    send(pid(&process), Signal::SIGINT);
+    let ran = Ran::from(process.wait_with_output().expect("our own child"));
+    assert_eq!(ran.code, INTERRUPTED);
+    assert!(is_held(&going, "web"));
+}
+
+/// going is killed meanwhile: it is noticed, and the next going finds nothing held down.
+fn a_restart_outlived_by_nobody_holds_nothing_down() {
+    let mut going = stubborn();
+    let process = restarting(&going);
+    going.signal(Signal::SIGKILL);
+    going.wait_exit();
+    let ran = Ran::from(process.wait_with_output().expect("our own child"));
+    assert_eq!(ran.code, ABSENT, "{ran:?}");
+    assert!(!is_held(&going, "web"));
+}
+
+fn a_going_that_stands_still_is_told_of() {
+    let mut going = started(&["web"]);
+    let web = going.up("web");
+    going.signal(Signal::SIGSTOP);
+    let pid = going.pid();
+    going.wait_for("going standing still", || proc::stat(pid).is_some_and(|s| s.state == 'T'));
+    let ran = ctl_to(&going, FAILED, &["restart", "web", "--timeout", "1"]);
+    assert_eq!(ran.out, format!("web: not down after 1 s: up, pid {web}\n"));
+    assert!(ran.err.contains("going is stopped"), "{ran:?}");
+    assert!(!is_held(&going, "web"));
+    // A stop waits for it to go on.
+    ctl_to(&going, FAILED, &["stop", "web", "--timeout", "0"]);
+    going.signal(Signal::SIGCONT);
+    going.wait_gone("the service", web);
+    going.terminate();
+}
+
+fn no_wait_waits_for_nobody() {
+    let mut going = started(&["web"]);
+    let web = going.up("web");
+    going.signal(Signal::SIGSTOP);
+    let ran = ctl_to(&going, OK, &["stop", "web", "--no-wait"]);
+    assert_eq!(ran.out, "web: told to stop\n");
+    assert!(proc::is_running(web));
+    going.signal(Signal::SIGCONT);
+    going.wait_gone("the service", web);
+    wait_state(&going, "web", "down");
+    let ran = ctl_to(&going, OK, &["start", "web", "--no-wait"]);
+    assert_eq!(ran.out, "web: told to start\n");
+    going.wait_starts("web", 2);
+    going.terminate();
+}
+
+/// It waits until going has taken note, or nothing would come of it.
+fn restart_without_waiting_is_a_restart() {
+    let going = stubborn();
+    let web = going.up("web");
+    let ran = ctl_to(&going, OK, &["restart", "web", "--no-wait"]);
+    assert_eq!(ran.out, "web: told to restart\n");
+    assert!(proc::is_running(web) && !is_held(&going, "web"));
+    assert!(status_line(&going, "web").expect("a line").contains(" stopping "));
+    send(web, Signal::SIGKILL);
+    going.wait_starts("web", 2);
+}
+
+fn a_signal_goes_to_the_main_process_alone() {
+    let mut going = Going::new();
+    going.write("web", going.cmd("hold", "web", &["0"]));
+    going.start();
+    going.up("web");
+    wait_state(&going, "web", "up");
+    let pid = going.up("web");
+    let ran = ctl_to(&going, OK, &["signal", "sigcont", "web"]);
+    assert_eq!(ran.out, format!("web: sent signal 18 to pid {pid}\n"));
+    for (word, count) in [("TERM", 1), ("15", 2)] {
+        ctl_to(&going, OK, &["signal", word, "web"]);
+        going.wait_for("its end by TERM", || going.records("web.terms").len() == count);
+        going.wait_starts("web", count + 1);
+        let pid = going.up("web").to_string();
+        let is_told = || status_line(&going, "web").is_some_and(|line| line.contains(&pid));
+        going.wait_for("the new process in the status", is_told);
+    }
+    going.terminate();
+}
+
+fn reload_is_hup() {
+    let mut going = started(&["web"]);
+    let pid = going.up("web");
+    let ran = ctl_to(&going, OK, &["reload", "web"]);
+    assert_eq!(ran.out, format!("web: sent signal 1 to pid {pid}\n"));
+    going.wait_log("web: killed by signal 1 ");
+    going.terminate();
+}
+
+fn who_does_not_run_gets_no_signal() {
+    let mut going = started(&["web"]);
+    ctl_to(&going, OK, &["stop", "web"]);
+    let ran = ctl_to(&going, FAILED, &["signal", "HUP", "web"]);
+    assert_eq!(ran.out, "web: down, no process to signal\n");
+    going.terminate();
+}
+
+/// The status is what going said last; a number in it may be somebody else's by now.
+fn a_number_that_is_anothers_gets_no_signal() {
+    let going = Going::new();
+    // Its parent is this process; what the status says is going is not.
+    let other = Helper::spawn(going.service().arg("pause").stdin(Stdio::null()));
+    let going_pid = Helper::spawn(going.service().arg("pause").stdin(Stdio::null()));
+    let (web, header) = (other.pid(), going_pid.pid());
+    let since_ms = proc::uptime_ms();
+    let status = format!("going 1 {header} {since_ms}\nweb up {web} {since_ms} 1 - -\n");
+    fs::write(going.path("run/status"), status).expect("our own file");
+    let ran = ctl_to(&going, FAILED, &["signal", "KILL", "web"]);
+    assert_eq!(ran.out, format!("web: pid {web} is not its process any more\n"));
+    assert!(proc::is_running(web));
+}
+
+/// With it going itself would end.
+fn the_main_command_is_left_alone() {
+    let mut going = Going::new();
+    going.hold("web");
+    going.start_with(|command| {
+        command.args(["--", "sleep", "100000"]);
+    });
+    wait_state(&going, "(main)", "up");
+    wait_state(&going, "web", "up");
+    let ran = ctl_to(&going, FAILED, &["stop", "(main)"]);
+    assert!(ran.out.starts_with("(main): going ends with it"), "{ran:?}");
+    let ran = ctl_to(&going, OK, &["stop", "all"]);
+    assert_eq!(ran.out, "web: down\n");
+    wait_state(&going, "(main)", "up");
+    ctl_to(&going, OK, &["status"]);
+    ctl_to(&going, OK, &["start", "web"]);
+    going.signal(Signal::SIGTERM);
+    going.wait_exit();
+}
+
+/// And nothing is half done.
+fn who_has_no_right_is_told() {
+    let mut going = Going::new();
+    going.open_to_everybody();
+    let copy = going.path("goingctl");
+    fs::copy(program(), &copy).expect("room on the disk");
+    going.write("web", going.cmd("hold", "web", &[]));
+    going.start();
+    wait_state(&going, "web", "up");
+    let web = going.up("web");
+    let run = |words: &[&str]| {
+        let mut command = Command::new(&copy);
+        command.arg("-d").arg(going.path("going.d")).arg("-r").arg(going.path("run"));
+        run_by(command.args(words), 12_345);
+        Ran::from(command.output().expect("goingctl can be executed"))
+    };
+    let down = going.path("run/down/web").display().to_string();
+    for words in [["stop", "web"], ["restart", "web"]] {
+        let ran = run(&words);
+        assert_eq!(ran.code, FAILED, "{ran:?}");
+        assert_eq!(ran.out, format!("web: unable to create {down}: Permission denied\n"));
+    }
+    let ran = run(&["reload", "web"]);
+    let refused = format!("web: unable to signal pid {web}: Operation not permitted\n");
+    assert_eq!((ran.code, ran.out), (FAILED, refused));
+    ctl_to(&going, OK, &["stop", "web"]);
+    let ran = run(&["start", "web"]);
+    assert_eq!(ran.code, FAILED, "{ran:?}");
+    assert_eq!(ran.out, format!("web: unable to remove {down}: Permission denied\n"));
+    assert_eq!(run(&["status"]).code, OK);
+    assert_eq!(run(&["status", "nobody"]).code, ABSENT);
+    assert_ne!(run(&["status"]).code, NOT_UP);
+    going.terminate();
+}

@@ -1,0 +1,967 @@
+//! goinglog: scenarios against the real program, by the sibling of the going under test.
+//!
+//! A scenario holds the pipe that goinglog reads from open at both ends, as going does: what one
+//! goinglog leaves in it is there for the next.
+
+use crate::harness::{Going, Helper, going, run_by, send};
+use crate::needs::scenario;
+use crate::proc;
+use libtest_mimic::Trial;
+use nix::libc;
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, setns, unshare};
+use nix::sys::signal::Signal;
+use nix::sys::stat::{Mode, SFlag, makedev, mknod};
+use nix::unistd::mkfifo;
+use std::collections::HashSet;
+use std::collections::hash_map::RandomState;
+use std::ffi::CString;
+use std::fs::{self, File, OpenOptions};
+use std::hash::BuildHasher;
+use std::io::{self, PipeReader, PipeWriter, Write};
+use std::ops::Range;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::net::{UnixDatagram, UnixStream};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+/// As documented.
+const PEAK_KB: u64 = 320;
+const EXIT_UNDONE: Option<i32> = Some(1);
+const EXIT_USAGE: Option<i32> = Some(64);
+const EXIT_START: Option<i32> = Some(111);
+
+pub fn tests() -> Vec<Trial> {
+    vec![
+        scenario!(version_and_help),
+        scenario!(usage_errors_exit_64),
+        scenario!(every_byte_goes_to_the_file),
+        scenario!(what_is_there_is_continued),
+        scenario!(files_are_rotated_and_bounded),
+        scenario!(only_so_many_files_are_kept),
+        scenario!(a_gap_in_the_numbers_is_filled),
+        scenario!(stamps_stand_before_each_line),
+        scenario!(a_line_of_100_mb),
+        scenario!(hup_rotates_at_the_end_of_the_line),
+        scenario!(usr1_reopens_at_the_end_of_the_line),
+        scenario!(a_deleted_file_comes_back),
+        scenario!(term_drains_the_pipe),
+        scenario!(any_signal_at_any_time_loses_nothing),
+        scenario!(kill_between_stamped_lines_loses_nothing),
+        scenario!(kill_amid_stamped_lines_leaves_none_out),
+        scenario!(a_full_disk_keeps_the_writer_waiting, Mounts),
+        scenario!(a_full_disk_keeps_stamped_lines_whole, Mounts),
+        scenario!(a_full_disk_drops_lines_if_told_to, Mounts),
+        scenario!(term_on_a_full_disk_leaves_lines_in_the_pipe, Mounts),
+        scenario!(a_vanished_directory_is_waited_for),
+        scenario!(a_failed_rotation_keeps_the_size),
+        scenario!(what_is_no_regular_file_is_refused),
+        scenario!(no_permission_is_said, Root),
+        scenario!(a_second_goinglog_on_the_same_file_refuses),
+        scenario!(stdin_may_be_a_file),
+        scenario!(stdin_may_be_a_socket),
+        scenario!(stdin_may_be_a_socket_that_ends),
+        scenario!(lines_go_to_syslog, Mounts),
+        scenario!(lines_wait_for_syslog, Mounts),
+        scenario!(memory_is_fixed),
+        scenario!(nothing_to_do_is_no_wake_up),
+    ]
+}
+
+/// A directory, the pipe, and the goinglog that reads from it.
+struct Log {
+    /// Used for its directory, its patience, and for cleaning up; going itself is not started.
+    scene: Going,
+    reader: PipeReader,
+    /// Taken for the end of the input.
+    writer: Option<PipeWriter>,
+    process: Option<Child>,
+    /// FILE on the command line, and the same file as it is seen from here.
+    word: PathBuf,
+    file: PathBuf,
+}
+
+impl Log {
+    fn new() -> Log {
+        let (reader, writer) = io::pipe().expect("a pipe");
+        let scene = Going::new();
+        let (word, file) = (scene.path("web"), scene.path("web"));
+        Log { scene, reader, writer: Some(writer), process: None, word, file }
+    }
+
+    fn file(&self) -> &Path {
+        &self.file
+    }
+
+    /// `goinglog OPTIONS FILE`.
+    fn command(&self, options: &[&str]) -> Command {
+        let mut command = Command::new(going().with_file_name("goinglog"));
+        let log = OpenOptions::new().create(true).append(true).open(self.scene.path("log"));
+        command.args(options).arg(&self.word);
+        command.stdin(self.reader.try_clone().expect("a descriptor"));
+        command.stderr(log.expect("our own file"));
+        command
+    }
+
+    fn start(&mut self, options: &[&str]) {
+        let command = self.command(options);
+        self.start_as(command);
+    }
+
+    fn start_as(&mut self, mut command: Command) {
+        self.process = Some(command.spawn().expect("goinglog can be executed"));
+        // Until then a signal does to it what it does to any program.
+        let blocks_all = || {
+            let mask = u64::from_str_radix(&proc::status(self.pid(), "SigBlk"), 16).unwrap_or(0);
+            mask & 0x7fff_ffff & !(1 << 8 | 1 << 18) == 0x7fff_ffff & !(1 << 8 | 1 << 18)
+        };
+        self.scene.wait_for("goinglog blocking its signals", blocks_all);
+    }
+
+    fn pid(&self) -> i32 {
+        let process = self.process.as_ref().expect("a started goinglog");
+        process.id().try_into().expect("a pid")
+    }
+
+    fn signal(&self, signal: Signal) {
+        send(self.pid(), signal);
+    }
+
+    fn write(&mut self, bytes: impl AsRef<[u8]>) {
+        let writer = self.writer.as_mut().expect("the input has not ended");
+        writer.write_all(bytes.as_ref()).expect("both ends are open");
+    }
+
+    /// Waits for its end; the exit code, or none after a signal.
+    #[track_caller]
+    fn wait_exit(&mut self) -> Option<i32> {
+        let pid = self.pid();
+        self.scene.wait_gone("goinglog", pid);
+        let status = self.process.take().expect("a started goinglog").wait();
+        status.expect("our own child").code()
+    }
+
+    /// End-of-file, and the promise that goes with it.
+    #[track_caller]
+    fn finish(&mut self) {
+        self.writer = None;
+        assert_eq!(self.wait_exit(), Some(0), "{}", self.scene.report());
+    }
+
+    /// The file, and FILE.1 and so on.
+    fn older(&self, number: usize) -> PathBuf {
+        self.file.with_extension(number.to_string())
+    }
+
+    /// What is in all of them, the oldest first.
+    fn files(&self) -> Vec<Vec<u8>> {
+        let mut numbers: Vec<usize> = (1..2000).filter(|&n| self.older(n).exists()).collect();
+        numbers.reverse();
+        let older = numbers.into_iter().map(|number| self.older(number));
+        older.chain([self.file.clone()]).map(|path| fs::read(path).unwrap_or_default()).collect()
+    }
+
+    fn content(&self) -> Vec<u8> {
+        fs::read(self.file()).unwrap_or_default()
+    }
+
+    #[track_caller]
+    fn wait_content(&self, content: impl AsRef<[u8]>) {
+        let content = content.as_ref();
+        let what = format!("{:?} in the file", String::from_utf8_lossy(content));
+        self.scene.wait_for(&what, || self.content() == content);
+    }
+
+    /// Waits until nothing is left in the pipe.
+    #[track_caller]
+    fn wait_empty(&self) {
+        self.scene.wait_for("an empty pipe", || waiting(&self.reader) == 0);
+    }
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            // Both fail only for a process that is no more.
+            let _ = process.kill();
+            let _ = process.wait();
+        }
+    }
+}
+
+/// Bytes in the pipe.
+fn waiting(pipe: &PipeReader) -> i32 {
+    let mut len = 0;
+    // SAFETY: the kernel writes one int.
+    let result = unsafe { libc::ioctl(pipe.as_raw_fd(), libc::FIONREAD, &raw mut len) };
+    assert_eq!(result, 0, "no pipe");
+    len
+}
+
+fn numbered(numbers: Range<u32>) -> Vec<u8> {
+    numbers
+        .flat_map(|n| format!("line {n:07} {}\n", "x".repeat((n % 97) as usize)).into_bytes())
+        .collect()
+}
+
+#[track_caller]
+fn assert_same(found: &[u8], expected: &[u8]) {
+    let same = found.iter().zip(expected).take_while(|(a, b)| a == b).count();
+    let (found_len, expected_len) = (found.len(), expected.len());
+    let near = |bytes: &[u8]| {
+        let part = &bytes[same.saturating_sub(60)..bytes.len().min(same + 60)];
+        String::from_utf8_lossy(part).into_owned()
+    };
+    assert!(
+        found == expected,
+        "{found_len} bytes, not {expected_len}; first difference at {same}:\n{}\nnot\n{}",
+        near(found),
+        near(expected)
+    );
+}
+
+fn with_stamps<'a>(options: &[&'a str], is_stamped: bool) -> Vec<&'a str> {
+    let stamps: &[&str] = if is_stamped { &["-t"] } else { &[] };
+    [options, stamps].concat()
+}
+
+/// Each line without its stamp, which must be there.
+#[track_caller]
+fn unstamped(text: &[u8]) -> Vec<u8> {
+    let lines = text.split_inclusive(|&byte| byte == b'\n');
+    let rest = |line: &[u8]| {
+        let is_stamped = line.len() > 28 && line[26..28] == *b"Z ";
+        assert!(is_stamped, "not stamped: {:?}", String::from_utf8_lossy(line));
+        line[28..].to_vec()
+    };
+    lines.flat_map(rest).collect()
+}
+
+fn version_and_help() {
+    let log = Log::new();
+    let output = log.command(&["-V"]).stdout(Stdio::piped()).output().expect("it can be executed");
+    let version = format!("goinglog {}\n", env!("CARGO_PKG_VERSION"));
+    assert_eq!((output.stdout, output.status.code()), (version.into_bytes(), Some(0)));
+    let output = log.command(&["-h"]).stdout(Stdio::piped()).output().expect("it can be executed");
+    let text = String::from_utf8(output.stdout).expect("plain text");
+    for flag in ["-s", "-n", "-t", "-T", "-d", "-y", "-p", "-h", "-V"] {
+        assert!(text.contains(flag), "no {flag} in {text}");
+    }
+    assert_eq!(output.status.code(), Some(0));
+}
+
+fn usage_errors_exit_64() {
+    let log = Log::new();
+    let wrong: [&[&str]; 11] = [
+        &["-x"],
+        &["-s"],
+        &["-s", "1X"],
+        &["-s", "-1"],
+        &["-n", "0"],
+        &["-n", "x"],
+        &["-p", "daemon"],
+        &["-p", "daemon.loud"],
+        &["another"],
+        &["--"],
+        &["-tT"],
+    ];
+    for words in wrong {
+        let status = log.command(words).status().expect("it can be executed");
+        assert_eq!(status.code(), EXIT_USAGE, "{words:?}");
+    }
+    assert!(!log.file().exists());
+    let mut nothing = Command::new(going().with_file_name("goinglog"));
+    let output = nothing.output().expect("it can be executed");
+    assert_eq!(output.status.code(), EXIT_USAGE);
+    assert!(output.stderr.starts_with(b"goinglog: "), "{output:?}");
+}
+
+/// NUL bytes, bytes that are no UTF-8, empty lines, and no newline at the end.
+fn every_byte_goes_to_the_file() {
+    let all: Vec<u8> = (0..=255).cycle().take(5000).collect();
+    for options in [&[][..], &["-s", "0"]] {
+        let mut log = Log::new();
+        log.start(options);
+        log.write(b"\n\n\0\0\n");
+        log.write(&all);
+        log.finish();
+        assert_same(&log.content(), &[b"\n\n\0\0\n", &all[..]].concat());
+        assert_eq!(log.scene.log(), "");
+        let mode = log.file().metadata().expect("the file").permissions().mode();
+        assert_eq!(mode & 0o777, 0o640);
+    }
+}
+
+/// Also a line that has not ended yet.
+fn what_is_there_is_continued() {
+    let mut log = Log::new();
+    log.start(&[]);
+    log.write("one\ntwo");
+    log.finish();
+    let (reader, writer) = io::pipe().expect("a pipe");
+    (log.reader, log.writer) = (reader, Some(writer));
+    log.start(&["-t"]);
+    log.write(" and a half\nthree\n");
+    log.finish();
+    let content = log.content();
+    let (first, last) = content.split_at(b"one\ntwo and a half\n".len());
+    assert_same(first, b"one\ntwo and a half\n");
+    assert_same(&unstamped(last), b"three\n");
+}
+
+fn files_are_rotated_and_bounded() {
+    for (limit, words) in [(4096, "4K"), (10_000, "10000"), (65_536, "64K"), (1 << 20, "1M")] {
+        for is_stamped in [false, true] {
+            let mut log = Log::new();
+            let lines = numbered(0..40_000);
+            // The later ones in pieces that have nothing to do with lines.
+            let (first, rest) = lines.split_at(1_000_000);
+            log.start(&with_stamps(&["-s", words, "-n", "1999"], is_stamped));
+            for line in first.split_inclusive(|&byte| byte == b'\n') {
+                log.write(line);
+            }
+            for piece in rest.chunks(4093) {
+                log.write(piece);
+            }
+            log.finish();
+            let files = log.files();
+            let (last, full) = files.split_last().expect("one at least");
+            for file in full {
+                assert!(file.len() <= limit && file.len() > limit / 4, "{} bytes", file.len());
+                assert!(file.ends_with(b"\n"), "a torn line");
+            }
+            assert!(last.len() <= limit);
+            let all = files.concat();
+            let all = if is_stamped { unstamped(&all) } else { all };
+            assert_same(&all, &lines);
+        }
+    }
+}
+
+fn only_so_many_files_are_kept() {
+    let mut log = Log::new();
+    let lines = numbered(0..2000);
+    fs::write(log.older(4), "older than we keep\n").expect("our own file");
+    log.start(&["-s", "4K", "-n", "3"]);
+    log.write(&lines);
+    log.finish();
+    fs::remove_file(log.older(4)).expect("left alone");
+    let files = log.files();
+    assert_eq!(files.len(), 4);
+    let all = files.concat();
+    assert_same(&all, &lines[lines.len() - all.len()..]);
+}
+
+/// As a goinglog leaves it that is killed while it rotates. No file is lost for it.
+fn a_gap_in_the_numbers_is_filled() {
+    let mut log = Log::new();
+    for number in [1, 3, 4] {
+        fs::write(log.older(number), number.to_string()).expect("our own file");
+    }
+    log.start(&["-n", "4"]);
+    log.write("now\n");
+    log.wait_content("now\n");
+    log.signal(Signal::SIGHUP);
+    log.wait_content("");
+    log.finish();
+    assert_eq!(log.files(), [&b"4"[..], b"3", b"1", b"now\n", b""]);
+}
+
+fn stamps_stand_before_each_line() {
+    let mut log = Log::new();
+    log.start(&["-T"]);
+    log.write("one\n\n");
+    log.write("two");
+    log.finish();
+    let text = String::from_utf8(log.content()).expect("plain text");
+    let lines: Vec<_> = text.split_inclusive('\n').collect();
+    assert_eq!(lines.len(), 3, "{text}");
+    for (line, rest) in lines.iter().zip(["one\n", "\n", "two"]) {
+        let (stamp, found) = line.split_once(' ').expect("a stamp");
+        assert!(stamp.starts_with("@400000006") && stamp.len() == 25, "{line}");
+        assert_eq!(found, rest);
+    }
+}
+
+fn a_line_of_100_mb() {
+    for is_stamped in [false, true] {
+        let mut log = Log::new();
+        log.start(&with_stamps(&["-s", "1M"], is_stamped));
+        log.write("before\n");
+        let part = vec![b'x'; 1 << 20];
+        for _ in 0..100 {
+            log.write(&part);
+        }
+        log.write("\nafter\n");
+        log.finish();
+        let all = log.files().concat();
+        let all = if is_stamped { unstamped(&all) } else { all };
+        assert_eq!(all.len(), 7 + (100 << 20) + 7);
+        assert!(all.starts_with(b"before\nx") && all.ends_with(b"x\nafter\n"));
+        assert!(all[7..7 + (100 << 20)].iter().all(|&byte| byte == b'x'));
+        assert_eq!(log.content().len(), if is_stamped { 34 } else { 6 });
+    }
+}
+
+fn hup_rotates_at_the_end_of_the_line() {
+    for is_stamped in [false, true] {
+        let mut log = Log::new();
+        log.start(&with_stamps(&[], is_stamped));
+        // Nothing there yet: nothing to rotate.
+        log.signal(Signal::SIGHUP);
+        log.write("one\ntw");
+        log.wait_empty();
+        log.scene.wait_for("the beginning", || log.content().ends_with(b"tw"));
+        log.signal(Signal::SIGHUP);
+        log.write("o");
+        log.scene.wait_for("more of it", || log.content().ends_with(b"two"));
+        log.write("!\nthree\n");
+        log.scene.wait_for("the rest", || log.content().ends_with(b"three\n"));
+        // At once.
+        log.signal(Signal::SIGHUP);
+        log.scene.wait_for("an empty file", || log.content().is_empty());
+        log.finish();
+        let mut files = log.files();
+        if is_stamped {
+            files = files.iter().map(|file| unstamped(file)).collect();
+        }
+        assert_eq!(files, [&b"one\ntwo!\n"[..], b"three\n", b""]);
+    }
+}
+
+fn usr1_reopens_at_the_end_of_the_line() {
+    let mut log = Log::new();
+    log.start(&[]);
+    log.write("one\ntw");
+    log.wait_content("one\ntw");
+    let moved = log.scene.path("moved");
+    fs::rename(log.file(), &moved).expect("our own file");
+    log.signal(Signal::SIGUSR1);
+    log.write("o\nthree\n");
+    log.wait_content("three\n");
+    assert_eq!(fs::read(&moved).expect("it is there"), b"one\ntwo\n");
+    // At once.
+    fs::rename(log.file(), &moved).expect("our own file");
+    log.signal(Signal::SIGUSR1);
+    log.scene.wait_for("a new file", || log.file().exists());
+    log.finish();
+}
+
+fn a_deleted_file_comes_back() {
+    let mut log = Log::new();
+    log.start(&[]);
+    log.write("one\n");
+    log.wait_content("one\n");
+    fs::remove_file(log.file()).expect("our own file");
+    log.write("two\n");
+    log.wait_content("two\n");
+    // Truncated by somebody: no hole.
+    File::create(log.file()).expect("our own file");
+    log.write("three\n");
+    log.wait_content("three\n");
+    log.finish();
+}
+
+/// All that was in the pipe, and nothing after it.
+fn term_drains_the_pipe() {
+    for is_stamped in [false, true] {
+        let mut log = Log::new();
+        let lines = numbered(0..700);
+        log.start(&with_stamps(&["-s", "16K"], is_stamped));
+        log.signal(Signal::SIGSTOP);
+        log.write(&lines);
+        log.signal(Signal::SIGTERM);
+        log.signal(Signal::SIGCONT);
+        assert_eq!(log.wait_exit(), Some(0), "{}", log.scene.report());
+        let all = log.files().concat();
+        assert_same(&if is_stamped { unstamped(&all) } else { all }, &lines);
+        // With nothing in it.
+        log.start(&[]);
+        log.signal(Signal::SIGTERM);
+        assert_eq!(log.wait_exit(), Some(0));
+    }
+}
+
+/// Seeded anew in each run, and the seed is printed: `SEED=N cargo test -- goinglog` takes it again.
+struct Random(u64);
+
+impl Random {
+    fn new() -> Random {
+        let seed = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok());
+        let seed = seed.unwrap_or_else(|| RandomState::new().hash_one(0) | 1);
+        eprintln!("SEED={seed}");
+        Random(seed)
+    }
+
+    fn below(&mut self, end: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        usize::try_from(self.0 >> 8).expect("64 bits") % end
+    }
+}
+
+/// Lines in pieces of any size, and after any piece a signal; what ends it is followed by the next
+/// goinglog on the same pipe, at once. The lines, and the files.
+fn storm(is_stamped: bool, before_kill: impl Fn(&Log)) -> (Vec<u8>, Vec<Vec<u8>>) {
+    let mut random = Random::new();
+    let mut log = Log::new();
+    let lines = numbered(0..200_000);
+    let limit = 300_000;
+    let options = with_stamps(&["-s", "300000", "-n", "1999"], is_stamped);
+    log.start(&options);
+    let mut rest = &lines[..];
+    while !rest.is_empty() {
+        let most = [100, 5_000, 200_000][random.below(3)];
+        let (piece, later) = rest.split_at(rest.len().min(1 + random.below(most)));
+        log.write(piece);
+        rest = later;
+        match random.below(10) {
+            0 => log.signal(Signal::SIGHUP),
+            1 => log.signal(Signal::SIGUSR1),
+            2 => {
+                log.signal(Signal::SIGTERM);
+                assert_eq!(log.wait_exit(), Some(0), "{}", log.scene.report());
+                log.start(&options);
+            }
+            3 => {
+                before_kill(&log);
+                log.signal(Signal::SIGKILL);
+                assert_eq!(log.wait_exit(), None);
+                log.start(&options);
+            }
+            _ => {}
+        }
+    }
+    log.finish();
+    let files = log.files();
+    for file in &files {
+        assert!(file.len() <= limit, "{} bytes", file.len());
+        assert!(file.is_empty() || file.ends_with(b"\n"), "a torn line");
+    }
+    assert_eq!(log.scene.log(), "");
+    (lines, files)
+}
+
+/// None lost, none twice, none torn, the order kept: what is spliced is in one place only.
+fn any_signal_at_any_time_loses_nothing() {
+    let (lines, files) = storm(false, |_| {});
+    assert_same(&files.concat(), &lines);
+}
+
+/// KILL when all is written; in the midst of a write it would leave lines to be written again.
+fn kill_between_stamped_lines_loses_nothing() {
+    let (lines, files) = storm(true, Log::wait_empty);
+    assert_same(&unstamped(&files.concat()), &lines);
+}
+
+/// There some may be twice, and behind a torn one.
+fn kill_amid_stamped_lines_leaves_none_out() {
+    let (lines, files) = storm(true, |_| {});
+    let all = String::from_utf8(files.concat()).expect("plain text");
+    // Each to its end, whatever stands before it.
+    let ends = all.split("line ").filter_map(|text| Some(text.split_once('\n')?.0));
+    let found: HashSet<_> = ends.collect();
+    let lines = String::from_utf8(lines).expect("plain text");
+    for line in lines.lines() {
+        let rest = line.strip_prefix("line ").expect("a number");
+        assert!(found.contains(rest), "{line}");
+    }
+}
+
+/// Has what is started in it see a file system of its own: a process that does nothing keeps it.
+struct World(Helper);
+
+impl World {
+    /// A small disk at `path`, which is a directory.
+    fn with_disk(path: &Path) -> World {
+        World::new(path, |path| {
+            let size = Some(c"size=4m");
+            mount(None::<&Path>, path, Some(c"tmpfs"), MsFlags::empty(), size)
+        })
+    }
+
+    /// A /dev with nothing in it that concerns syslog.
+    fn with_dev(path: &Path) -> World {
+        World::new(path, |_| {
+            mount(None::<&Path>, c"/dev", Some(c"tmpfs"), MsFlags::empty(), None::<&Path>)?;
+            let mode = Mode::from_bits_truncate(0o666);
+            mknod(c"/dev/null", SFlag::S_IFCHR, mode, makedev(1, 3))
+        })
+    }
+
+    fn new(path: &Path, make: fn(&std::ffi::CStr) -> nix::Result<()>) -> World {
+        let mut keeper = Command::new("/proc/self/exe");
+        keeper.args(["service", "pause"]).arg(path);
+        let path = CString::new(path.as_os_str().as_bytes()).expect("no NUL in a path");
+        let make_it = move || {
+            unshare(CloneFlags::CLONE_NEWNS)?;
+            let nothing = None::<&Path>;
+            mount(nothing, c"/", nothing, MsFlags::MS_REC | MsFlags::MS_PRIVATE, nothing)?;
+            Ok(make(&path)?)
+        };
+        // SAFETY: between fork and exec it calls the kernel only.
+        unsafe { keeper.pre_exec(make_it) };
+        World(Helper::spawn(&mut keeper))
+    }
+
+    fn enter(&self, command: &mut Command) {
+        let path = format!("/proc/{}/ns/mnt", self.0.pid());
+        let namespace = File::open(path).expect("the keeper runs");
+        // SAFETY: one system call between fork and exec.
+        unsafe { command.pre_exec(move || Ok(setns(&namespace, CloneFlags::CLONE_NEWNS)?)) };
+    }
+
+    /// What is at this path there.
+    fn view(&self, path: &Path) -> PathBuf {
+        let root = PathBuf::from(format!("/proc/{}/root", self.0.pid()));
+        root.join(path.strip_prefix("/").expect("an absolute path"))
+    }
+}
+
+/// A log on a disk on which there are 16 KiB left; the file that is in the way.
+fn on_a_full_disk(options: &[&str]) -> (Log, World, PathBuf) {
+    let mut log = Log::new();
+    let disk = log.scene.path("disk");
+    fs::create_dir(&disk).expect("an empty directory");
+    let world = World::with_disk(&disk);
+    log.word = disk.join("web");
+    log.file = world.view(&log.word);
+    let in_the_way = world.view(&disk.join("in-the-way"));
+    fs::write(&in_the_way, vec![0; (4 << 20) - (16 << 10)]).expect("room on the disk");
+    let mut command = log.command(options);
+    world.enter(&mut command);
+    log.start_as(command);
+    (log, world, in_the_way)
+}
+
+/// Writes from a thread of its own, for that may wait; ends with the writer in its hand.
+fn write_beside(log: &mut Log, lines: Vec<u8>) -> thread::JoinHandle<PipeWriter> {
+    let mut writer = log.writer.take().expect("the input has not ended");
+    thread::spawn(move || {
+        writer.write_all(&lines).expect("both ends are open");
+        writer
+    })
+}
+
+#[track_caller]
+fn wait_again(log: &Log) {
+    log.scene.wait_log(&format!("goinglog: writes {} again", log.word.display()));
+    assert_eq!(log.scene.log().lines().count(), 2, "{}", log.scene.report());
+}
+
+fn full_disk(is_stamped: bool) {
+    let options = with_stamps(&["-s", "0"], is_stamped);
+    let (mut log, _world, in_the_way) = on_a_full_disk(&options);
+    let lines = numbered(0..30_000);
+    let writing = write_beside(&mut log, lines.clone());
+    let path = log.word.display();
+    let text = format!("unable to write {path}: No space left on device, trying again");
+    log.scene.wait_log(&text);
+    assert!(!writing.is_finished(), "nobody waits");
+    if is_stamped {
+        assert!(log.content().is_empty() || log.content().ends_with(b"\n"), "a torn line");
+    }
+    fs::remove_file(in_the_way).expect("our own file");
+    log.writer = Some(writing.join().expect("the writer goes on"));
+    wait_again(&log);
+    log.finish();
+    let all = log.content();
+    assert_same(&if is_stamped { unstamped(&all) } else { all }, &lines);
+}
+
+fn a_full_disk_keeps_the_writer_waiting() {
+    full_disk(false);
+}
+
+fn a_full_disk_keeps_stamped_lines_whole() {
+    full_disk(true);
+}
+
+fn a_full_disk_drops_lines_if_told_to() {
+    for is_stamped in [false, true] {
+        let (mut log, _world, in_the_way) =
+            on_a_full_disk(&with_stamps(&["-d", "-s", "0"], is_stamped));
+        let lines = numbered(0..60_000);
+        let writing = write_beside(&mut log, lines.clone());
+        // Nobody waits.
+        log.writer = Some(writing.join().expect("the writer goes on"));
+        log.write("one that is dropped when half of it is there");
+        log.wait_empty();
+        fs::remove_file(in_the_way).expect("our own file");
+        wait_again(&log);
+        log.write("; the other half\nlast\n");
+        log.finish();
+        let all = log.content();
+        let all = if is_stamped { unstamped(&all) } else { all };
+        let known: Vec<_> = lines.split_inclusive(|&byte| byte == b'\n').collect();
+        let (mut next, mut kept, mut dropped) = (0, 0, 0);
+        for line in all.split_inclusive(|&byte| byte == b'\n') {
+            let text = String::from_utf8_lossy(line);
+            if let Some(rest) = text.strip_prefix("goinglog: ") {
+                let number = rest.strip_suffix(" lines dropped\n").expect("how many");
+                dropped += number.parse::<usize>().expect("a number");
+            } else if let Some(at) = known[next..].iter().position(|known| *known == line) {
+                next += at + 1;
+                kept += 1;
+            } else {
+                // The one that the full disk has cut off; it counts as dropped.
+                assert!(text == "last\n" || !is_stamped && dropped == 0, "a torn line: {text}");
+            }
+        }
+        assert_eq!(kept + dropped, 60_001);
+        assert!(all.ends_with(b"last\n"));
+    }
+}
+
+fn term_on_a_full_disk_leaves_lines_in_the_pipe() {
+    let (mut log, world, in_the_way) = on_a_full_disk(&["-t"]);
+    let lines = numbered(0..1000);
+    log.write(&lines);
+    log.scene.wait_log("No space left on device");
+    log.signal(Signal::SIGTERM);
+    assert_eq!(log.wait_exit(), EXIT_UNDONE);
+    fs::remove_file(in_the_way).expect("our own file");
+    let mut command = log.command(&["-t"]);
+    world.enter(&mut command);
+    log.start_as(command);
+    log.finish();
+    assert_same(&unstamped(&log.content()), &lines);
+}
+
+fn a_vanished_directory_is_waited_for() {
+    let mut log = Log::new();
+    let directory = log.scene.path("logs");
+    fs::create_dir(&directory).expect("an empty directory");
+    (log.word, log.file) = (directory.join("web"), directory.join("web"));
+    log.start(&[]);
+    log.write("one\n");
+    log.wait_content("one\n");
+    fs::remove_dir_all(&directory).expect("our own directory");
+    log.write("two\n");
+    let path = log.word.display();
+    let text = format!("unable to open {path}: No such file or directory, trying again");
+    log.scene.wait_log(&text);
+    log.write("three\n");
+    fs::create_dir(&directory).expect("an empty directory");
+    log.wait_content("two\nthree\n");
+    wait_again(&log);
+    log.finish();
+}
+
+/// Not one byte more until it can be done.
+fn a_failed_rotation_keeps_the_size() {
+    let mut log = Log::new();
+    fs::create_dir(log.older(1)).expect("an empty directory");
+    let lines = numbered(0..300);
+    log.start(&["-s", "4K", "-n", "1"]);
+    log.write(&lines);
+    log.scene.wait_log(": Is a directory, trying again");
+    let len = log.content().len();
+    assert!((2048..=4096).contains(&len), "{len} bytes");
+    fs::remove_dir(log.older(1)).expect("our own directory");
+    log.wait_empty();
+    log.finish();
+    let all = log.files().concat();
+    assert_same(&all, &lines[lines.len() - all.len()..]);
+}
+
+/// How a goinglog ends that cannot start.
+#[track_caller]
+fn assert_refused(log: &Log, word: &Path, why: &str) {
+    let mut command = Command::new(going().with_file_name("goinglog"));
+    command.arg(word).stdin(Stdio::null());
+    let output = command.output().expect("it can be executed");
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(text, format!("goinglog: unable to open {}: {why}\n", word.display()));
+    assert_eq!(output.status.code(), EXIT_START, "{}", log.scene.report());
+}
+
+fn what_is_no_regular_file_is_refused() {
+    let log = Log::new();
+    fs::write(log.scene.path("target"), "").expect("our own file");
+    symlink("target", log.scene.path("link")).expect("our own link");
+    symlink("nowhere", log.scene.path("dangling")).expect("our own link");
+    let fifo = log.scene.path("fifo");
+    mkfifo(&fifo, Mode::S_IRWXU).expect("our own fifo");
+    for name in ["link", "dangling", "fifo", "going.d"] {
+        assert_refused(&log, &log.scene.path(name), "not a regular file");
+    }
+    let _reader = OpenOptions::new().read(true).write(true).open(&fifo).expect("our own fifo");
+    assert_refused(&log, &fifo, "not a regular file");
+    assert_refused(&log, Path::new("/dev/zero"), "not a regular file");
+    assert_refused(&log, &log.scene.path("no/web"), "No such file or directory");
+    assert!(!log.scene.path("nowhere").exists());
+}
+
+fn no_permission_is_said() {
+    let log = Log::new();
+    let copy = log.scene.path("goinglog");
+    fs::copy(going().with_file_name("goinglog"), &copy).expect("room on the disk");
+    for path in [log.scene.path(""), copy.clone()] {
+        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("our own");
+    }
+    let mut command = Command::new(&copy);
+    command.arg(log.file()).stdin(Stdio::null());
+    run_by(&mut command, 20_000);
+    let output = command.output().expect("it can be executed");
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(text.ends_with(": Permission denied\n"), "{text}");
+    assert_eq!(output.status.code(), EXIT_START);
+    assert!(!log.file().exists());
+}
+
+fn a_second_goinglog_on_the_same_file_refuses() {
+    let mut log = Log::new();
+    log.start(&[]);
+    log.write("one\n");
+    log.wait_content("one\n");
+    assert_refused(&log, log.file(), "another goinglog writes to it");
+    // The next file is locked too.
+    log.signal(Signal::SIGHUP);
+    log.wait_content("");
+    assert_refused(&log, log.file(), "another goinglog writes to it");
+    log.finish();
+}
+
+fn stdin_may_be_a_file() {
+    for is_stamped in [false, true] {
+        let mut log = Log::new();
+        let lines = numbered(0..20_000);
+        let path = log.scene.path("input");
+        fs::write(&path, &lines).expect("our own file");
+        let mut command = log.command(&with_stamps(&["-s", "64K", "-n", "1999"], is_stamped));
+        command.stdin(File::open(&path).expect("our own file"));
+        log.process = Some(command.spawn().expect("goinglog can be executed"));
+        assert_eq!(log.wait_exit(), Some(0));
+        let all = log.files().concat();
+        assert_same(&if is_stamped { unstamped(&all) } else { all }, &lines);
+    }
+}
+
+fn stdin_may_be_a_socket() {
+    let mut log = Log::new();
+    let (mut ours, theirs) = UnixStream::pair().expect("two sockets");
+    let mut command = log.command(&[]);
+    command.stdin(OwnedFd::from(theirs));
+    log.start_as(command);
+    ours.write_all(b"one\n").expect("it is read");
+    log.wait_content("one\n");
+    let lines = numbered(0..5000);
+    ours.write_all(&lines).expect("it is read");
+    let all = [b"one\n", &lines[..]].concat();
+    log.scene.wait_for("all of it", || log.content().len() == all.len());
+    // Nothing to read then: no signal may wait for it.
+    log.signal(Signal::SIGHUP);
+    log.wait_content("");
+    log.signal(Signal::SIGTERM);
+    assert_eq!(log.wait_exit(), Some(0));
+    assert_same(&log.files().concat(), &all);
+}
+
+fn stdin_may_be_a_socket_that_ends() {
+    let mut log = Log::new();
+    let (mut ours, theirs) = UnixStream::pair().expect("two sockets");
+    let mut command = log.command(&[]);
+    command.stdin(OwnedFd::from(theirs));
+    log.start_as(command);
+    ours.write_all(b"one").expect("it is read");
+    drop(ours);
+    assert_eq!(log.wait_exit(), Some(0));
+    assert_eq!(log.content(), b"one");
+}
+
+fn receive(socket: &UnixDatagram) -> String {
+    let mut message = [0; 2000];
+    socket.set_read_timeout(Some(Duration::from_secs(20))).expect("a valid time");
+    let len = socket.recv(&mut message).expect("a message");
+    String::from_utf8_lossy(&message[..len]).into_owned()
+}
+
+/// Beside FILE, each line once, a long one in pieces.
+fn lines_go_to_syslog() {
+    let mut log = Log::new();
+    let world = World::with_dev(&log.scene.path(""));
+    let socket = UnixDatagram::bind(world.view(Path::new("/dev/log"))).expect("a new socket");
+    let mut command = log.command(&["-y", "-p", "local3.warning", "-t"]);
+    world.enter(&mut command);
+    log.start_as(command);
+    let long = "x".repeat(2000);
+    log.write(format!("one\n\n{long}\n"));
+    let parts = ["one".into(), String::new(), "x".repeat(900), "x".repeat(900), "x".repeat(200)];
+    for part in parts {
+        assert_eq!(receive(&socket), format!("<156>web: {part}"));
+    }
+    // More than its queue takes.
+    let lines = numbered(0..1000);
+    let writing = write_beside(&mut log, lines.clone());
+    for line in String::from_utf8(lines.clone()).expect("plain text").lines() {
+        assert_eq!(receive(&socket), format!("<156>web: {line}"));
+    }
+    log.writer = Some(writing.join().expect("it is read"));
+    log.finish();
+    let start = format!("one\n\n{long}\n");
+    assert_same(&unstamped(&log.content()), &[start.as_bytes(), &lines].concat());
+}
+
+/// A name without a slash names no file.
+fn lines_wait_for_syslog() {
+    let mut log = Log::new();
+    let world = World::with_dev(&log.scene.path(""));
+    log.word = "web".into();
+    let mut command = log.command(&["-y"]);
+    command.current_dir(log.scene.path(""));
+    world.enter(&mut command);
+    log.start_as(command);
+    log.write("one\ntwo\n");
+    let text = "unable to send to /dev/log for web: No such file or directory, trying again";
+    log.scene.wait_log(text);
+    let socket = UnixDatagram::bind(world.view(Path::new("/dev/log"))).expect("a new socket");
+    assert_eq!(receive(&socket), "<30>web: one");
+    assert_eq!(receive(&socket), "<30>web: two");
+    wait_again(&log);
+    log.finish();
+    assert!(!log.file().exists());
+}
+
+/// And the descriptors are: nothing is left open by a rotation.
+fn memory_is_fixed() {
+    let mut log = Log::new();
+    log.start(&["-t", "-s", "64K", "-n", "3"]);
+    let descriptors = proc::descriptors(log.pid()).len();
+    for _ in 0..10 {
+        log.write(numbered(0..10_000));
+        log.signal(Signal::SIGUSR1);
+    }
+    log.wait_empty();
+    assert_eq!(proc::descriptors(log.pid()).len(), descriptors);
+    let peak = proc::status_number(log.pid(), "VmPeak");
+    assert!(peak < PEAK_KB, "{peak} kB");
+    log.finish();
+}
+
+fn nothing_to_do_is_no_wake_up() {
+    let mut log = Log::new();
+    log.start(&[]);
+    log.write("one\n");
+    log.wait_content("one\n");
+    let pid = log.pid();
+    log.scene.wait_for("sleep", || proc::stat(pid).is_some_and(|stat| stat.state == 'S'));
+    let switches = || proc::status_number(pid, "voluntary_ctxt_switches");
+    // It may still wait for more to come with that line.
+    log.scene.wait_for("the last wake-up", || {
+        let before = switches();
+        thread::sleep(Duration::from_millis(50));
+        switches() == before
+    });
+    let before = switches();
+    // This wait is the measurement.
+    thread::sleep(Duration::from_secs(3));
+    assert_eq!(switches(), before);
+    log.finish();
+}

@@ -1,0 +1,175 @@
+//! More of what this binary does as `it service VERB …`: what is only of use inside a machine or a
+//! container, where going is PID 1.
+
+use crate::proc;
+use crate::service::record;
+use nix::libc;
+use nix::sched::sched_yield;
+use nix::sys::prctl;
+use nix::sys::wait::waitpid;
+use nix::unistd::{
+    ForkResult, execv, fork, getpgrp, getpid, getppid, pause, pipe, tcgetpgrp, write,
+};
+use std::ffi::CString;
+use std::fs::{self, File};
+use std::io::{Error, Read, stdin};
+use std::path::Path;
+use std::process::exit;
+use std::ptr;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// Makes so many orphans, one after another, and returns when each was a child of PID 1 and has been
+/// reaped there.
+pub fn orphans(count: u64) {
+    let (reader, writer) = pipe().expect("a pipe");
+    for _ in 0..count {
+        // SAFETY: there are no other threads.
+        let parent = unsafe { fork() }.expect("room for a process");
+        if let ForkResult::Parent { child } = parent {
+            waitpid(child, None).expect("our own child");
+            continue;
+        }
+        // SAFETY: as above.
+        if unsafe { fork() }.expect("room for a process").is_child() {
+            while getppid().as_raw() != 1 {
+                sched_yield().expect("it never fails");
+            }
+            write(&writer, b".").expect("somebody reads");
+        }
+        // SAFETY: it returns nowhere.
+        unsafe { libc::_exit(0) };
+    }
+    drop(writer);
+    let mut adopted = Vec::new();
+    File::from(reader).read_to_end(&mut adopted).expect("a pipe that all others have closed");
+    assert_eq!(adopted.len() as u64, count, "not all of them became children of PID 1");
+    let start = Instant::now();
+    let zombies = || proc::children(1).into_iter().filter(|&pid| !proc::is_running(pid)).count();
+    while zombies() > 0 {
+        if start.elapsed() > PATIENCE {
+            println!("{} zombies", zombies());
+            exit(1);
+        }
+        sleep(Duration::from_millis(5));
+    }
+}
+
+/// As the first program of a kernel: leaves nothing of what initramfs and kernel have made for it,
+/// and becomes the command.
+pub fn bare(command: &[&str]) {
+    // Whichever of them are there.
+    let _none = fs::remove_file("/dev/console");
+    for path in ["/dev", "/proc", "/run", "/etc", "/sys", "/root"] {
+        let _none = fs::remove_dir(path);
+        assert!(!Path::new(path).exists(), "{path}");
+    }
+    for number in 0..=2 {
+        // SAFETY: nothing is read, written or said from here on.
+        unsafe { libc::close(number) };
+    }
+    let words = command.iter().map(|word| CString::new(*word).expect("no NUL in a word"));
+    let words: Vec<_> = words.collect();
+    // Should it fail, so does PID 1, which the kernel tells.
+    let _error = execv(&words[0], &words);
+}
+
+/// Ends in the way that the words say.
+pub fn die(how: &str, number: i32) -> ! {
+    if how == "signal" {
+        prctl::set_dumpable(false).expect("a valid value");
+        // What musl keeps for itself it refuses; nobody has changed that here.
+        // SAFETY: no handler.
+        unsafe { libc::signal(number, libc::SIG_DFL) };
+        set_blocked(0);
+        // SAFETY: no memory is involved.
+        unsafe { libc::kill(getpid().as_raw(), number) };
+        panic!("signal {number} does not end a process");
+    }
+    exit(number);
+}
+
+/// With a child in the same process group, both write down each signal they get; the last one there
+/// is ends it, with that code.
+pub fn note(directory: &str, name: &str, code: i32) -> ! {
+    set_blocked(!0);
+    // SAFETY: there are no other threads.
+    let is_child = unsafe { fork() }.expect("room for a process").is_child();
+    let name = if is_child { "child" } else { name };
+    record(directory, &format!("{name}.ready"), &std::process::id().to_string());
+    loop {
+        let number = next_signal();
+        if number == 64 {
+            exit(code);
+        }
+        record(directory, &format!("{name}.signals"), &number.to_string());
+    }
+}
+
+/// The whole mask, those that musl keeps for itself included.
+fn set_blocked(mask: u64) {
+    let (old, length) = (ptr::null_mut::<u64>(), size_of::<u64>());
+    // SAFETY: the mask outlives the call, and the old one is not asked for.
+    let result = unsafe {
+        libc::syscall(libc::SYS_rt_sigprocmask, libc::SIG_SETMASK, &raw const mask, old, length)
+    };
+    assert_eq!(result, 0, "{}", Error::last_os_error());
+}
+
+/// The next one that is pending, those about children aside.
+fn next_signal() -> i64 {
+    let mask = !(1_u64 << (libc::SIGCHLD - 1));
+    let (none, length) = (ptr::null_mut::<libc::c_void>(), size_of::<u64>());
+    loop {
+        // SAFETY: the mask outlives the call, which writes nothing.
+        let number = unsafe {
+            libc::syscall(libc::SYS_rt_sigtimedwait, &raw const mask, none, none, length)
+        };
+        // A stop and CONT interrupt it.
+        if number > 0 {
+            return number;
+        }
+    }
+}
+
+/// On a terminal: what it is to this process, and then, if it is to `note`, the signals that come
+/// from there, until QUIT; else what they do by themselves.
+pub fn tty(directory: &str, name: &str, manner: &str) {
+    let group = getpgrp();
+    let is_foreground = tcgetpgrp(stdin()).is_ok_and(|foreground| foreground == group);
+    let is_leader = group == getpid();
+    record(directory, &format!("{name}.tty"), &format!("{is_foreground} {is_leader}"));
+    if manner != "note" {
+        println!("ready");
+        return pause();
+    }
+    set_blocked(!0);
+    println!("ready");
+    loop {
+        let number = next_signal();
+        record(directory, &format!("{name}.signals"), &number.to_string());
+        if number == libc::SIGQUIT.into() {
+            exit(7);
+        }
+    }
+}
+
+/// Prints what a process gets from its parent.
+pub fn world() {
+    // SAFETY: it cannot fail.
+    println!("umask {:03o}", unsafe { libc::umask(0) });
+    let own = getpid().as_raw();
+    println!("directory {}", std::env::current_dir().expect("it exists").display());
+    println!(
+        "descriptors {:?}",
+        proc::descriptors(own).iter().map(|(fd, _)| fd).collect::<Vec<_>>()
+    );
+    println!("blocked {}", proc::status(own, "SigBlk"));
+    for (name, value) in std::env::vars() {
+        println!("{name}={value}");
+    }
+    let input = std::io::read_to_string(stdin()).expect("open and readable");
+    println!("input {input}");
+}

@@ -1,0 +1,387 @@
+//! Edit a file, and it is so: nobody here sends HUP unless inotify cannot know.
+
+use crate::harness::{Going, send};
+use crate::needs::scenario;
+use crate::proc;
+use libtest_mimic::Trial;
+use nix::sys::signal::Signal;
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::thread::{scope, sleep};
+use std::time::{Duration, Instant};
+
+pub fn tests() -> Vec<Trial> {
+    vec![
+        scenario!(every_way_to_edit_a_file_is_noticed),
+        scenario!(two_step_writes_start_no_first_half),
+        scenario!(a_bad_edit_and_a_crash_lead_to_the_good_version),
+        scenario!(a_directory_is_replaced),
+        scenario!(a_directory_is_deleted_and_made_anew),
+        scenario!(a_directory_behind_a_link_is_found_on_hup),
+        scenario!(a_swapped_data_link_is_noticed),
+        scenario!(room_that_an_edit_makes_is_used),
+        scenario!(down_files_outlive_everything),
+        scenario!(any_file_of_that_name_holds_down),
+        scenario!(a_down_file_of_no_service_waits),
+    ]
+}
+
+/// The version that runs, which is the last word of its command.
+fn version(going: &Going, name: &str) -> Option<String> {
+    let mut words = going.children().into_iter().filter(|&pid| proc::is_running(pid));
+    words.find_map(|pid| {
+        let words = proc::arguments(pid);
+        (words.get(4).map(String::as_str) == Some(name)).then(|| words.last().cloned())?
+    })
+}
+
+#[track_caller]
+fn wait_version(going: &Going, name: &str, expected: &str) {
+    going.wait_for(&format!("version {expected} of {name}"), || {
+        version(going, name).as_deref() == Some(expected)
+    });
+}
+
+fn content(going: &Going, name: &str, version: &str) -> String {
+    going.cmd("hold", name, &["0", version])
+}
+
+fn append(path: &Path, text: &str) {
+    let file = OpenOptions::new().create(true).append(true).open(path);
+    file.expect("a file").write_all(text.as_bytes()).expect("room on the disk");
+}
+
+/// One after the other, each of them leads to a new process, and to no other change.
+fn every_way_to_edit_a_file_is_noticed() {
+    let mut going = Going::new();
+    let (confdir, outside) = (going.path("going.d"), going.path("outside"));
+    let file = confdir.join("web");
+    going.hold("same");
+    going.start();
+    let same = going.up("same");
+    let text = |version: &str| content(&going, "web", version);
+    fs::write(&file, text("created")).expect("a file");
+    wait_version(&going, "web", "created");
+    fs::write(&file, text("written")).expect("a file");
+    wait_version(&going, "web", "written");
+    fs::write(&outside, text("moved")).expect("a file");
+    fs::rename(&outside, &file).expect("the same disk");
+    wait_version(&going, "web", "moved");
+    let sed = std::process::Command::new("sed")
+        .args(["-i", "s/moved/edited/"])
+        .arg(&file)
+        .status()
+        .expect("sed");
+    assert!(sed.success());
+    wait_version(&going, "web", "edited");
+    fs::rename(&file, &outside).expect("the same disk");
+    going.wait_for("the end of web", || version(&going, "web").is_none());
+    fs::hard_link(&outside, &file).expect("the same disk");
+    wait_version(&going, "web", "edited");
+    fs::remove_file(&file).expect("our own file");
+    going.wait_for("the end of web", || version(&going, "web").is_none());
+    symlink(&outside, &file).expect("a symlink");
+    wait_version(&going, "web", "edited");
+    // An editor that keeps its file open is heard of when it closes it.
+    let mut open = fs::File::create(confdir.join("late")).expect("a file");
+    open.write_all(content(&going, "late", "closed").as_bytes()).expect("room on the disk");
+    drop(open);
+    wait_version(&going, "late", "closed");
+    assert_eq!((going.up("same"), going.starts("same").len()), (same, 1));
+    assert_eq!(going.twins(), [""; 0]);
+    going.terminate();
+}
+
+/// `echo cmd=… >f; echo env=… >>f`: what says it has no second half is the first one.
+fn two_step_writes_start_no_first_half() {
+    let mut going = Going::new();
+    let told = going.path("records/told");
+    going.start();
+    let script = format!("echo $NAME ${{HALF-first}} >>{}; exec sleep 1000", told.display());
+    let mut expected = Vec::new();
+    for round in 0..12_u64 {
+        let names: Vec<_> = (0..8).map(|number| format!("r{round}n{number}")).collect();
+        scope(|scope| {
+            for (name, number) in names.iter().zip(1..) {
+                let (file, script) = (going.path("going.d").join(name), &script);
+                scope.spawn(move || {
+                    let start = Instant::now();
+                    append(&file, &format!("cmd=sh -c '{script}'\nenv=NAME={name}\n"));
+                    // The pace of whoever types that.
+                    sleep(Duration::from_millis(round * number));
+                    append(&file, "env=HALF=second\n");
+                    // A machine that sleeps on it in between cannot be helped.
+                    if start.elapsed() > Duration::from_millis(150) {
+                        fs::remove_file(&file).expect("our own file");
+                    }
+                });
+            }
+        });
+        let is_kept = |name: &String| going.path("going.d").join(name).exists();
+        for name in names.into_iter().filter(is_kept) {
+            going.wait_for(&format!("{name} told of"), || {
+                going.records("told").iter().any(|line| line.starts_with(&format!("{name} ")))
+            });
+            expected.push(format!("{name} second"));
+        }
+    }
+    let mut lines = going.records("told");
+    lines.retain(|line| expected.contains(line) || line.ends_with("first"));
+    lines.sort();
+    expected.sort();
+    assert_eq!(lines, expected, "{}", going.report());
+    assert!(expected.len() > 40, "too slow a machine for this scenario");
+    going.terminate();
+}
+
+/// Whatever is wrong with the file when its service crashes.
+fn a_bad_edit_and_a_crash_lead_to_the_good_version() {
+    let mut going = Going::new();
+    let file = going.path("going.d").join("web");
+    going.write("web", content(&going, "web", "good"));
+    going.start();
+    going.up("web");
+    let bad: [&[u8]; 4] = [b"comand=x\n", b"", b"cmd=x\0\n", b"cmd='x\n"];
+    for (count, content) in bad.into_iter().enumerate() {
+        fs::write(&file, content).expect("a file");
+        let pid = going.up("web");
+        if count % 2 == 0 {
+            going.rescan();
+        }
+        send(pid, Signal::SIGKILL);
+        going.wait_starts("web", count + 2);
+        assert_eq!(version(&going, "web").as_deref(), Some("good"));
+    }
+    going.rescan();
+    fs::remove_file(&file).expect("our own file");
+    symlink("/nonexistent/web", &file).expect("a symlink");
+    going.rescan();
+    send(going.up("web"), Signal::SIGKILL);
+    // It is put off for 16 s by now: an edit starts it at once.
+    going.wait_gone("web", going.starts("web").last().expect("it was started").pid);
+    fs::remove_file(&file).expect("our own file");
+    going.write("web", content(&going, "web", "better"));
+    wait_version(&going, "web", "better");
+    assert_eq!(going.twins(), [""; 0]);
+    going.terminate();
+}
+
+/// By rename, as a package tool may: what is the same in both goes on.
+fn a_directory_is_replaced() {
+    let mut going = Going::new();
+    going.hold("same");
+    for name in ["gone", "web"] {
+        going.write(name, content(&going, name, "old"));
+    }
+    going.start();
+    let same = going.up("same");
+    let gone = going.up("gone");
+    going.up("web");
+    going.rescan();
+    let (confdir, new) = (going.path("going.d"), going.path("new.d"));
+    fs::create_dir(&new).expect("a directory");
+    for name in ["same", "mark"] {
+        fs::copy(confdir.join(name), new.join(name)).expect("room on the disk");
+    }
+    fs::write(new.join("web"), content(&going, "web", "new")).expect("a file");
+    fs::rename(&confdir, going.path("old.d")).expect("our own directory");
+    fs::rename(&new, &confdir).expect("our own directory");
+    wait_version(&going, "web", "new");
+    going.wait_gone("who is not in the new one", gone);
+    // It is the new one that is watched now.
+    fs::write(confdir.join("web"), content(&going, "web", "newer")).expect("a file");
+    wait_version(&going, "web", "newer");
+    assert_eq!((going.up("same"), going.starts("same").len()), (same, 1));
+    assert_eq!(going.twins(), [""; 0]);
+    going.terminate();
+}
+
+/// Not there is not empty; and whoever waits for it finds it.
+fn a_directory_is_deleted_and_made_anew() {
+    let mut going = Going::new();
+    going.hold("web");
+    going.start();
+    let web = going.up("web");
+    let confdir = going.path("going.d");
+    fs::rename(&confdir, going.path("old.d")).expect("our own directory");
+    fs::remove_dir_all(going.path("old.d")).expect("our own directory");
+    going.wait_log("going.d: No such file or directory");
+    assert!(proc::is_running(web));
+    fs::create_dir(&confdir).expect("a directory");
+    // Empty it is now: that is an order.
+    going.wait_gone("web", web);
+    going.hold("web");
+    going.wait_starts("web", 2);
+    going.hold("late");
+    going.up("late");
+    assert_eq!(going.twins(), [""; 0]);
+    going.terminate();
+}
+
+/// inotify says nothing of a swapped link to the directory: HUP is for that.
+fn a_directory_behind_a_link_is_found_on_hup() {
+    let mut going = Going::new();
+    let (link, one, two) = (going.path("link"), going.path("going.d"), going.path("two.d"));
+    fs::create_dir(&two).expect("a directory");
+    going.write("web", content(&going, "web", "one"));
+    fs::write(two.join("web"), content(&going, "web", "two")).expect("a file");
+    symlink(&one, &link).expect("a symlink");
+    let command = going.command_on(&link, &going.path("run"));
+    going.start_as(command);
+    wait_version(&going, "web", "one");
+    symlink(&two, going.path("link.new")).expect("a symlink");
+    fs::rename(going.path("link.new"), &link).expect("our own link");
+    going.signal(Signal::SIGHUP);
+    wait_version(&going, "web", "two");
+    // From then on that one is watched.
+    fs::write(two.join("web"), content(&going, "web", "three")).expect("a file");
+    wait_version(&going, "web", "three");
+    going.terminate();
+}
+
+/// A ConfigMap: the files are links to `..data/NAME`, and `..data` is a link that is swapped.
+fn a_swapped_data_link_is_noticed() {
+    let mut going = Going::new();
+    let confdir = going.path("going.d");
+    let publish = |going: &Going, number: u32, version: &str| {
+        let (data, new) = (format!("..v{number}"), confdir.join("..data_tmp"));
+        fs::create_dir(confdir.join(&data)).expect("a directory");
+        let files =
+            [("web", content(going, "web", version)), ("same", content(going, "same", "x"))];
+        for (name, text) in files {
+            fs::write(confdir.join(&data).join(name), text).expect("a file");
+        }
+        symlink(&data, &new).expect("a symlink");
+        fs::rename(&new, confdir.join("..data")).expect("our own link");
+        if let Some(old) = number.checked_sub(1) {
+            fs::remove_dir_all(confdir.join(format!("..v{old}"))).expect("our own directory");
+        }
+    };
+    publish(&going, 0, "v0");
+    for name in ["web", "same"] {
+        symlink(Path::new("..data").join(name), confdir.join(name)).expect("a symlink");
+    }
+    going.start();
+    wait_version(&going, "web", "v0");
+    let same = going.up("same");
+    for number in 1..6 {
+        publish(&going, number, &format!("v{number}"));
+        wait_version(&going, "web", &format!("v{number}"));
+    }
+    assert_eq!((going.up("same"), going.starts("same").len()), (same, 1));
+    assert_eq!(going.log_count("data"), 0, "{}", going.report());
+    going.terminate();
+}
+
+fn long(going: &Going, name: &str, version: &str, len: usize) -> String {
+    content(going, name, version) + "env=A=" + &"x".repeat(len)
+}
+
+/// 48 KiB in all: one file grows by what another one shrinks, in the same rescan, either way.
+fn room_that_an_edit_makes_is_used() {
+    let mut going = Going::new();
+    for number in 0..11 {
+        let name = format!("filler{number}");
+        going.write(&name, long(&going, &name, "0", 3800));
+    }
+    let (mut big, mut small) = ("b", "a");
+    going.write(small, long(&going, small, "0", 10));
+    going.start();
+    wait_version(&going, "a", "0");
+    // Later, so that going knows of it behind the other one, whatever the order in the directory.
+    going.write(big, long(&going, big, "0", 3800));
+    wait_version(&going, "b", "0");
+    for turn in 1..5 {
+        (big, small) = (small, big);
+        let turn = turn.to_string();
+        let (large, little) = (long(&going, big, &turn, 3800), long(&going, small, &turn, 10));
+        going.write(small, little);
+        going.write(big, large);
+        wait_version(&going, small, &turn);
+        wait_version(&going, big, &turn);
+    }
+    assert_eq!(going.twins(), [""; 0]);
+    going.terminate();
+}
+
+/// Rescans, edits, HUP, and the death of going itself.
+fn down_files_outlive_everything() {
+    let mut going = Going::new();
+    going.hold("other");
+    going.write("web", content(&going, "web", "old"));
+    going.start_under_init();
+    let (other, web) = (going.up("other"), going.up("web"));
+    going.hold_down("web");
+    going.wait_gone("web", web);
+    going.wait_status("web", "down");
+    going.rescan();
+    going.write("web", content(&going, "web", "new"));
+    going.rescan();
+    going.remove("web");
+    going.rescan();
+    going.write("web", content(&going, "web", "newer"));
+    going.rescan();
+    assert_eq!(going.starts("web").len(), 1, "{}", going.report());
+    let first = going.pid();
+    going.signal(Signal::SIGKILL);
+    going.wait_for("another going", || going.records("init.pids").len() == 2);
+    assert_ne!(going.pid(), first);
+    going.wait_starts("other", 2);
+    going.rescan();
+    assert_eq!(going.starts("web").len(), 1, "{}", going.report());
+    assert!(!proc::is_running(other));
+    going.let_up("web");
+    wait_version(&going, "web", "newer");
+    assert_eq!(going.starts("web").len(), 2);
+    assert_eq!(going.twins(), [""; 0]);
+}
+
+/// It is there or it is not: what it is does not matter.
+fn any_file_of_that_name_holds_down() {
+    let mut going = Going::new();
+    let names = ["file", "directory", "dangling"];
+    going.hold_all(&names);
+    going.hold("web");
+    let down = going.path("run/down");
+    fs::create_dir_all(&down).expect("a directory");
+    fs::write(down.join("file"), "whatever\n").expect("a file");
+    fs::create_dir(down.join("directory")).expect("a directory");
+    symlink("/nonexistent", down.join("dangling")).expect("a symlink");
+    going.start();
+    going.up("web");
+    going.rescan();
+    assert!(names.iter().all(|name| going.starts(name).is_empty()), "{}", going.report());
+    for name in names {
+        going.wait_status(name, "down");
+    }
+    // The whole directory away, and nobody is held any more.
+    fs::remove_dir_all(&down).expect("our own directory");
+    going.all_up(&names);
+    // It is there again, and works.
+    going.hold_down("web");
+    going.wait_status("web", "down");
+    going.terminate();
+}
+
+fn a_down_file_of_no_service_waits() {
+    let mut going = Going::new();
+    going.hold("web");
+    going.start();
+    let web = going.up("web");
+    for name in ["later", "not.a.name", ".hidden"] {
+        going.hold_down(name);
+    }
+    going.hold("later");
+    going.rescan();
+    assert_eq!(going.starts("later"), [], "{}", going.report());
+    going.wait_status("later", "down");
+    for name in ["later", "not.a.name", ".hidden"] {
+        assert_eq!(going.log_count(name), 0, "{}", going.report());
+    }
+    going.let_up("later");
+    going.up("later");
+    assert_eq!((going.up("web"), going.starts("web").len()), (web, 1));
+    going.terminate();
+}

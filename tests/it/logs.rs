@@ -1,0 +1,347 @@
+//! Where the output of a service goes: the key `log`, and the pipes between services.
+
+use crate::harness::{Going, send};
+use crate::lines::tallied;
+use crate::needs::scenario;
+use crate::proc;
+use libtest_mimic::Trial;
+use nix::sys::signal::Signal;
+use nix::sys::stat::{Mode, umask};
+use nix::unistd::mkfifo;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+
+pub fn tests() -> Vec<Trial> {
+    vec![
+        scenario!(a_path_is_appended_to_and_closed_to_others),
+        scenario!(null_and_inherit_are_what_they_say),
+        scenario!(a_fifo_without_a_reader_stalls_nobody),
+        scenario!(a_log_that_cannot_be_opened_is_told),
+        scenario!(two_services_and_a_pipe),
+        scenario!(several_writers_share_a_reader),
+        scenario!(a_circle_is_told_and_harms_nobody),
+        scenario!(a_reader_that_does_not_exist_is_waited_for),
+        scenario!(a_reader_that_goes_and_comes_back),
+        scenario!(a_pipe_goes_with_its_reader),
+        scenario!(a_killed_reader_loses_no_line_in_the_pipe),
+        scenario!(readers_see_end_of_file_and_stop_last),
+        scenario!(a_reader_that_stays_gets_term_after_end_of_file),
+        scenario!(a_chain_of_readers_ends_in_its_order),
+        scenario!(three_hundred_megabytes_through_restarts),
+    ]
+}
+
+/// The line `cmd=` of a shell.
+fn sh(script: &str) -> String {
+    format!("cmd=sh -c '{script}'\n")
+}
+
+/// Created 0640 whatever the umask of the caller, and never begun anew.
+fn a_path_is_appended_to_and_closed_to_others() {
+    let mut going = Going::new();
+    let log = going.path("web.log");
+    fs::write(going.path("old.log"), "before\n").expect("a file");
+    let script = sh("echo out; echo error >&2; exec sleep 1000");
+    going.write("web", format!("{script}log={}\n", log.display()));
+    going.write("old", format!("{script}log={}\n", going.path("old.log").display()));
+    going.start_with(|command| {
+        let mask = || {
+            umask(Mode::from_bits_truncate(0o077));
+            Ok(())
+        };
+        // SAFETY: one system call between fork and exec.
+        unsafe { command.pre_exec(mask) };
+    });
+    let read = |name: &str| fs::read_to_string(going.path(name)).unwrap_or_default();
+    going.wait_for("both lines", || read("web.log") == "out\nerror\n");
+    going.wait_for("both lines behind the old one", || read("old.log") == "before\nout\nerror\n");
+    let mode = fs::metadata(&log).expect("it is there").permissions().mode();
+    assert_eq!(mode & 0o777, 0o640, "{mode:o}");
+    let pid = going.wait_child("web", |words| words == ["sleep", "1000"]);
+    let flags = fs::read_to_string(format!("/proc/{pid}/fdinfo/1")).expect("it runs");
+    // O_APPEND, and not O_NONBLOCK: that was for opening it.
+    let line = flags.lines().find(|line| line.starts_with("flags:")).expect("flags").to_owned();
+    let digits = line.split_whitespace().last().expect("a number");
+    let flags = u32::from_str_radix(digits, 8).expect("octal");
+    assert_eq!(flags & 0o6000, 0o2000, "{line}");
+    going.terminate();
+}
+
+fn null_and_inherit_are_what_they_say() {
+    let mut going = Going::new();
+    going.write("null", "cmd=sleep 1001\nlog=null\n");
+    going.write("inherit", "cmd=sleep 1002\nlog=inherit\n");
+    going.start();
+    let null = going.wait_child("null", |words| words == ["sleep", "1001"]);
+    let inherit = going.wait_child("inherit", |words| words == ["sleep", "1002"]);
+    let outputs = |pid: i32| [1, 2].map(|fd| fs::read_link(format!("/proc/{pid}/fd/{fd}")).ok());
+    assert_eq!(outputs(null), [const { Some("/dev/null") }; 2].map(|path| path.map(Into::into)));
+    assert_eq!(outputs(inherit), [Some(going.path("stdout")), Some(going.path("log"))]);
+    going.terminate();
+}
+
+/// A path that nobody reads is a fault of that service, told and tried again.
+fn a_fifo_without_a_reader_stalls_nobody() {
+    let mut going = Going::new();
+    let fifo = going.path("fifo");
+    mkfifo(&fifo, Mode::from_bits_truncate(0o600)).expect("a fifo");
+    going.write("web", format!("{}log={}\n", going.cmd("hold", "web", &[]), fifo.display()));
+    going.hold("other");
+    going.start();
+    going.up("other");
+    let path = fifo.display();
+    going.wait_log(&format!("web: unable to log to {path}: No such device or address"));
+    going.wait_log("web: exited 111 after ");
+    assert_eq!(going.starts("web"), []);
+    // Now somebody reads it; opened for both, it waits for nobody.
+    let _reader = fs::File::options().read(true).write(true).open(&fifo).expect("a fifo");
+    going.up("web");
+    going.terminate();
+}
+
+fn a_log_that_cannot_be_opened_is_told() {
+    let mut going = Going::new();
+    going.write("gone", "cmd=true\nlog=/nonexistent/log\n");
+    going.write("directory", "cmd=true\nlog=/usr\n");
+    going.start();
+    going.wait_log("gone: unable to log to /nonexistent/log: No such file or directory");
+    going.wait_log("gone: exited 111 after ");
+    going.wait_log("directory: unable to log to /usr: Is a directory");
+    going.wait_log("directory: exited 111 after ");
+    going.terminate();
+}
+
+/// A service that numbers lines for another one, and the file of that one.
+fn write_pair(going: &Going, writer: &str, reader: &str, count: u64, turn: u32) {
+    let words = [count.to_string(), "100".to_owned(), turn.to_string()];
+    let words: Vec<_> = words.iter().map(String::as_str).collect();
+    going.write(writer, format!("{}log={reader}\n", going.cmd("number", writer, &words)));
+}
+
+/// Waits until the reader has read all, which it says when it ends.
+#[track_caller]
+fn assert_tallied(going: &mut Going, reader: &str, writers: &[&str], count: u64) {
+    for writer in writers {
+        going.wait_for(&format!("{writer} done"), || {
+            !going.records(&format!("{writer}.done")).is_empty()
+        });
+    }
+    going.terminate();
+    let state = going.path("records").join(format!("{reader}.tally"));
+    for writer in writers {
+        assert_eq!(tallied(&state, writer), count, "of {writer}\n{}", going.report());
+    }
+    assert_eq!(going.records("torn"), [""; 0]);
+    assert_eq!(going.records("lost"), [""; 0]);
+}
+
+fn two_services_and_a_pipe() {
+    let mut going = Going::new();
+    write_pair(&going, "web", "logger", 1_000, 0);
+    going.write("logger", going.cmd("tally", "logger", &[]));
+    going.start();
+    let (web, logger) = (going.up("web"), going.up("logger"));
+    let end = |pid: i32, fd: i32| fs::read_link(format!("/proc/{pid}/fd/{fd}")).expect("it runs");
+    assert!(end(web, 1).to_string_lossy().starts_with("pipe:"));
+    assert_eq!([end(web, 1), end(web, 2)], [end(logger, 0), end(logger, 0)]);
+    assert_eq!(end(web, 0), Path::new("/dev/null"));
+    assert_eq!([end(logger, 1), end(logger, 2)], [going.path("stdout"), going.path("log")]);
+    let numbers = |pid| proc::descriptors(pid).into_iter().map(|(fd, _)| fd).collect::<Vec<_>>();
+    // Neither has the other end of any pipe.
+    assert_eq!(numbers(web).iter().filter(|fd| **fd < 3).count(), 3);
+    assert!(!proc::descriptors(web)[3..].iter().any(|(_, to)| *to == end(web, 1)));
+    assert!(!proc::descriptors(logger)[3..].iter().any(|(_, to)| *to == end(web, 1)));
+    assert_tallied(&mut going, "logger", &["web"], 1_000);
+}
+
+fn several_writers_share_a_reader() {
+    let mut going = Going::new();
+    let writers = ["a", "b", "c", "d", "e"];
+    for writer in writers {
+        write_pair(&going, writer, "logger", 5_000, 0);
+    }
+    going.write("logger", going.cmd("tally", "logger", &[]));
+    going.start();
+    assert_tallied(&mut going, "logger", &writers, 5_000);
+}
+
+/// To itself, by way of another, and into a circle that it is no part of.
+fn a_circle_is_told_and_harms_nobody() {
+    let mut going = Going::new();
+    for (name, log) in [("self", "self"), ("a", "b"), ("b", "a"), ("into", "a")] {
+        going.write(name, format!("{}log={log}\n", going.cmd("hold", name, &[])));
+    }
+    going.hold("web");
+    going.start();
+    going.up("web");
+    for (name, log) in [("self", "self"), ("a", "b"), ("b", "a"), ("into", "a")] {
+        going.wait_log(&format!("{name}: unable to log to {log}: they log in a circle"));
+        going.wait_log(&format!("{name}: exited 111 after "));
+        assert_eq!(going.starts(name), []);
+    }
+    // Taken apart, all of it runs.
+    going.hold("b");
+    for name in ["a", "b", "into"] {
+        going.up(name);
+    }
+    going.terminate();
+}
+
+fn a_reader_that_does_not_exist_is_waited_for() {
+    let mut going = Going::new();
+    write_pair(&going, "web", "logger", 10, 0);
+    going.start();
+    going.wait_log("web: unable to log to logger: no such service");
+    going.wait_log("web: exited 111 after ");
+    going.write("logger", going.cmd("tally", "logger", &[]));
+    assert_tallied(&mut going, "logger", &["web"], 10);
+}
+
+/// Its pipe goes with it. What still writes then is told by PIPE, and waits for a new one.
+fn a_reader_that_goes_and_comes_back() {
+    let mut going = Going::new();
+    going.write("web", format!("{}log=logger\n", sh("while echo x; do sleep 0.05; done")));
+    going.write("logger", sh("exec cat >/dev/null"));
+    going.start();
+    going.wait_log("web: started, ");
+    going.rescan();
+    going.remove("logger");
+    going.wait_log("web: unable to log to logger: no such service");
+    // And it is the same as if it had never been there.
+    going.remove("web");
+    write_pair(&going, "web", "logger", 10, 0);
+    going.write("logger", going.cmd("tally", "logger", &[]));
+    assert_tallied(&mut going, "logger", &["web"], 10);
+}
+
+/// Whoever comes after it reads nothing, and who stays keeps his own.
+fn a_pipe_goes_with_its_reader() {
+    let mut going = Going::new();
+    for (writer, reader) in [("w1", "r1"), ("w2", "r2")] {
+        going.write(writer, format!("cmd=sleep 1000\nlog={reader}\n"));
+        going.hold(reader);
+    }
+    going.start();
+    let input = |name: &str| {
+        let pid = going.up(name);
+        fs::read_link(format!("/proc/{pid}/fd/0")).expect("our own child").display().to_string()
+    };
+    let (first, second) = (input("r1"), input("r2"));
+    assert!(first.starts_with("pipe:") && second.starts_with("pipe:"), "{first} {second}");
+    going.remove("r1");
+    going.wait_log("r1: stopped, ");
+    for name in ["a", "b", "c", "d"] {
+        going.hold(name);
+        assert_eq!(input(name), "/dev/null", "{name}");
+    }
+    // Wherever it has moved to in the table.
+    send(going.up("r2"), Signal::SIGKILL);
+    going.wait_starts("r2", 2);
+    assert_eq!(input("r2"), second);
+    going.terminate();
+}
+
+/// What it had not read yet waits in the pipe for the next one.
+fn a_killed_reader_loses_no_line_in_the_pipe() {
+    let mut going = Going::new();
+    going.write("logger", "cmd=sleep 1000\n");
+    // 50 kB: they fit into a pipe.
+    write_pair(&going, "web", "logger", 500, 0);
+    going.start();
+    going.wait_for("web done", || !going.records("web.done").is_empty());
+    let deaf = going.wait_child("the reader", |words| words == ["sleep", "1000"]);
+    send(deaf, Signal::SIGKILL);
+    going.wait_gone("the reader", deaf);
+    let web = going.up("web");
+    going.write("logger", going.cmd("tally", "logger", &[]));
+    going.up("logger");
+    // The writer goes too, and then there is nobody but going who has that pipe.
+    going.remove("web");
+    going.wait_gone("the writer", web);
+    going.rescan();
+    going.terminate();
+    let state = going.path("records/logger.tally");
+    assert_eq!(tallied(&state, "web"), 500, "{}", going.report());
+    assert_eq!(going.records("torn"), [""; 0]);
+}
+
+/// The last words of whoever logs are read before the reader is told to end, if it must be.
+fn readers_see_end_of_file_and_stop_last() {
+    let mut going = Going::new();
+    let script = "trap \"sleep 0.5; echo web 0 x; exit 0\" TERM; while :; do sleep 0.05; done";
+    going.write("web", format!("{}log=logger\n", sh(script)));
+    going.write("logger", going.cmd("tally", "logger", &[]));
+    going.start();
+    going.wait_log("web: started, ");
+    let logger = going.up("logger");
+    going.rescan();
+    going.terminate();
+    assert_eq!(tallied(&going.path("records/logger.tally"), "web"), 1, "{}", going.report());
+    assert_eq!(going.records("logger.eof"), [logger.to_string()]);
+    assert_eq!(going.records("logger.terms"), [""; 0], "it had ended by itself");
+    let log = going.log();
+    let (web, logger) = (log.find("web: stopped"), log.find("logger: stopped"));
+    assert!(web.is_some() && web < logger, "{log}");
+}
+
+fn a_reader_that_stays_gets_term_after_end_of_file() {
+    let mut going = Going::new();
+    write_pair(&going, "web", "logger", 10, 0);
+    going.write("logger", going.cmd("tally", "logger", &["stays"]));
+    going.start();
+    let logger = going.up("logger");
+    assert_tallied(&mut going, "logger", &["web"], 10);
+    assert_eq!(going.records("logger.eof"), [logger.to_string()]);
+    assert_eq!(going.records("logger.terms"), [logger.to_string()]);
+}
+
+/// web writes to filter, filter to logger: each ends when nobody writes to it any more.
+fn a_chain_of_readers_ends_in_its_order() {
+    let mut going = Going::new();
+    write_pair(&going, "web", "filter", 2_000, 0);
+    going.write("filter", "cmd=sh -c 'trap : TERM; exec cat'\nlog=logger\n");
+    going.write("logger", going.cmd("tally", "logger", &[]));
+    going.start();
+    going.up("logger");
+    assert_tallied(&mut going, "logger", &["web"], 2_000);
+    let log = going.log();
+    let ends = ["web", "filter", "logger"].map(|name| log.find(&format!("{name}: stopped")));
+    assert!(ends.iter().all(Option::is_some) && ends.is_sorted(), "{log}");
+}
+
+/// None lost, none torn, while both sides are restarted again and again: each edit is a TERM.
+fn three_hundred_megabytes_through_restarts() {
+    const LINES: u64 = 1_500_000;
+    let mut going = Going::new();
+    let edit_logger = |going: &Going, turn: u32| {
+        going.write("logger", format!("{}env=T={turn}\n", going.cmd("tally", "logger", &[])));
+    };
+    let edit = |going: &Going, name: &str, turn: u32| match name {
+        "logger" => edit_logger(going, turn),
+        writer => write_pair(going, writer, "logger", LINES, turn),
+    };
+    for name in ["a", "b", "logger"] {
+        edit(&going, name, 0);
+    }
+    going.start();
+    for name in ["a", "b", "logger"] {
+        going.up(name);
+    }
+    let is_done = |name: &str| !going.records(&format!("{name}.done")).is_empty();
+    let mut turn = 0;
+    while !(is_done("a") && is_done("b")) {
+        turn += 1;
+        for name in ["logger", "a", "logger", "b"] {
+            let starts = going.starts(name).len();
+            edit(&going, name, turn * 2 + u32::from(starts.is_multiple_of(2)));
+            going.signal(Signal::SIGHUP);
+            going.wait_for(&format!("{name} anew"), || going.starts(name).len() > starts);
+        }
+    }
+    assert!(turn > 2, "no restarts to speak of");
+    // Whoever was edited after its last line says so once more.
+    assert_tallied(&mut going, "logger", &["a", "b"], LINES);
+    assert_eq!(going.log_count("does not stop"), 0, "{}", going.report());
+}

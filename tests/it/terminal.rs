@@ -1,0 +1,179 @@
+//! What the main command of a container has of its caller: the terminal, if there is one, and the
+//! world it would have without going in between.
+
+use crate::bundle::{By, Container};
+use crate::harness::going;
+use crate::needs::scenario;
+use crate::proc;
+use libtest_mimic::Trial;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::libc;
+use nix::pty::{Winsize, openpty};
+use nix::unistd::setsid;
+use std::cell::RefCell;
+use std::env;
+use std::fs::File;
+use std::io::{Error, Read, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
+
+pub fn tests() -> Vec<Trial> {
+    vec![
+        scenario!(a_terminal_in_a_container, Runc),
+        scenario!(a_terminal_in_a_namespace, Unshare),
+        scenario!(the_world_of_the_caller, Unshare),
+    ]
+}
+
+/// The other end of a terminal: who sits in front of it.
+struct Terminal {
+    master: File,
+    seen: RefCell<String>,
+}
+
+impl Terminal {
+    /// Has the command run on a new terminal, as the leader of its session.
+    fn of(command: &mut Command) -> Terminal {
+        let pair = openpty(None, None).expect("a terminal");
+        let slave = || Stdio::from(pair.slave.try_clone().expect("a descriptor"));
+        command.stdin(slave()).stdout(slave()).stderr(slave());
+        let lead = || {
+            setsid()?;
+            // SAFETY: standard input is the terminal; no memory is involved.
+            let result = unsafe { libc::ioctl(0, libc::TIOCSCTTY, 0) };
+            if result == 0 { Ok(()) } else { Err(Error::last_os_error()) }
+        };
+        // SAFETY: between fork and exec it calls the kernel only.
+        unsafe { command.pre_exec(lead) };
+        fcntl(&pair.master, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).expect("a valid flag");
+        Terminal { master: pair.master.into(), seen: RefCell::new(String::new()) }
+    }
+
+    /// Whether that has been printed.
+    fn shows(&self, text: &str) -> bool {
+        let mut bytes = [0; 4096];
+        while let Ok(length @ 1..) = (&self.master).read(&mut bytes) {
+            self.seen.borrow_mut().push_str(&String::from_utf8_lossy(&bytes[..length]));
+        }
+        self.seen.borrow().contains(text)
+    }
+
+    fn press(&self, key: u8) {
+        (&self.master).write_all(&[key]).expect("somebody has it open");
+    }
+
+    fn resize(&self) {
+        let size = Winsize { ws_row: 33, ws_col: 99, ws_xpixel: 0, ws_ypixel: 0 };
+        // SAFETY: the size outlives the call.
+        let result =
+            unsafe { libc::ioctl(self.master.as_raw_fd(), libc::TIOCSWINSZ, &raw const size) };
+        assert_eq!(result, 0, "{}", Error::last_os_error());
+    }
+}
+
+const CTRL_C: u8 = 3;
+const CTRL_Z: u8 = 26;
+const CTRL_BACKSLASH: u8 = 28;
+
+fn a_terminal_in_a_container() {
+    a_terminal(By::Runc);
+}
+
+fn a_terminal_in_a_namespace() {
+    a_terminal(By::Unshare);
+}
+
+/// The main command has a group of its own in the foreground: the keys mean it, and nobody else.
+#[track_caller]
+fn a_terminal(by: By) {
+    let (mut container, terminal) = on_terminal(by, "note");
+    let has = |count: usize, number: i32| {
+        let signals = container.records("main.signals");
+        signals.iter().filter(|signal| **signal == number.to_string()).count() == count
+    };
+    assert_eq!(container.records("main.tty"), ["true true"], "foreground, leader of its group");
+    terminal.press(CTRL_C);
+    container.wait_for("INT of ^C", || has(1, libc::SIGINT));
+    terminal.resize();
+    container.wait_for("WINCH", || has(1, libc::SIGWINCH));
+    terminal.press(CTRL_C);
+    container.wait_for("INT of another ^C", || has(2, libc::SIGINT));
+    terminal.press(CTRL_BACKSLASH);
+    assert_eq!(container.wait_exit().code(), Some(7), "{}", terminal.seen.borrow());
+    let signals = container.records("main.signals");
+    let others = signals.iter().filter(|number| !["2", "28"].contains(&number.as_str()));
+    assert_eq!(others.collect::<Vec<_>>(), ["3"], "{}", terminal.seen.borrow());
+
+    // Left to itself it is stopped by ^Z, goes on with CONT, and dies of ^C.
+    let (mut container, terminal) = on_terminal(by, "obey");
+    let main = main_command(&container);
+    let state = || proc::stat(main).map(|stat| stat.state);
+    terminal.press(CTRL_Z);
+    container.wait_for("the main command stopped", || state() == Some('T'));
+    container.signal(libc::SIGCONT);
+    container.wait_for("the main command going on", || state() == Some('S'));
+    terminal.press(CTRL_C);
+    assert_eq!(container.wait_exit().code(), Some(130), "{}", terminal.seen.borrow());
+}
+
+#[track_caller]
+fn on_terminal(by: By, manner: &str) -> (Container, Terminal) {
+    let mut container = Container::new(by);
+    container.has_terminal = true;
+    let mut command = container.command(&container.words("tty", "main", &[manner]));
+    let terminal = Terminal::of(&mut command);
+    container.start_as(command);
+    container.wait_for("the main command on its terminal", || terminal.shows("ready"));
+    (container, terminal)
+}
+
+#[track_caller]
+fn main_command(container: &Container) -> i32 {
+    let all = proc::children(container.pid());
+    let is_main = |&pid: &i32| proc::arguments(pid).get(2).is_some_and(|verb| verb == "tty");
+    all.into_iter().find(is_main).expect("it runs")
+}
+
+/// Environment, directory, umask, open descriptors, blocked signals and standard input: with going
+/// they are what they are without.
+fn the_world_of_the_caller() {
+    let service = env::current_exe().expect("/proc is mounted").display().to_string();
+    let main = [service.as_str(), "service", "world"];
+    let going = going().display().to_string();
+    let nowhere = "/nowhere/at-all";
+    let between = [going.as_str(), "-d", nowhere, "-r", nowhere, "--"];
+    let without = output_of(&main);
+    for expected in ["NAME=value", "umask 027", "directory /usr", "5", "input hello"] {
+        assert!(without.contains(expected), "{without}");
+    }
+    assert_eq!(output_of(&[&between[..], &main[..]].concat()), without);
+}
+
+fn output_of(words: &[&str]) -> String {
+    let mut command = Command::new("unshare");
+    command.args(["--pid", "--fork", "--mount-proc"]).args(words);
+    command.env_clear().env("NAME", "value").env("PATH", "/nowhere:/bin").current_dir("/usr");
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let prepare = || {
+        // SAFETY: no memory is involved.
+        unsafe { libc::umask(0o027) };
+        // Other scenarios of this process open descriptors at the same time, and not all of them
+        // close at an exec: only our own is to be compared.
+        let (first, last, cloexec) = (3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC);
+        // SAFETY: as above.
+        unsafe { libc::syscall(libc::SYS_close_range, first, last, cloexec) };
+        // SAFETY: as above.
+        let number = unsafe { libc::dup2(1, 5) };
+        if number == 5 { Ok(()) } else { Err(Error::last_os_error()) }
+    };
+    // SAFETY: between fork and exec it calls the kernel only.
+    unsafe { command.pre_exec(prepare) };
+    let mut process = command.spawn().expect("unshare can be executed");
+    let mut input = process.stdin.take().expect("a pipe");
+    input.write_all(b"hello").expect("somebody reads");
+    drop(input);
+    let output = process.wait_with_output().expect("our own child");
+    assert!(output.status.success(), "{words:?}: {}", output.status);
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
