@@ -205,16 +205,14 @@ impl<'a> Reader<'a> {
     /// Finds out who is logged to. Whoever is for the first time starts anew, reading a pipe then,
     /// and so does everybody who logs to it: should he have a pipe, it is that of one who is gone.
     fn find_logs(&mut self) {
-        for index in 0..self.table.slots.len() {
-            let Some(slot) = self.table.slots.get(index) else { return };
-            let name = slot.name.clone();
-            if slot.logged_to || !self.table.is_logged_to(&name, |_| true) {
-                continue;
-            }
-            let Table { slots, pool } = &mut *self.table;
-            for other in slots {
-                other.logged_to |= other.name == name;
-                other.edited |= other.name == name || other.log(pool) == Some(name.as_bytes());
+        let Table { slots, pool } = &mut *self.table;
+        for index in 0..slots.len() {
+            let Some(log) = slots.get(index).and_then(|slot| slot.log(pool)) else { continue };
+            let is_new = |slot: &&mut Slot| slot.name.as_bytes() == log && !slot.logged_to;
+            let Some(reader) = slots.iter_mut().find(is_new) else { continue };
+            (reader.logged_to, reader.edited) = (true, true);
+            for slot in slots.iter_mut().filter(|slot| slot.log(pool) == Some(log)) {
+                slot.edited = true;
             }
         }
     }

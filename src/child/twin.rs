@@ -5,32 +5,36 @@
 //! from before that until execve(2), so two children of different supervisors take turns, and who
 //! finds his own supervisor dead when his turn comes leaves.
 //!
-//! Never trusts a number alone: it means a service only if that process also began when the file
-//! says.
+//! Never trusts a number alone: it means a service only if that process has had it since before the
+//! file was written, in this life of the machine.
 
 use super::Birth;
 use super::path::with_path;
-use crate::linux::{process::signal_group, raw, rundir};
+use crate::linux::{clock, process::signal_group, raw, rundir};
 use core::ffi::CStr;
+use core::fmt::Write;
 use core::time::Duration;
 use heapless::Vec;
 use linux_raw_sys::general::{SIGKILL, SIGTERM};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::OwnedFd;
-use rustix::fs::{FlockOperation, Mode, OFlags, flock, ftruncate, mkdirat, open, openat};
-use rustix::io::{Errno, pread, pwrite, read};
+use rustix::fs::{FlockOperation, Mode, OFlags, flock, mkdirat, open, openat};
+use rustix::io::{Errno, pread, pwrite};
 use rustix::process::{Pid, PidfdFlags, getpid, getppid, pidfd_open};
 
 /// From TERM, which the kernel has sent when the supervisor died, to KILL.
 const TERM_MS: u64 = 5_000;
 /// From KILL until we start all the same: a process may be in disk sleep for ever.
 const KILL_MS: u64 = 2_000;
-/// Bytes of `/proc/PID/stat` up to what is of interest, and more.
-const STAT_MAX: usize = 512;
+/// A clock tick of `/proc/PID/stat`: USER_HZ is 100 wherever there is a Linux that we build for.
+const TICK_MS: u64 = 10;
+/// Bytes of a pid file, and of what is read in /proc up to what is of interest, and more.
+const TEXT_MAX: usize = 512;
+/// What tells this life of the machine from all others, see proc_sys_kernel(5).
+const BOOT_ID: [&[u8]; 2] = [b"/proc/sys/kernel/random", b"/boot_id"];
 
-/// A process: its number, a blank, and when it began, in clock ticks since the start of the
-/// machine.
-type Process = Vec<u8, STAT_MAX>;
+/// The beginning of a small file.
+type Text = Vec<u8, TEXT_MAX>;
 
 /// Makes this process the one and only `birth`. The file it returns, without RUNDIR none, stays
 /// locked until execve(2) closes it.
@@ -40,24 +44,28 @@ type Process = Vec<u8, STAT_MAX>;
 /// over.
 #[inline(never)]
 pub fn be_the_only_one(birth: &Birth) -> Result<Option<OwnedFd>, Errno> {
-    // Said when the status cannot be written there.
-    let Ok(rundir) = rundir::open_dir(birth.options.rundir) else { return Ok(None) };
-    let file = with_path(&[b"pid/", birth.name.as_bytes()], |path| {
-        lock(&rundir, path).or_else(|_| {
-            // Whether it is there will be seen at once.
-            let _exists = mkdirat(&rundir, c"pid", Mode::from_raw_mode(0o755));
-            lock(&rundir, path)
-        })
-    })?;
+    let path = [birth.options.rundir.to_bytes(), b"/pid/", birth.name.as_bytes()];
+    let file = if let Ok(file) = with_path(&path, lock) {
+        file
+    } else {
+        // Said when the status cannot be written there.
+        let Ok(rundir) = rundir::open_dir(birth.options.rundir) else { return Ok(None) };
+        // Whether it is there will be seen at once.
+        let _exists = mkdirat(&rundir, c"pid", Mode::from_raw_mode(0o755));
+        with_path(&path, lock)?
+    };
     if getppid() != Some(birth.parent) {
         return Err(Errno::SRCH);
     }
-    end(&read_old(&file)?);
+    end(&read_text(&file)?);
     // Without /proc nobody could tell this process from another of its number.
-    let mut process = process(b"self").ok_or(Errno::NOSYS)?;
-    process.push(b'\n').map_err(|_| Errno::MSGSIZE)?;
-    ftruncate(&file, 0)?;
-    pwrite(&file, &process, 0)?;
+    let boot = read_proc(&BOOT_ID).ok_or(Errno::NOSYS)?;
+    let (boot, now) = (str::from_utf8(&boot).unwrap_or_default(), clock::now_ms() / TICK_MS);
+    let mut line = heapless::String::<TEXT_MAX>::new();
+    let fits = writeln!(line, "{} {now} {}", getpid().as_raw_pid(), boot.trim_end());
+    fits.map_err(|_| Errno::MSGSIZE)?;
+    // What is left of a longer line is behind this one's end.
+    pwrite(&file, line.as_bytes(), 0)?;
     Ok(Some(file))
 }
 
@@ -69,7 +77,7 @@ pub fn be_the_only_one(birth: &Birth) -> Result<Option<OwnedFd>, Errno> {
 /// Why the file cannot be read, or why there is no process.
 pub fn end_leftover(dir: &OwnedFd, name: &CStr) -> Result<(), Errno> {
     let flags = OFlags::RDONLY | rundir::FLAGS.difference(OFlags::CREATE);
-    let old = read_old(&openat(dir, name, flags, Mode::empty())?)?;
+    let old = read_text(&openat(dir, name, flags, Mode::empty())?)?;
     if raw::fork()?.is_none() {
         end(&old);
         raw::exit(0);
@@ -78,32 +86,50 @@ pub fn end_leftover(dir: &OwnedFd, name: &CStr) -> Result<(), Errno> {
 }
 
 /// Opens a pid file, and waits until it is ours.
-fn lock(dir: &OwnedFd, path: &CStr) -> Result<OwnedFd, Errno> {
-    let file = openat(dir, path, rundir::FLAGS | OFlags::RDWR, rundir::PRIVATE)?;
+fn lock(path: &CStr) -> Result<OwnedFd, Errno> {
+    let file = open(path, rundir::FLAGS | OFlags::RDWR, rundir::PRIVATE)?;
     flock(&file, FlockOperation::LockExclusive).map(|()| file)
 }
 
-/// The process that the pid file names.
-fn read_old(file: &OwnedFd) -> Result<Process, Errno> {
-    let mut old = [0; STAT_MAX];
-    let len = pread(file, &mut old, 0)?;
-    let line = old.get(..len).unwrap_or_default().trim_ascii_end();
-    Ok(line.iter().copied().collect())
+/// The beginning of `file`.
+fn read_text(file: &OwnedFd) -> Result<Text, Errno> {
+    let mut text = [0; TEXT_MAX];
+    let len = pread(file, &mut text, 0)?;
+    Ok(text.into_iter().take(len).collect())
 }
 
-/// Ends the process that is `old`, if it still is.
-fn end(old: &[u8]) {
-    let number = old.split(|&byte| byte == b' ').next().unwrap_or_default();
-    let pid = str::from_utf8(number).ok().and_then(|number| number.parse().ok());
-    // Our own number was that of another in a PID namespace that is no more, which began in the
-    // same clock tick.
-    let other = pid.and_then(Pid::from_raw).filter(|pid| *pid != getpid());
-    let Some(pid) = other else { return };
+/// The beginning of a file in /proc.
+fn read_proc(path: &[&[u8]]) -> Option<Text> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let file = with_path(path, |path| open(path, flags, Mode::empty()));
+    read_text(&file.ok()?).ok()
+}
+
+/// The number that `digits` are.
+fn number(digits: &[u8]) -> Option<u64> {
+    str::from_utf8(digits).ok()?.parse().ok()
+}
+
+/// The process that the pid file `text` means, if there still is that one.
+fn find(text: &[u8]) -> Option<(Pid, OwnedFd)> {
+    let blank = |byte: &u8| *byte == b' ';
+    let mut fields = text.split(|&byte| byte == b'\n').next()?.splitn(3, blank);
+    let (digits, written, boot) = (fields.next()?, number(fields.next()?)?, fields.next()?);
+    let pid = Pid::from_raw(number(digits)?.try_into().ok()?);
+    // Our own number was that of another in a PID namespace that is no more.
+    let pid = pid.filter(|pid| *pid != getpid())?;
     // The descriptor first: what is then found true of the number is true of the process.
-    let Ok(descriptor) = pidfd_open(pid, PidfdFlags::empty()) else { return };
-    if process(number).is_none_or(|process| process != old) {
-        return;
-    }
+    let descriptor = pidfd_open(pid, PidfdFlags::empty()).ok()?;
+    // The 20th field behind the name in parentheses, see proc_pid_stat(5).
+    let stat = read_proc(&[b"/proc/", digits, b"/stat"])?;
+    let began = number(stat.rsplit(|&byte| byte == b')').next()?.split(blank).nth(20)?)?;
+    let is_it = began <= written && read_proc(&BOOT_ID)?.trim_ascii_end() == boot;
+    is_it.then_some((pid, descriptor))
+}
+
+/// Ends the process that the pid file `text` means, if it still is there.
+fn end(text: &[u8]) {
+    let Some((pid, descriptor)) = find(text) else { return };
     // Who waits can be stopped. There is nothing to undo: the lock goes with the process.
     raw::block_signals(false);
     for (signal, wait_ms) in [(SIGTERM, TERM_MS), (SIGKILL, KILL_MS)] {
@@ -114,21 +140,4 @@ fn end(old: &[u8]) {
             return;
         }
     }
-}
-
-/// The process of this number, or `self`, see proc_pid_stat(5): the first field, and the 20th
-/// behind the name in parentheses.
-fn process(number: &[u8]) -> Option<Process> {
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-    let path = [b"/proc/", number, b"/stat"];
-    let stat = with_path(&path, |path| open(path, flags, Mode::empty())).ok()?;
-    let mut text = [0; STAT_MAX];
-    let len = read(stat, &mut text).ok()?;
-    let text = text.get(..len)?;
-    let blank = |byte: &u8| *byte == b' ';
-    let number = text.split(blank).next()?;
-    let began = text.rsplit(|&byte| byte == b')').next()?.split(blank).nth(20)?;
-    let mut process = Process::new();
-    [number, b" ", began].iter().try_for_each(|part| process.extend_from_slice(part)).ok()?;
-    Some(process)
 }

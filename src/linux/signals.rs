@@ -5,7 +5,6 @@
 
 use crate::linux::{clock, raw};
 use core::time::Duration;
-use heapless::Vec;
 use linux_raw_sys::general::_NSIG;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -13,6 +12,8 @@ use rustix::io::{Errno, read};
 
 /// Bytes of a struct signalfd_siginfo, see signalfd(2); the signal's number comes first.
 const RECORD_LEN: usize = 128;
+/// Signals read at once.
+const RECORDS: usize = 8;
 
 /// Between two looks when there is no waiting for anything.
 const PAUSE: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
@@ -20,7 +21,7 @@ const PAUSE: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
 /// The signals of this process.
 pub struct Signals(OwnedFd);
 
-/// To be waited for beside other things; [`Signals::next`] reads them.
+/// To be waited for beside other things; [`Signals::read`] reads them.
 impl AsFd for Signals {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
@@ -40,24 +41,31 @@ impl Signals {
         raw::signal_descriptor().map(Self)
     }
 
-    /// Waits until there is a signal, one of `others` can be read, or it is `due_ms`.
-    pub fn wait(&self, due_ms: Option<u64>, others: [Option<&OwnedFd>; 2]) {
+    /// Waits until there is a signal, one of `others` can be read, or it is `due_ms`; whether there
+    /// may be something in the first of them.
+    pub fn wait(&self, due_ms: Option<u64>, others: [Option<&OwnedFd>; 2]) -> bool {
         let left =
             due_ms.map(|due_ms| Duration::from_millis(due_ms.saturating_sub(clock::now_ms())));
         let timeout = left.and_then(|left| Timespec::try_from(left).ok());
         // EINTR (after STOP and CONT) is an early return like any other: nothing will be due.
-        let fds = others.into_iter().flatten().chain([&self.0]);
-        let mut fds: Vec<_, 3> = fds.map(|fd| PollFd::new(fd, PollFlags::IN)).collect();
-        if poll(&mut fds, timeout.as_ref()).is_err_and(|errno| errno != Errno::INTR) {
+        // In the place of one that is not there the signals stand a second time.
+        let [first, second] = others.map(|fd| fd.unwrap_or(&self.0));
+        let mut fds = [first, second, &self.0].map(|fd| PollFd::new(fd, PollFlags::IN));
+        match poll(&mut fds, timeout.as_ref()) {
+            Ok(_) => return fds.first().is_some_and(|fd| !fd.revents().is_empty()),
+            Err(Errno::INTR) => {}
             // As with a limit of descriptors that was set to 0: it is all that can be done.
-            let _pause = poll(&mut [], Some(&PAUSE));
+            Err(_) => drop(poll(&mut [], Some(&PAUSE))),
         }
+        true
     }
 
-    /// The next signal that has come, if any; does not wait.
-    pub fn next(&self) -> Option<u32> {
-        let mut record = [0; RECORD_LEN];
-        read(&self.0, &mut record).ok()?;
-        record.first_chunk().copied().map(u32::from_ne_bytes)
+    /// The signals that have come; does not wait. Are there more, the next [`Signals::wait`] does
+    /// not, either.
+    pub fn read(&self) -> impl Iterator<Item = u32> + use<> {
+        let mut records = [[0; RECORD_LEN]; RECORDS];
+        let len = read(&self.0, records.as_flattened_mut()).unwrap_or(0);
+        let read = records.into_iter().take(len / RECORD_LEN);
+        read.filter_map(|record| record.first_chunk().copied().map(u32::from_ne_bytes))
     }
 }

@@ -19,6 +19,7 @@ pub fn tests() -> Vec<Trial> {
         scenario!(what_outlives_a_killed_going_is_killed_though_not_started),
         scenario!(who_waits_for_its_predecessor_can_be_stopped),
         scenario!(a_process_that_has_an_old_number_is_left_alone, LastPid),
+        scenario!(a_file_of_another_boot_means_nobody),
         scenario!(killed_a_hundred_times_it_never_runs_two),
     ]
 }
@@ -143,6 +144,28 @@ fn a_process_that_has_an_old_number_is_left_alone() {
     going.start();
     going.wait_starts("web", 2);
     assert!(proc::is_running(stranger.pid()), "{}", going.report());
+    going.terminate();
+    assert!(proc::is_running(stranger.pid()), "{}", going.report());
+}
+
+/// As in a RUNDIR that is not emptied when the machine starts: the numbers come back, the times too.
+fn a_file_of_another_boot_means_nobody() {
+    let mut going = Going::new();
+    going.hold("web");
+    let stranger = Helper::spawn(going.service().arg("pause").arg(going.path("")));
+    fs::create_dir_all(going.path("run/pid")).expect("a directory");
+    let now = "99999999999";
+    let other_boot = "00000000-0000-4000-8000-000000000000";
+    let text = format!("{} {now} {other_boot}\n", stranger.pid());
+    fs::write(going.path("run/pid/web"), &text).expect("a pid file");
+    going.start();
+    let web = going.up("web");
+    assert!(proc::is_running(stranger.pid()), "{}", going.report());
+    // The new line stands in the place of the old one, and means the service.
+    let text = fs::read_to_string(going.path("run/pid/web")).expect("a pid file");
+    let line = text.lines().next().unwrap_or_default();
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").expect("the boot's");
+    assert!(line.starts_with(&format!("{web} ")) && line.ends_with(boot.trim()), "{text:?}");
     going.terminate();
     assert!(proc::is_running(stranger.pid()), "{}", going.report());
 }

@@ -99,12 +99,13 @@ impl Supervisor {
     pub fn run(&mut self) {
         let mut due_ms = self.rescan_ms;
         loop {
-            self.signals.wait(due_ms, [self.watch.as_ref(), self.reader.as_ref()]);
+            let others = [self.watch.as_ref(), self.reader.as_ref()];
+            let may_have_changed = self.signals.wait(due_ms, others);
             self.now_ms = clock::now_ms();
-            self.notice();
-            while let Some(signal) = self.signals.next() {
-                self.take(signal);
+            if may_have_changed {
+                self.notice();
             }
+            self.signals.read().for_each(|signal| self.take(signal));
             while self.reap_one().is_some() {}
             self.hear();
             let (mut tick_ms, mut has_children) = self.tick();
@@ -356,7 +357,7 @@ impl Supervisor {
                 };
             }
             self.signals.wait(Some(clock::now_ms().saturating_add(END_RETRY_MS)), [None, None]);
-            while self.signals.next().is_some() {}
+            self.signals.read().for_each(drop);
             while let Some(pid) = raw::peek_ended_child() {
                 child = child.filter(|child| *child != pid);
                 reap(pid);

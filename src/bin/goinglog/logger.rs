@@ -147,7 +147,7 @@ impl Logger {
     }
 
     fn take_signals(&mut self) {
-        while let Some(signal) = self.signals.next() {
+        for signal in self.signals.read() {
             self.now.due_ms = 0;
             match signal {
                 SIGHUP => self.now.turn = Some(Turn::Rotate),
