@@ -4,7 +4,7 @@
 //! In runc the root is read-only and holds going and this binary, nothing else. unshare changes the
 //! PIDs only: the same signals, without the rest of a container.
 
-use crate::harness::{GLANCE, PREFIX, going, wait_for};
+use crate::harness::{GLANCE, PREFIX, going, install_program, wait_for};
 use crate::initramfs::loadable;
 use crate::proc;
 use nix::libc;
@@ -12,7 +12,6 @@ use nix::sys::prctl;
 use nix::sys::signal::Signal;
 use std::env;
 use std::fs::{self, File};
-use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -50,10 +49,9 @@ impl Container {
         let service = env::current_exe().expect("/proc is mounted");
         for (name, program) in [("going", going()), ("it", service)] {
             let content = loadable(&fs::read(program).expect("a readable program"));
-            let path = directory.child("rootfs").join(name);
+            let path = directory.child(name);
             fs::write(&path, content).expect("room on the disk");
-            let mode = fs::Permissions::from_mode(0o755);
-            fs::set_permissions(&path, mode).expect("our own file");
+            install_program(&path, &directory.child("rootfs").join(name));
         }
         Container { by, directory, process: None, has_services: false, has_terminal: false }
     }

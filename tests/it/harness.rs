@@ -79,7 +79,7 @@ impl Going {
         }
         for (name, program) in [("going", &mut self.program), ("service", &mut self.service)] {
             let copy = self.directory.child(name);
-            fs::copy(&program, &copy).expect("room on the disk");
+            install_program(program, &copy);
             *program = copy;
         }
     }
@@ -470,6 +470,15 @@ pub fn peak_kb() -> u64 {
 /// The binary under test.
 pub fn going() -> PathBuf {
     env::var_os("GOING").map_or_else(|| env!("CARGO_BIN_EXE_going").into(), PathBuf::from)
+}
+
+/// Puts a copy of a program where anybody can execute it. Done by a process of its own: what this
+/// one had open for writing a child might hold that another scenario forks at that moment, and until
+/// that has executed something, the kernel refuses to execute the copy (ETXTBSY).
+pub fn install_program(from: &Path, to: &Path) {
+    let mut install = Command::new("install");
+    let status = install.args(["-m", "755"]).arg(from).arg(to).status();
+    assert!(status.is_ok_and(|status| status.success()), "{}", to.display());
 }
 
 /// Waits for what an event brings about; a failure shows the report.
