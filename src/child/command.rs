@@ -2,52 +2,78 @@
 //!
 //! Never uses a shell, and never expands anything.
 
-use super::environment::{self, Environment};
+use super::environment::{self, Environment, FEW, MANY};
 use super::path::with_path;
 use super::users::User;
 use super::{Birth, EXIT_NOT_EXECUTABLE, EXIT_NOT_FOUND, EXIT_SET_UP, Failure};
 use crate::linux::raw::{self, List, Strings};
 use crate::model::config::{Text, WORDS_MAX, split_words, value};
 use core::ffi::CStr;
+use core::ptr::null;
 use rustix::io::Errno;
 
 /// Becomes the command of `birth`; returns only if that failed.
 #[inline(never)]
 pub fn execute<'a>(birth: &Birth<'a>, user: &User, words: &'a mut Text) -> Failure<'a> {
-    let strings = environment::Strings::new(birth, user);
-    let mut environment = Environment(List::empty());
-    if environment.fill(birth, &strings).is_none() {
-        let (object, why) = (birth.name.as_bytes(), "more than 1024 variables");
-        return Failure { code: EXIT_SET_UP, verb: "take over the environment for", object, why };
+    if let Some(main) = birth.options.main.filter(|_| birth.is_main) {
+        let program = main.clone().next().unwrap_or_default();
+        return failed(program, search(program, main, birth.options.environment));
     }
     let cmd = value(birth.text, b"cmd").unwrap_or_default();
-    // The reader has split it before: it can be split.
+    // The reader has split it before: it can be split, and every word has room.
     let _split = split_words(cmd, |byte| words.push(byte).ok());
-    let main = birth.options.main.filter(|_| birth.is_main);
-    let first = main.map_or(CStr::from_bytes_until_nul(words).ok(), |mut main| main.next());
-    let split = words.split_inclusive(|&byte| byte == 0);
-    let split = split.filter_map(|word| CStr::from_bytes_with_nul(word).ok());
-    // For want of a list there is nothing to execute, which fails; but the reader has counted, too.
-    let list = List::<{ WORDS_MAX + 1 }>::new(split);
-    let words = main.or(list.as_ref().map(List::strings));
-    let program = first.unwrap_or_default();
-    let errno = words.map_or(Errno::TOOBIG, |words| search(program, words, &environment));
+    let words = &*words;
+    let program = CStr::from_bytes_until_nul(words).unwrap_or_default();
+    let mut room = [null(); WORDS_MAX + 1];
+    let mut list = List::new(&mut room);
+    for word in words.split_inclusive(|&byte| byte == 0) {
+        let _fits = CStr::from_bytes_with_nul(word).ok().and_then(|word| list.put(None, word));
+    }
+    let strings = environment::Strings::new(birth, user);
+    let execute = |environment: Strings| search(program, list.strings(), environment);
+    let errno = in_room::<FEW>(birth, &strings, &execute);
+    match errno.or_else(|| in_room::<MANY>(birth, &strings, &execute)) {
+        Some(errno) => failed(program, errno),
+        None => Failure {
+            code: EXIT_SET_UP,
+            verb: "take over the environment for",
+            object: birth.name.as_bytes(),
+            why: "more than 4095 variables",
+        },
+    }
+}
+
+/// Puts the environment together in so much room, and executes with it; none if that is not enough.
+/// Not inlined: what of the stack is not used costs nothing.
+#[inline(never)]
+fn in_room<const N: usize>(
+    birth: &Birth,
+    strings: &environment::Strings,
+    execute: &dyn Fn(Strings) -> Errno,
+) -> Option<Errno> {
+    let mut room = [null(); N];
+    let mut environment = Environment(List::new(&mut room));
+    environment.fill(birth, strings)?;
+    Some(execute(environment.0.strings()))
+}
+
+/// Why `program` could not be executed.
+fn failed(program: &CStr, errno: Errno) -> Failure<'_> {
     let code = match errno {
         Errno::NOENT | Errno::NOTDIR => EXIT_NOT_FOUND,
         _ => EXIT_NOT_EXECUTABLE,
     };
-    let (object, why) = (program.to_bytes(), raw::reason(errno));
-    Failure { code, verb: "execute", object, why }
+    Failure { code, verb: "execute", object: program.to_bytes(), why: raw::reason(errno) }
 }
 
 /// Executes `program`, looked for in PATH if it has no slash, as execvp(3) does.
-fn search(program: &CStr, words: Strings, environment: &Environment) -> Errno {
-    let execute = |path: &CStr| raw::execve(path, words, environment.0.strings());
+fn search(program: &CStr, words: Strings, environment: Strings) -> Errno {
+    let execute = |path: &CStr| raw::execve(path, words, environment);
     if program.to_bytes().contains(&b'/') {
         return execute(program);
     }
     let mut result = Errno::NOENT;
-    for dir in environment.path().split(|&byte| byte == b':') {
+    for dir in environment::path(environment).split(|&byte| byte == b':') {
         let dir = if dir.is_empty() { b"." } else { dir };
         match with_path(&[dir, b"/", program.to_bytes()], |path| Ok(execute(path))) {
             // Not there, or too long to be.

@@ -4,14 +4,16 @@
 
 use super::Birth;
 use super::users::{FIELD_MAX, User};
-use crate::linux::raw::List;
+use crate::linux::raw::{self, List};
 use crate::model::config::Text;
 use crate::model::order::Place;
 use core::ffi::CStr;
 use heapless::Vec;
 
-/// Entries of one environment: what is inherited may be much.
-const ENTRIES_MAX: usize = 1024;
+/// Entries of most environments, and one for the end.
+pub const FEW: usize = 128;
+/// Entries of all others, likewise: what is inherited may be much.
+pub const MANY: usize = 4096;
 /// Where a command without a slash is looked for.
 const PATH: &CStr = c"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -49,15 +51,13 @@ impl Strings {
 }
 
 /// The entries, each name once.
-pub struct Environment<'a>(pub List<'a, { ENTRIES_MAX + 1 }>);
+pub struct Environment<'a>(pub List<'a>);
 
 impl<'a> Environment<'a> {
     /// Puts all in, later ones in place of earlier ones; none if they are too many.
     pub fn fill(&mut self, birth: &Birth, strings: &'a Strings) -> Option<()> {
-        if !birth.is_main {
-            self.set(PATH)?;
-        }
-        if birth.options.place != Place::Process || birth.is_main {
+        self.set(PATH)?;
+        if birth.options.place != Place::Process {
             birth.options.environment.into_iter().try_for_each(|entry| self.set(entry))?;
         }
         let to_string = |bytes: &'a [u8]| CStr::from_bytes_with_nul(bytes).ok();
@@ -82,12 +82,12 @@ impl<'a> Environment<'a> {
         let index = self.0.strings().position(|other| name(other) == name(entry));
         self.0.put(index, entry)
     }
+}
 
-    /// The value of PATH, or the default one.
-    pub fn path(&self) -> &[u8] {
-        let mut entries = self.0.strings().chain([PATH]);
-        entries.find_map(|entry| entry.to_bytes().strip_prefix(b"PATH=")).unwrap_or_default()
-    }
+/// The value of PATH in an environment, or the default one.
+pub fn path(environment: raw::Strings<'_>) -> &[u8] {
+    let mut entries = environment.chain([PATH]);
+    entries.find_map(|entry| entry.to_bytes().strip_prefix(b"PATH=")).unwrap_or_default()
 }
 
 /// What stands before the `=`.

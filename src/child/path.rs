@@ -7,6 +7,9 @@ use rustix::io::Errno;
 /// Bytes of a path with its NUL, see limits.h(0p).
 const PATH_MAX: usize = 4096;
 
+/// A path with its NUL.
+type Path = Vec<u8, PATH_MAX>;
+
 /// Calls `visit` with `parts` put together. It gets the path where it is: it is large, and every
 /// page of the stack costs a child a page fault.
 ///
@@ -17,9 +20,15 @@ pub fn with_path<T>(
     parts: &[&[u8]],
     visit: impl FnOnce(&CStr) -> Result<T, Errno>,
 ) -> Result<T, Errno> {
-    let mut path = Vec::<u8, PATH_MAX>::new();
+    let mut path = Path::new();
+    visit(join(parts, &mut path)?)
+}
+
+/// Puts `parts` together in `path`. Once for all, not once for each `visit`.
+#[inline(never)]
+fn join<'a>(parts: &[&[u8]], path: &'a mut Path) -> Result<&'a CStr, Errno> {
     for part in parts.iter().chain(&[&b"\0"[..]]) {
         path.extend_from_slice(part).map_err(|_| Errno::NAMETOOLONG)?;
     }
-    visit(CStr::from_bytes_until_nul(&path).unwrap_or_default())
+    Ok(CStr::from_bytes_until_nul(path).unwrap_or_default())
 }

@@ -36,6 +36,8 @@ const WATCHED: WatchFlags = WatchFlags::CREATE
 pub const COMPLETE: u8 = b'!';
 /// See [`COMPLETE`]: a file has just changed, and is to be read when it has settled.
 pub const UNSETTLED: u8 = b'~';
+/// See [`COMPLETE`]: a file could not be read, for a reason that has nothing to do with it.
+pub const UNREAD: u8 = b'%';
 /// See [`COMPLETE`]: CONFDIR could not be read or watched.
 pub const INCOMPLETE: u8 = b'?';
 
@@ -69,10 +71,11 @@ pub struct Reader<'a> {
     faults: Told,
     /// How long each service's text was before.
     lengths: Vec<usize, SERVICES_MAX>,
-    /// Whether files are taken as they are, even those that have just changed.
-    takes_all: bool,
-    /// Whether there were such, and they were not.
-    passed_over: bool,
+    /// Whether CONFDIR has never been read: files are taken as they are then, even those that have
+    /// just changed.
+    is_first: bool,
+    /// What the last record will say.
+    outcome: u8,
     /// Where to tell them.
     log: &'a Log,
 }
@@ -84,11 +87,11 @@ impl<'a> Reader<'a> {
         table: &'a mut Table,
         told: &'a Told,
         log: &'a Log,
-        takes_all: bool,
+        is_first: bool,
     ) -> Self {
         let lengths = table.slots.iter().map(|slot| slot.text(&table.pool).len()).collect();
-        let (faults, passed_over) = (Told::new(), false);
-        Self { confdir, table, told, faults, lengths, takes_all, passed_over, log }
+        let (faults, outcome) = (Told::new(), COMPLETE);
+        Self { confdir, table, told, faults, lengths, is_first, outcome, log }
     }
 
     /// Does the rescan in this process, a child; the changes and the faults go to `channel`.
@@ -97,10 +100,10 @@ impl<'a> Reader<'a> {
         let _old = set_parent_process_death_signal(Some(Signal::KILL));
         // First the watch: what changes from now on is for the next rescan.
         let watched = watch_dir(watch, self.confdir);
-        let mut is_complete = self.read_confdir();
-        if let Some(errno) = watched.err().filter(|_| is_complete) {
+        let is_read = self.read_confdir();
+        if let Some(errno) = watched.err().filter(|_| is_read) {
             self.tell_of_confdir("watch", errno);
-            is_complete = false;
+            self.outcome = INCOMPLETE;
         }
         if let Err(errno) = self.read_down(rundir, watch) {
             let (path, why) = (rundir.to_bytes(), raw::reason(errno));
@@ -110,8 +113,8 @@ impl<'a> Reader<'a> {
         }
         self.find_logs();
         // Whoever does not listen any more has died.
-        let _sent = self.send_changes(channel, is_complete);
-        if self.takes_all && is_complete {
+        let sent = self.send_changes(channel);
+        if self.is_first && self.outcome != INCOMPLETE && sent.is_ok() {
             // Where nothing can be read, nothing can be done.
             let _ended = self.end_leftovers(rundir);
         }
@@ -122,7 +125,7 @@ impl<'a> Reader<'a> {
     pub fn read_confdir(&mut self) -> bool {
         let result = scan::open_dir(self.confdir).and_then(|dir| {
             for slot in self.table.slots.iter_mut().filter(|slot| has_file(slot)) {
-                let is_gone = slot.present && scan::is_gone(&dir, &slot.name);
+                let is_gone = slot.present && scan::has(&dir, &slot.name) == Some(false);
                 slot.present &= !is_gone;
                 slot.edited |= is_gone;
             }
@@ -132,6 +135,9 @@ impl<'a> Reader<'a> {
         let is_needed = self.table.slots.iter().all(has_file);
         if let Some(errno) = result.err().filter(|errno| is_needed || *errno != Errno::NOENT) {
             self.tell_of_confdir("read", errno);
+        }
+        if result.is_err() {
+            self.outcome = INCOMPLETE;
         }
         result.is_ok()
     }
@@ -148,8 +154,8 @@ impl<'a> Reader<'a> {
                 break 'fault (0, ("passed over", b"not the name of a service"));
             };
             let read = scan::read_file(dir, file_name, &mut file);
-            if !self.takes_all && read.is_ok_and(|age_ms| age_ms < SETTLE_MS) {
-                self.passed_over = true;
+            if !self.is_first && matches!(read, Ok(age_ms) if age_ms < SETTLE_MS) {
+                self.outcome = UNSETTLED;
                 return;
             }
             let Some(index) = self.table.find_or_add(name, clock::now_ms()) else {
@@ -158,8 +164,11 @@ impl<'a> Reader<'a> {
             if let Some(slot) = self.table.slots.get_mut(index).filter(|slot| !slot.present) {
                 (slot.present, slot.edited) = (true, true);
             }
-            if let Err(reason) = read {
-                break 'fault (0, ("unable to read", reason.as_bytes()));
+            if let Err(why) = read {
+                if why.is_passing() && self.outcome == COMPLETE {
+                    self.outcome = UNREAD;
+                }
+                break 'fault (0, ("unable to read", why.reason().as_bytes()));
             }
             if let Err(fault) = parse(&file, &mut text) {
                 break 'fault fault;
@@ -192,7 +201,7 @@ impl<'a> Reader<'a> {
         });
         for slot in &mut self.table.slots {
             let held = match &dir {
-                Ok(dir) => !scan::is_gone(dir, &slot.name),
+                Ok(dir) => scan::has(dir, &slot.name).unwrap_or(slot.held),
                 Err(Errno::NOENT | Errno::NOTDIR) => false,
                 Err(_) => slot.held,
             };
@@ -218,7 +227,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Sends what has changed, and at last the faults.
-    fn send_changes(&self, channel: &OwnedFd, is_complete: bool) -> Result<(), Errno> {
+    fn send_changes(&self, channel: &OwnedFd) -> Result<(), Errno> {
         let Table { slots, pool } = &*self.table;
         let lengths = self.lengths.iter().copied().chain(core::iter::repeat(0));
         // Who makes room goes before who takes it: all that fits here fits there.
@@ -233,14 +242,10 @@ impl<'a> Reader<'a> {
             }
         }
         let mut last = Vec::<u8, { 1 + 4 * SERVICES_MAX }>::new();
-        let _fits = last.push(match (is_complete, self.passed_over) {
-            (false, _) => INCOMPLETE,
-            (true, true) => UNSETTLED,
-            (true, false) => COMPLETE,
-        });
+        let _fits = last.push(self.outcome);
         let _fits = last.extend_from_slice(self.faults.as_flattened());
-        // Nothing is known of those passed over: what was told of them is not told again.
-        let old = self.told.iter().filter(|_| self.passed_over);
+        // Nothing is known of what was not read: what was told of that is not told again.
+        let old = self.told.iter().filter(|_| self.outcome != COMPLETE);
         for hash in old.filter(|hash| !self.faults.contains(hash)) {
             let _full = last.extend_from_slice(hash);
         }
@@ -250,7 +255,7 @@ impl<'a> Reader<'a> {
     /// Ends what a killed supervisor has left behind of services that will not be started now.
     /// Those that will see to it themselves.
     fn end_leftovers(&self, rundir: &CStr) -> Result<(), Errno> {
-        let dir = with_path(&[rundir.to_bytes(), b"/pid"], scan::open_dir)?;
+        let dir = twin::open_pids(rundir)?;
         let is_started = |slot: &Slot| slot.present && !slot.held && !slot.was_never_good();
         scan::each_name(&dir, |name| {
             let is_this = |slot: &&Slot| slot.name.as_bytes() == name.to_bytes();
@@ -265,11 +270,10 @@ impl<'a> Reader<'a> {
     /// Says what is wrong, unless it was already so the last time.
     fn tell(&mut self, hash: u32, text: fmt::Arguments) {
         let hash = hash.to_ne_bytes();
-        if !self.told.contains(&hash) {
+        // What cannot be remembered would be told again and again.
+        if self.faults.push(hash).is_ok() && !self.told.contains(&hash) {
             self.log.say(WARNING, text);
         }
-        // What there is no room for is told again the next time.
-        let _full = self.faults.push(hash);
     }
 
     fn tell_of_confdir(&mut self, verb: &str, errno: Errno) {
@@ -287,5 +291,5 @@ fn has_file(slot: &Slot) -> bool {
 
 /// Has `watch` tell of what changes in the directory at `path`.
 fn watch_dir(watch: Option<&OwnedFd>, path: &CStr) -> Result<(), Errno> {
-    add_watch(watch.ok_or(Errno::NOSYS)?, path, WATCHED).map(|_| ())
+    add_watch(watch.ok_or(Errno::MFILE)?, path, WATCHED).map(|_| ())
 }

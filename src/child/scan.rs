@@ -15,8 +15,8 @@ use rustix::fd::OwnedFd;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, fstat, open, openat, statat};
 use rustix::io::{Errno, read};
 
-/// Bytes read from a directory or a file at once.
-const CHUNK_LEN: usize = 1024;
+/// Bytes read from a directory or a file at once: an entry has a name of 1024 at the most, in FUSE.
+const CHUNK_LEN: usize = 2048;
 
 /// One file, and room for the chunk that shows that it is longer than allowed.
 pub type File = Vec<u8, { FILE_MAX + CHUNK_LEN }>;
@@ -42,35 +42,70 @@ pub fn each_name(dir: &OwnedFd, mut visit: impl FnMut(&CStr)) -> Result<(), Errn
     Ok(())
 }
 
-/// Whether there is no such name in `dir`. A link that leads nowhere is there.
-pub fn is_gone(dir: &OwnedFd, name: &str) -> bool {
+/// Whether there is such a name in `dir`; none if that cannot be said. A link that leads nowhere is
+/// there.
+pub fn has(dir: &OwnedFd, name: &str) -> Option<bool> {
     let look = |path: &CStr| statat(dir, path, AtFlags::SYMLINK_NOFOLLOW);
-    with_path(&[name.as_bytes()], look).is_err_and(|errno| errno == Errno::NOENT)
+    match with_path(&[name.as_bytes()], look) {
+        Ok(_) => Some(true),
+        Err(Errno::NOENT) => Some(false),
+        Err(_) => None,
+    }
+}
+
+/// Why a file cannot be read.
+pub enum Unreadable {
+    /// It is a directory, a FIFO…
+    Irregular,
+    /// Those of open(2) and read(2).
+    Failed(Errno),
+}
+
+impl Unreadable {
+    /// In words.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Irregular => "not a regular file",
+            Self::Failed(errno) => raw::reason(*errno),
+        }
+    }
+
+    /// Whether that says nothing of the file, so that it is worth another look.
+    pub fn is_passing(&self) -> bool {
+        use Errno as E;
+        matches!(self, Self::Failed(E::MFILE | E::NFILE | E::NOMEM | E::IO))
+    }
+}
+
+impl From<Errno> for Unreadable {
+    fn from(errno: Errno) -> Self {
+        Self::Failed(errno)
+    }
 }
 
 /// Reads the file `name` in `dir` into `file`, to its end or until it is longer than [`FILE_MAX`];
 /// says how long ago it was changed, in ms.
 ///
 /// # Errors
-/// Why it cannot be read, in words.
-pub fn read_file(dir: &OwnedFd, name: &CStr, file: &mut File) -> Result<u64, &'static str> {
+/// Why it cannot be read.
+pub fn read_file(dir: &OwnedFd, name: &CStr, file: &mut File) -> Result<u64, Unreadable> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let opened = openat(dir, name, flags, Mode::empty()).map_err(raw::reason)?;
-    let stat = fstat(&opened).map_err(raw::reason)?;
+    let opened = openat(dir, name, flags, Mode::empty())?;
+    let stat = fstat(&opened)?;
     if !FileType::from_raw_mode(stat.st_mode).is_file() {
-        return Err("not a regular file");
+        return Err(Unreadable::Irregular);
     }
     let mut chunk = [0; CHUNK_LEN];
     file.clear();
     while file.len() <= FILE_MAX {
-        let len = read(&opened, &mut chunk).map_err(raw::reason)?;
+        let len = read(&opened, &mut chunk)?;
         let bytes = chunk.get(..len).unwrap_or_default();
         if bytes.is_empty() || file.extend_from_slice(bytes).is_err() {
             break;
         }
     }
     // Looked at again: should it be changed from now on, this is what it was before.
-    let stat = fstat(&opened).map_err(raw::reason)?;
+    let stat = fstat(&opened)?;
     let seconds = stat.st_ctime.try_into().unwrap_or(0);
     let changed = Duration::new(seconds, stat.st_ctime_nsec.try_into().unwrap_or(0));
     let now = Duration::try_from(raw::time(CLOCK_REALTIME)).unwrap_or_default();

@@ -44,16 +44,17 @@ type Text = Vec<u8, TEXT_MAX>;
 /// over.
 #[inline(never)]
 pub fn be_the_only_one(birth: &Birth) -> Result<Option<OwnedFd>, Errno> {
-    let path = [birth.options.rundir.to_bytes(), b"/pid/", birth.name.as_bytes()];
-    let file = if let Ok(file) = with_path(&path, lock) {
-        file
+    let rundir = birth.options.rundir;
+    let dir = if let Ok(dir) = open_pids(rundir) {
+        dir
     } else {
         // Said when the status cannot be written there.
-        let Ok(rundir) = rundir::open_dir(birth.options.rundir) else { return Ok(None) };
+        let Ok(made) = rundir::open_dir(rundir) else { return Ok(None) };
         // Whether it is there will be seen at once.
-        let _exists = mkdirat(&rundir, c"pid", Mode::from_raw_mode(0o755));
-        with_path(&path, lock)?
+        let _exists = mkdirat(&made, c"pid", Mode::from_raw_mode(0o755));
+        open_pids(rundir)?
     };
+    let file = with_path(&[birth.name.as_bytes()], |name| lock(&dir, name))?;
     if getppid() != Some(birth.parent) {
         return Err(Errno::SRCH);
     }
@@ -85,10 +86,24 @@ pub fn end_leftover(dir: &OwnedFd, name: &CStr) -> Result<(), Errno> {
     Ok(())
 }
 
+/// Opens the directory of the pid files, itself and not what a link in its place leads to.
+///
+/// # Errors
+/// Those of open(2).
+pub fn open_pids(rundir: &CStr) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    with_path(&[rundir.to_bytes(), b"/pid"], |path| open(path, flags, Mode::empty()))
+}
+
 /// Opens a pid file, and waits until it is ours.
-fn lock(path: &CStr) -> Result<OwnedFd, Errno> {
-    let file = open(path, rundir::FLAGS | OFlags::RDWR, rundir::PRIVATE)?;
-    flock(&file, FlockOperation::LockExclusive).map(|()| file)
+fn lock(dir: &OwnedFd, name: &CStr) -> Result<OwnedFd, Errno> {
+    let file = openat(dir, name, rundir::FLAGS | OFlags::RDWR, rundir::PRIVATE)?;
+    let locked = flock(&file, FlockOperation::NonBlockingLockExclusive).or_else(|_| {
+        // Who waits can be stopped.
+        raw::block_signals(false);
+        flock(&file, FlockOperation::LockExclusive)
+    });
+    locked.map(|()| file)
 }
 
 /// The beginning of `file`.
@@ -120,11 +135,14 @@ fn find(text: &[u8]) -> Option<(Pid, OwnedFd)> {
     let pid = pid.filter(|pid| *pid != getpid())?;
     // The descriptor first: what is then found true of the number is true of the process.
     let descriptor = pidfd_open(pid, PidfdFlags::empty()).ok()?;
+    // A /proc of another PID namespace tells of other processes.
+    let own = number(read_proc(&[b"/proc/self/stat"])?.split(blank).next()?)?;
     // The 20th field behind the name in parentheses, see proc_pid_stat(5).
     let stat = read_proc(&[b"/proc/", digits, b"/stat"])?;
     let began = number(stat.rsplit(|&byte| byte == b')').next()?.split(blank).nth(20)?)?;
+    let is_known = own == u64::try_from(getpid().as_raw_pid()).ok()?;
     let is_it = began <= written && read_proc(&BOOT_ID)?.trim_ascii_end() == boot;
-    is_it.then_some((pid, descriptor))
+    (is_known && is_it).then_some((pid, descriptor))
 }
 
 /// Ends the process that the pid file `text` means, if it still is there.

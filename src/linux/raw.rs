@@ -9,7 +9,6 @@ use core::ffi::{CStr, c_char, c_int, c_long};
 use core::marker::PhantomData;
 use core::mem::offset_of;
 use core::ptr::{null, null_mut};
-use heapless::Vec;
 use linux_raw_sys::general;
 use rustix::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use rustix::io::Errno;
@@ -105,40 +104,33 @@ impl<'a> Iterator for Strings<'a> {
     }
 }
 
-/// A list of at most `N - 1` C strings.
-pub struct List<'a, const N: usize>(Vec<*const c_char, N>, PhantomData<&'a CStr>);
+/// A list of C strings that is being made, in the room that it is given.
+pub struct List<'a> {
+    room: &'a mut [*const c_char],
+    len: usize,
+    strings: PhantomData<&'a CStr>,
+}
 
-impl<'a, const N: usize> List<'a, N> {
-    /// None yet; `N` is at least 1.
-    pub fn empty() -> Self {
-        let mut list = Vec::new();
-        let _fits = list.push(null());
-        Self(list, PhantomData)
-    }
-
-    /// Lists `strings`; none if they are too many.
-    pub fn new(strings: impl Iterator<Item = &'a CStr>) -> Option<Self> {
-        let mut list = Self::empty();
-        for string in strings {
-            list.put(None, string)?;
-        }
-        Some(list)
+impl<'a> List<'a> {
+    /// An empty one; of the `room` one entry is for the end.
+    pub fn new<const N: usize>(room: &'a mut [*const c_char; N]) -> Self {
+        const { assert!(N > 0) };
+        room.fill(null());
+        Self { room, len: 0, strings: PhantomData }
     }
 
     /// Puts one in the place of that at `index`, or else behind all; none if there is no room.
     pub fn put(&mut self, index: Option<usize>, string: &'a CStr) -> Option<()> {
-        // The last one is null.
-        let end = self.0.len().checked_sub(1)?;
-        if index.is_none() {
-            self.0.push(null()).ok()?;
-        }
-        *self.0.get_mut(index.unwrap_or(end))? = string.as_ptr();
+        let index = index.unwrap_or(self.len);
+        let (_end, room) = self.room.split_last_mut()?;
+        *room.get_mut(index)? = string.as_ptr();
+        self.len = self.len.max(index.saturating_add(1));
         Some(())
     }
 
     /// As they are passed on.
     pub fn strings(&self) -> Strings<'_> {
-        Strings(self.0.as_ptr(), PhantomData)
+        Strings(self.room.as_ptr(), PhantomData)
     }
 }
 

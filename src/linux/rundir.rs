@@ -6,7 +6,10 @@
 use core::ffi::CStr;
 use core::fmt::{self, Write};
 use rustix::fd::OwnedFd;
-use rustix::fs::{CWD, FlockOperation, Mode, OFlags, fcntl_lock, mkdirat, open, openat, renameat};
+use rustix::fs::{
+    AtFlags, CWD, FlockOperation, Mode, OFlags, Stat, fcntl_lock, fstat, mkdirat, open, openat,
+    renameat, statat,
+};
 use rustix::io::{Errno, write};
 
 /// What every file in it is opened with: nothing that waits, nothing that leads elsewhere.
@@ -50,12 +53,17 @@ pub struct Status {
 }
 
 impl Status {
-    /// Begins a new one.
+    /// Begins a new one. If RUNDIR is not the one that `lock` is of, it is locked first.
     ///
     /// # Errors
-    /// Those of open(2).
-    pub fn new(path: &CStr) -> Result<Self, Errno> {
+    /// Those of open(2), and of [`lock`].
+    pub fn new(path: &CStr, lock: &mut Option<OwnedFd>) -> Result<Self, Errno> {
         let dir = open_dir(path)?;
+        let place = |stat: Stat| (stat.st_dev, stat.st_ino);
+        let there = statat(&dir, c"lock", AtFlags::SYMLINK_NOFOLLOW).map(place).ok();
+        if there.is_none() || there != lock.as_ref().and_then(|lock| fstat(lock).map(place).ok()) {
+            *lock = Some(self::lock(path)?);
+        }
         let flags = FLAGS | OFlags::WRONLY | OFlags::TRUNC;
         let file = openat(&dir, c"status.new", flags, Mode::from_raw_mode(0o644))?;
         Ok(Self { dir, file, buffer: Buffer::new() })

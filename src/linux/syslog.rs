@@ -5,12 +5,13 @@
 use crate::linux::{raw, stdio};
 use core::fmt::{self, Write};
 use heapless::String;
-use rustix::fd::OwnedFd;
+use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{FileType, Mode, OFlags, fstat, open};
-use rustix::io::{IoSlice, ReadWriteFlags, fcntl_dupfd_cloexec, pwritev2, writev};
+use rustix::io::{Errno, IoSlice, ReadWriteFlags, fcntl_dupfd_cloexec, pwritev2, writev};
 use rustix::net::{AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType};
 use rustix::net::{connect, send, socket_with};
 use rustix::process::getpid;
+use rustix::termios::isatty;
 
 /// Bytes of one message; the rest is cut off.
 const MESSAGE_MAX: usize = 512;
@@ -49,7 +50,15 @@ impl Log {
         let stderr = if is_file {
             fcntl_dupfd_cloexec(raw::stdio(2), 3)
         } else {
-            open(c"/proc/self/fd/2", flags, Mode::empty())
+            // Without /proc it is the console that has a terminal.
+            let console = |_| {
+                if isatty(raw::stdio(2)) {
+                    open(c"/dev/console", flags, Mode::empty())
+                } else {
+                    Err(Errno::NOTTY)
+                }
+            };
+            open(c"/proc/self/fd/2", flags, Mode::empty()).or_else(console)
         };
         let pid = getpid().as_raw_pid();
         Self { is_plain: false, socket, stderr: stderr.ok(), pid }
@@ -79,11 +88,13 @@ impl Log {
         }
         let (_, line) = message.0.split_once('>').unwrap_or_default();
         let line = [IoSlice::new(line.as_bytes()), IoSlice::new(b"\n")];
-        let _lost = match &self.stderr {
-            Some(stderr) => writev(stderr, &line),
-            // Could not be opened anew, as a socket, or without /proc.
-            None => pwritev2(raw::stdio(2), &line, u64::MAX, ReadWriteFlags::NOWAIT),
-        };
+        // Opened anew it does not wait; but it could not be if it is a socket, or without /proc.
+        let stderr = self.stderr.as_ref().map_or(raw::stdio(2), AsFd::as_fd);
+        let written = pwritev2(stderr, &line, u64::MAX, ReadWriteFlags::NOWAIT);
+        if written == Err(Errno::OPNOTSUPP) && self.stderr.is_some() {
+            // Terminals, and the files of most file systems: those may wait for a disk.
+            let _lost = writev(stderr, &line);
+        }
     }
 }
 

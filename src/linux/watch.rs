@@ -4,8 +4,8 @@ use rustix::fd::OwnedFd;
 use rustix::fs::inotify::{CreateFlags, init};
 use rustix::io::{Errno, read};
 
-/// Bytes read at once; an event is no longer.
-const EVENTS_LEN: usize = 512;
+/// Bytes read at once; no event is longer, for a name has 1024 bytes at the most, in FUSE.
+const EVENTS_LEN: usize = 2048;
 
 /// Opens what readers add their watches to.
 ///

@@ -79,7 +79,7 @@ pub fn parse<'a>(raw: &'a [u8], text: &mut Text) -> Result<(), Fault<'a>> {
 /// Appends one line, trimmed, to `text`.
 fn parse_line<'a>(line: &'a [u8], text: &mut Text) -> Result<(), Reason<'a>> {
     if line.is_empty() || line.starts_with(b"#") {
-        return Ok(());
+        return if line.contains(&0) { Err(("NUL byte in", line)) } else { Ok(()) };
     }
     let mut halves = line.splitn(2, |&byte| byte == b'=');
     let key = halves.next().unwrap_or_default().trim_ascii_end();

@@ -18,6 +18,7 @@
 use core::ffi::CStr;
 use core::fmt::Write;
 use core::panic::PanicInfo;
+use core::ptr::null;
 use core::time::Duration;
 use going::linux::raw::{self, List, Strings};
 use going::model::service::Pid;
@@ -123,7 +124,9 @@ fn repeat(
         let mut text = Vec::<u8, 8>::new();
         let _fits = write_number(&mut text, id);
         let id = CStr::from_bytes_until_nul(&text).unwrap_or_default();
-        if let Some(list) = List::<4>::new([program, fifo, id].into_iter()) {
+        let mut room = [null(); 4];
+        let mut list = List::new(&mut room);
+        if [program, fifo, id].into_iter().all(|word| list.put(None, word).is_some()) {
             raw::execve(program, list.strings(), environment);
         }
         raw::exit(127)

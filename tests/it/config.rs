@@ -86,6 +86,8 @@ fn what_is_not_a_regular_file_is_no_service_and_blocks_nobody() {
     going.start();
     going.up("web");
     going.rescan();
+    // The reader too has gone then.
+    going.wait_quiet();
     let mut commands: Vec<_> = going.children().into_iter().map(proc::arguments).collect();
     // `it service hold DIRECTORY NAME …`.
     commands.retain(|words| !words.get(4).is_some_and(|name| name == "web" || name == "mark"));

@@ -99,7 +99,7 @@ impl Machine {
             .arg(kernel())
             .arg("-initrd")
             .arg(path("initramfs"))
-            .args(["-append", &format!("console=ttyS0 quiet {words}")])
+            .args(["-append", &format!("console=ttyS0 quiet no_timer_check {words}")])
             .args(["-serial", &format!("file:{}", path("console").display())])
             .args(["-chardev", &format!("socket,id=remote,{}", socket("remote"))])
             .args(["-serial", "chardev:remote"])

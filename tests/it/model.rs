@@ -277,7 +277,7 @@ fn fault(file: &[u8]) -> String {
 
 fn faults_name_line_and_reason() {
     let command = "not a command of 1 to 128 words with every quote closed:";
-    let table: [(&[u8], String); 14] = [
+    let table: [(&[u8], String); 15] = [
         (b"", "1: missing key \"cmd\"".into()),
         (b"\n# nothing\n\n", "4: missing key \"cmd\"".into()),
         (b"cmd=x\ncomand=y\n", "2: unknown key \"comand\"".into()),
@@ -292,6 +292,7 @@ fn faults_name_line_and_reason() {
         (b"cmd=a\0b", format!("1: {command} \"a\\x00b\"")),
         (b"cmd=x\ncwd=tmp", "2: not an absolute path: \"tmp\"".into()),
         (b"cmd=x\n\0", "2: no = in \"\\x00\"".into()),
+        (b"cmd=x\n# \0", "2: NUL byte in \"# \\x00\"".into()),
     ];
     for (file, wanted) in table {
         assert_eq!(fault(file), wanted, "{}", file.escape_ascii());

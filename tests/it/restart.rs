@@ -48,7 +48,7 @@ fn quick_ends_are_backed_off_from() {
     let starts = going.wait_starts("short", 4);
     assert_row(&starts, &[1, 2, 4]);
     for delay_s in [1, 2, 4] {
-        let text = format!("short: exited 7 after 0.0 s, next start in {delay_s} s");
+        let text = format!("short: exited 7 after … s, next start in {delay_s} s");
         assert_eq!(going.log_count(&text), 1, "{text:?}\n{}", going.report());
     }
     going.terminate();
@@ -72,7 +72,7 @@ fn exit_0_is_an_end_like_any_other() {
     going.write("fine", going.cmd("exit", "fine", &["0", "0"]));
     going.start();
     assert_row(&going.wait_starts("fine", 2), &[1]);
-    going.wait_log("fine: exited 0 after 0.0 s, next start in 1 s");
+    going.wait_log("fine: exited 0 after … s, next start in 1 s");
     going.terminate();
 }
 
@@ -127,7 +127,7 @@ fn an_edit_starts_the_row_over() {
     let at_once = starts[3].at_ms - starts[2].at_ms;
     assert!(at_once < 3000, "it waited for {at_once} ms");
     assert_row(&starts[3..], &[1]);
-    going.wait_log("short: exited 2 after 0.0 s, next start in 1 s");
+    going.wait_log("short: exited 2 after … s, next start in 1 s");
     going.terminate();
 }
 

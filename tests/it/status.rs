@@ -1,7 +1,7 @@
 //! RUNDIR: what its status says, while it changes and when all is quiet, and what becomes of going
 //! when there is something wrong with it.
 
-use crate::harness::{Going, run_by, send};
+use crate::harness::{Going, Start, run_by, send};
 use crate::needs::scenario;
 use crate::walk::Random;
 use libtest_mimic::Trial;
@@ -133,8 +133,10 @@ fn ten_thousand_readings_while_it_changes() {
     };
     going.wait_for("what /proc says in the status", agrees);
     for (name, fields) in read_status(&going).expect("a status") {
+        let is_last = |start: &Start| start.pid.to_string() == fields[2];
+        let has_told = || going.starts(&name).last().is_some_and(is_last);
+        going.wait_for("the word of the process that the status names", has_told);
         let starts = going.starts(&name);
-        assert_eq!(starts.last().map(|start| start.pid.to_string()), Some(fields[2].clone()));
         // Whoever was killed before it could tell of its start has been started all the same.
         assert!(fields[4].parse::<usize>().expect("a number") >= starts.len());
     }

@@ -269,7 +269,7 @@ fn a_removed_service_in_backoff_signals_nobody() {
     witness.args(["service", "pause"]).arg(going.path("")).process_group(going.pid());
     let witness = Helper::spawn(&mut witness);
     // It waits for 2 s now.
-    going.wait_log("short: exited 1 after 0.0 s, next start in 2 s");
+    going.wait_log("short: exited 1 after … s, next start in 2 s");
     going.remove("short");
     going.rescan();
     let before = going.starts("short").len();

@@ -258,9 +258,9 @@ fn more_environment_than_fits_is_told() {
     going.write("all", "cmd=sleep 1001\nenv=*\n");
     going.write("none", "cmd=sleep 1002\n");
     going.start_with(|command| {
-        command.envs((0..1100).map(|number| (format!("V{number}"), "x")));
+        command.envs((0..4100).map(|number| (format!("V{number}"), "x")));
     });
-    going.wait_log("all: unable to take over the environment for all: more than 1024 variables");
+    going.wait_log("all: unable to take over the environment for all: more than 4095 variables");
     going.wait_log("all: exited 111 after ");
     assert_eq!(environment_of(&going, "1002"), [PATH]);
     going.terminate();

@@ -62,13 +62,12 @@ fn start(options: Options, memory: &'static mut Memory) -> Result<u8, Errno> {
     }
     // Whatever loses its parent below us becomes ours to reap; as PID 1 it does so anyway.
     let _elsewhere = set_child_subreaper(Some(getpid()));
-    let mut supervisor = Supervisor::new(options, memory, log, signals);
+    let mut supervisor = Supervisor::new(options, memory, log, signals, lock.ok());
     // From here on nothing but a signal ends it: what fails is said, survived and tried again.
     supervisor.run();
     if options.place == Place::Machine {
         supervisor.end_machine();
     }
-    drop(lock);
     Ok(supervisor.code.unwrap_or(0))
 }
 
@@ -76,6 +75,7 @@ fn start(options: Options, memory: &'static mut Memory) -> Result<u8, Errno> {
 /// machine and what runs on it depend on that.
 #[panic_handler]
 fn panic(info: &PanicInfo) -> ! {
+    Log::PLAIN.say(ERROR, format_args!("{info}"));
     Log::open().say(ERROR, format_args!("{info}"));
     while getpid().is_init() {
         let _interrupted = poll(&mut [], None);

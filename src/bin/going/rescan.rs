@@ -1,7 +1,7 @@
 //! The rescan, as seen from the supervisor: when one is due, and what the reader found.
 
 use crate::supervisor::{Memory, Supervisor};
-use going::child::reader::{COMPLETE, INCOMPLETE, Reader, UNSETTLED};
+use going::child::reader::{COMPLETE, INCOMPLETE, Reader, UNREAD, UNSETTLED};
 use going::linux::syslog::WARNING;
 use going::linux::{raw, watch};
 use going::model::table::RECORD_MAX;
@@ -33,9 +33,8 @@ impl Supervisor {
         if !is_due || self.reader.is_some() || self.shutdown.is_some() {
             return;
         }
-        let is_first = self.rescan_ms == Some(self.start_ms);
         (self.rescan_ms, self.noticed_ms) = (None, None);
-        match self.start_reader(is_first) {
+        match self.start_reader() {
             Ok(channel) => self.reader = Some(channel),
             Err(errno) => {
                 let why = raw::reason(errno);
@@ -50,11 +49,14 @@ impl Supervisor {
         self.rescan_ms.get_or_insert(self.now_ms.saturating_add(wait_ms));
     }
 
-    fn start_reader(&mut self, is_first: bool) -> Result<OwnedFd, Errno> {
+    fn start_reader(&mut self) -> Result<OwnedFd, Errno> {
+        // Without it the reader says so, and all is tried again.
+        self.watch = self.watch.take().or_else(|| watch::open().ok());
         let (family, kind) = (AddressFamily::UNIX, SocketType::SEQPACKET);
         let (ours, theirs) = socketpair(family, kind, SocketFlags::CLOEXEC, None)?;
         if raw::fork()?.is_none() {
             let Memory { table, told, .. } = &mut *self.memory;
+            let is_first = !self.has_read;
             let reader = Reader::new(self.options.confdir, table, told, &self.log, is_first);
             reader.run(self.options.rundir, self.watch.as_ref(), &theirs)
         }
@@ -73,7 +75,7 @@ impl Supervisor {
             self.has_news = true;
             let received = record.get(..len).unwrap_or_default();
             match received {
-                [COMPLETE | UNSETTLED | INCOMPLETE, faults @ ..] => {
+                [COMPLETE | UNSETTLED | UNREAD | INCOMPLETE, faults @ ..] => {
                     told.clear();
                     told.extend(faults.as_chunks().0.iter().copied());
                 }
@@ -89,6 +91,7 @@ impl Supervisor {
                 Some(&UNSETTLED) => Some(QUIET_MS),
                 _ => Some(RETRY_MS),
             };
+            self.has_read |= matches!(received, [COMPLETE | UNSETTLED | UNREAD, ..]);
             if !told.is_empty() && table.slots.iter().any(|slot| slot.edited) {
                 // There may be room now for what was turned away.
                 self.rescan_ms = Some(0);

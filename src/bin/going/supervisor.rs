@@ -11,7 +11,7 @@ use going::linux::options::Options;
 use going::linux::process::{reap, signal_group};
 use going::linux::rundir::Status;
 use going::linux::syslog::{INFO, Log, WARNING};
-use going::linux::{clock, raw, signals::Signals, watch};
+use going::linux::{clock, raw, signals::Signals};
 use going::model::order::{Ending, Order, Place, order};
 use going::model::service::{Action, End, Event, Policy, Restart, State, Want};
 use going::model::status::{Line, VERSION};
@@ -57,8 +57,12 @@ pub struct Supervisor {
     pub rescan_ms: Option<u64>,
     /// When the first change was noticed that has not been read yet.
     pub noticed_ms: Option<u64>,
+    /// Whether all of CONFDIR could be read, now or earlier.
+    pub has_read: bool,
     /// What everything is wanted to be, whatever the files say: the supervisor is to end.
     pub shutdown: Option<Want>,
+    /// Whether a signal has said so: the next one hastens it.
+    pub is_told: bool,
     pub ending: Ending,
     /// The exit code that a service has brought about.
     pub code: Option<u8>,
@@ -66,6 +70,8 @@ pub struct Supervisor {
     pub has_news: bool,
     /// Why the status could not be written the last time.
     pub unwritten: Option<Errno>,
+    /// That of RUNDIR, if it could be locked.
+    pub lock: Option<OwnedFd>,
     /// The time, as of the last waking up, and of the start.
     pub now_ms: u64,
     pub start_ms: u64,
@@ -73,23 +79,31 @@ pub struct Supervisor {
 
 impl Supervisor {
     /// Begins with a rescan.
-    pub fn new(options: Options, memory: &'static mut Memory, log: Log, signals: Signals) -> Self {
+    pub fn new(
+        options: Options,
+        memory: &'static mut Memory,
+        log: Log,
+        signals: Signals,
+        lock: Option<OwnedFd>,
+    ) -> Self {
         let now_ms = clock::now_ms();
         Self {
             options,
             memory,
             log,
             signals,
-            // Without it CONFDIR is read every few seconds.
-            watch: watch::open().ok(),
+            watch: None,
             reader: None,
             rescan_ms: Some(now_ms),
             noticed_ms: None,
+            has_read: false,
             shutdown: None,
+            is_told: false,
             ending: Ending::Exit,
             code: None,
             has_news: false,
             unwritten: None,
+            lock,
             now_ms,
             start_ms: now_ms,
         }
@@ -113,16 +127,17 @@ impl Supervisor {
                 // What was edited is started before anything is written about it.
                 (tick_ms, has_children) = self.tick();
             }
-            self.forget();
+            if self.reader.is_none() {
+                self.forget();
+            }
             self.rescan();
             self.write_status();
             if self.shutdown.is_some() && !has_children {
                 return;
             }
-            due_ms = [tick_ms, self.rescan_ms.filter(|_| self.reader.is_none())]
-                .into_iter()
-                .flatten()
-                .min();
+            let may_rescan = self.reader.is_none() && self.shutdown.is_none();
+            let rescan_ms = self.rescan_ms.filter(|_| may_rescan);
+            due_ms = [tick_ms, rescan_ms].into_iter().flatten().min();
         }
     }
 
@@ -134,7 +149,11 @@ impl Supervisor {
         let order = order(signal, self.options.place);
         match (order, pid) {
             // It is stopped by the shutdown.
-            (Order::End(ending), _) if pid.is_none() || ends => self.end(ending),
+            (Order::End(ending), _) if pid.is_none() || ends => {
+                self.end(ending);
+                self.shutdown = if self.is_told { Some(Want::Kill) } else { self.shutdown };
+                self.is_told = true;
+            }
             (_, Some(pid)) if !matches!(signal, SIGCHLD | SIGTSTP | SIGTTIN | SIGTTOU) => {
                 signal_group(pid, signal);
             }
@@ -145,14 +164,12 @@ impl Supervisor {
         }
     }
 
-    /// Begins to end everything, or hastens it.
+    /// Begins to end everything, unless that has begun.
     fn end(&mut self, ending: Ending) {
-        if self.shutdown.is_some() {
-            self.shutdown = Some(Want::Kill);
-            return;
+        if self.shutdown.is_none() {
+            self.log.say(INFO, format_args!("shutting down"));
+            (self.shutdown, self.ending) = (Some(Want::Shutdown), ending);
         }
-        self.log.say(INFO, format_args!("shutting down"));
-        (self.shutdown, self.ending) = (Some(Want::Shutdown), ending);
     }
 
     /// Reaps a child that has ended, if there is one: a service, a reader, or an orphan that became
@@ -196,9 +213,7 @@ impl Supervisor {
             self.code = self.code.or(Some(end.code()));
             let ending =
                 if self.options.place == Place::Machine { Ending::PowerOff } else { Ending::Exit };
-            if self.shutdown.is_none() {
-                self.end(ending);
-            }
+            self.end(ending);
         }
         Some(())
     }
@@ -234,8 +249,10 @@ impl Supervisor {
             // It takes its time, as it would without us; the others end after it.
             Some(Want::Shutdown) if slot.name == MAIN => Want::Down,
             Some(Want::Shutdown) if main_is_up() => slot.want(),
-            Some(Want::Shutdown) if slot.logged_to => {
-                if table.is_logged_to(&slot.name, is_up) {
+            // Who once was logged to, and is no more, is like any other.
+            Some(Want::Shutdown) if slot.logged_to && table.is_logged_to(&slot.name, |_| true) => {
+                let may_go_on = matches!(slot.service.state, State::Up(_));
+                if may_go_on && table.is_logged_to(&slot.name, is_up) {
                     return slot.want();
                 }
                 // The last that could write has ended: end-of-file.
@@ -326,7 +343,8 @@ impl Supervisor {
         if !self.has_news {
             return;
         }
-        let written = Status::new(self.options.rundir).and_then(|mut status| {
+        let status = Status::new(self.options.rundir, &mut self.lock);
+        let written = status.and_then(|mut status| {
             status.add(format_args!(
                 "going {VERSION} {} {}\n",
                 getpid().as_raw_pid(),

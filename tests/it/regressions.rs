@@ -1,0 +1,252 @@
+//! Defects that were there once, found by looking for them: each scenario failed.
+
+use crate::harness::{Going, run_by};
+use crate::needs::scenario;
+use crate::proc;
+use libtest_mimic::Trial;
+use nix::libc;
+use nix::sys::signal::Signal;
+use std::fs::{self, Permissions};
+use std::io;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::ptr;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+pub fn tests() -> Vec<Trial> {
+    vec![
+        scenario!(a_shutdown_waits_without_spinning),
+        scenario!(a_down_directory_that_cannot_be_searched_stops_nobody, Root),
+        scenario!(leftovers_are_ended_though_confdir_comes_late),
+        scenario!(a_shutdown_ends_though_a_service_logs_to_itself),
+        scenario!(a_fault_is_told_once_though_there_are_many),
+        scenario!(a_fault_is_told_once_though_confdir_goes_and_comes),
+        scenario!(a_planted_pid_directory_leads_nowhere),
+        scenario!(a_file_that_could_not_be_opened_is_tried_again, Root),
+        scenario!(a_main_command_has_all_the_variables_of_its_caller),
+        scenario!(a_deleted_rundir_is_locked_anew),
+        scenario!(a_nul_byte_rejects_wherever_it_is),
+        scenario!(the_first_signal_hastens_no_shutdown_that_has_begun),
+        scenario!(who_was_logged_to_once_has_its_own_timeout),
+    ]
+}
+
+/// A rescan that is due, and will not be done any more, is no reason to wake up.
+fn a_shutdown_waits_without_spinning() {
+    let mut going = Going::new();
+    going.write("web", going.cmd("hold", "web", &["4000"]) + "timeout=60\n");
+    going.start();
+    going.up("web");
+    going.rescan();
+    going.signal(Signal::SIGTERM);
+    going.wait_log("mark: stopped");
+    // As does an edit, and a CONFDIR that is missing.
+    going.signal(Signal::SIGHUP);
+    let ticks = || {
+        let text = fs::read_to_string(format!("/proc/{}/stat", going.pid())).expect("it runs");
+        let fields = text.rsplit(')').next().expect("a name").split_whitespace().skip(11);
+        fields.take(2).map(|field| field.parse::<u64>().expect("a number")).sum::<u64>()
+    };
+    let before = ticks();
+    sleep(Duration::from_secs(2));
+    let spent = ticks() - before;
+    assert!(going.wait_exit().success(), "{}", going.report());
+    assert!(spent < 5, "{spent} ticks of 10 ms in 2 s of waiting");
+}
+
+/// EACCES is not "there": what cannot be looked for changes nothing.
+fn a_down_directory_that_cannot_be_searched_stops_nobody() {
+    let mut going = Going::new();
+    going.open_to_everybody();
+    going.hold("web");
+    going.start_with(|command| run_by(command, 12_345));
+    let web = going.up("web");
+    going.rescan();
+    fs::set_permissions(going.path("run/down"), Permissions::from_mode(0o444)).expect("ours");
+    going.rescan();
+    assert_eq!((going.up("web"), going.starts("web").len()), (web, 1), "{}", going.report());
+}
+
+/// Not only the first rescan sees to them: that may have read nothing, or never have been.
+fn leftovers_are_ended_though_confdir_comes_late() {
+    let mut going = Going::new();
+    going.write("held", going.cmd("hold", "held", &["ignore"]));
+    going.start();
+    let old = going.up("held");
+    going.signal(Signal::SIGKILL);
+    going.wait_exit();
+    fs::write(going.path("run/down/held"), "").expect("a down file");
+    fs::rename(going.path("going.d"), going.path("later.d")).expect("our own directory");
+    going.start();
+    going.wait_log("unable to read CONFDIR");
+    fs::rename(going.path("later.d"), going.path("going.d")).expect("our own directory");
+    going.signal(Signal::SIGHUP);
+    going.wait_gone("what a killed going has left", old);
+}
+
+/// Who waits for all that log to it must not wait for itself.
+fn a_shutdown_ends_though_a_service_logs_to_itself() {
+    let mut going = Going::new();
+    let text = going.cmd("hold", "web", &["ignore"]) + "timeout=0\n";
+    going.write("web", &text);
+    going.start();
+    going.up("web");
+    going.write("web", text + "log=web\n");
+    going.wait_status("web", "stopping");
+    going.terminate();
+}
+
+#[track_caller]
+fn assert_told_once(going: &Going, part: &str) {
+    let log = going.log();
+    let mut lines: Vec<_> = log.lines().filter(|line| line.contains(part)).collect();
+    let count = lines.len();
+    lines.sort_unstable();
+    lines.dedup();
+    assert_eq!(count, lines.len(), "{count} lines, {} of them different", lines.len());
+}
+
+fn a_fault_is_told_once_though_there_are_many() {
+    let mut going = Going::new();
+    for number in 0..300 {
+        going.write(&format!("not.a.name.{number}"), "");
+    }
+    going.start();
+    going.rescan();
+    assert_told_once(&going, "not.a.name");
+    going.terminate();
+}
+
+fn a_fault_is_told_once_though_confdir_goes_and_comes() {
+    let mut going = Going::new();
+    going.write("bad", "comand=x\n");
+    going.start();
+    going.wait_log("bad:1:");
+    fs::rename(going.path("going.d"), going.path("later.d")).expect("our own directory");
+    going.signal(Signal::SIGHUP);
+    going.wait_log("unable to read CONFDIR");
+    fs::rename(going.path("later.d"), going.path("going.d")).expect("our own directory");
+    going.rescan();
+    assert_told_once(&going, "bad:1:");
+    going.terminate();
+}
+
+/// The directory may be a link as well as the file in it.
+fn a_planted_pid_directory_leads_nowhere() {
+    let mut going = Going::new();
+    fs::create_dir(going.path("victim")).expect("a directory");
+    fs::write(going.path("victim/web"), "precious\n").expect("a file");
+    symlink(going.path("victim"), going.path("run/pid")).expect("a symlink");
+    going.hold("web");
+    going.start();
+    going.up("web");
+    assert_eq!(fs::read_to_string(going.path("victim/web")).expect("a file"), "precious\n");
+    going.terminate();
+}
+
+/// EMFILE, ENFILE, ENOMEM, EIO are no property of the file: without a new event nobody looks again.
+fn a_file_that_could_not_be_opened_is_tried_again() {
+    let mut going = Going::new();
+    going.hold("web");
+    going.start();
+    going.up("web");
+    going.rescan();
+    going.wait_quiet();
+    let limit = |count: usize| {
+        let limit = libc::rlimit { rlim_cur: count as u64, rlim_max: 1024 };
+        // SAFETY: `limit` outlives the call, and the old one is not asked for.
+        let result = unsafe {
+            libc::prlimit(going.pid(), libc::RLIMIT_NOFILE, &raw const limit, ptr::null_mut())
+        };
+        assert_eq!(result, 0, "{}", io::Error::last_os_error());
+    };
+    // Room for the reader's channel and for the directory, and for no file in it: what is there
+    // besides depends on what this process has left open.
+    let open = proc::descriptors(going.pid()).len();
+    let told = "unable to read: No file descriptors available";
+    for count in 0..8 {
+        limit(open + count);
+        going.write("new", going.cmd("hold", "new", &["0", &count.to_string()]));
+        let start = Instant::now();
+        while going.log_count(told) == 0 && start.elapsed() < Duration::from_secs(1) {
+            sleep(Duration::from_millis(10));
+        }
+        if going.log_count(told) > 0 {
+            break;
+        }
+    }
+    assert!(going.log_count(told) > 0, "{}", going.report());
+    limit(1024);
+    going.up("new");
+    going.terminate();
+}
+
+/// In a namespace with 150 services Kubernetes gives every container more than 1024.
+fn a_main_command_has_all_the_variables_of_its_caller() {
+    let going = Going::new();
+    let mut command = going.command();
+    command.args(["--", "/bin/sh", "-c", "exit 7"]);
+    command.envs((0..1100).map(|number| (format!("V{number}"), "x")));
+    let status = command.status().expect("going can be executed");
+    assert_eq!(status.code(), Some(7), "{}", going.report());
+}
+
+fn a_deleted_rundir_is_locked_anew() {
+    let mut going = Going::new();
+    going.hold("web");
+    going.start();
+    going.up("web");
+    going.rescan();
+    fs::remove_dir_all(going.path("run")).expect("our own directory");
+    going.wait_for("RUNDIR made anew", || going.path("run/status").exists());
+    going.rescan();
+    let mut second = going.command().spawn().expect("going can be executed");
+    let start = Instant::now();
+    let status = loop {
+        let status = second.try_wait().expect("our own child");
+        if status.is_some() || start.elapsed() > Duration::from_secs(3) {
+            break status;
+        }
+        sleep(Duration::from_millis(10));
+    };
+    let _ = second.kill();
+    let _ = second.wait();
+    assert_eq!(status.and_then(|status| status.code()), Some(111), "{:?}", going.twins());
+}
+
+fn a_nul_byte_rejects_wherever_it_is() {
+    let going = Going::new();
+    going.write("web", "# a\0b\ncmd=true\n");
+    assert_eq!(going.output(&["-n"]).status.code(), Some(1));
+}
+
+/// The main command has ended, and so everything does: who says so too has not said it twice.
+fn the_first_signal_hastens_no_shutdown_that_has_begun() {
+    let mut going = Going::new();
+    going.write("web", going.cmd("hold", "web", &["1000"]));
+    let script = format!("until [ -e '{}' ]; do sleep 0.05; done", going.path("end").display());
+    going.start_with(|command| {
+        command.args(["--", "/bin/sh", "-c", &script]);
+    });
+    going.up("web");
+    fs::write(going.path("end"), "").expect("a file");
+    going.wait_log("shutting down");
+    going.signal(Signal::SIGTERM);
+    assert!(going.wait_exit().success(), "{}", going.report());
+    assert_eq!(going.log_count("killing"), 0, "{}", going.report());
+    going.wait_log("web: stopped, exited 0");
+}
+
+/// Readers of logs have 3 s in a shutdown; who is none any more is not one of them.
+fn who_was_logged_to_once_has_its_own_timeout() {
+    let mut going = Going::new();
+    going.write("db", going.cmd("hold", "db", &["4000"]) + "timeout=60\n");
+    going.write("web", going.cmd("hold", "web", &[]) + "log=db\n");
+    going.start();
+    going.all_up(&["db", "web"]);
+    going.remove("web");
+    going.wait_log("web: stopped, ");
+    going.rescan();
+    going.terminate();
+    assert_eq!(going.log_count("killing"), 0, "{}", going.report());
+}
