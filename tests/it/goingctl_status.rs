@@ -8,13 +8,16 @@ use crate::needs::scenario;
 use crate::proc;
 use libtest_mimic::Trial;
 use miniserde::json::{self, Number, Object, Value};
+use nix::fcntl::OFlag;
 use nix::sys::signal::Signal;
 use nix::sys::termios::{LocalFlags, tcgetattr};
-use nix::unistd::pipe;
-use std::fs;
+use nix::unistd::{getpid, pause, pipe, pipe2, write};
+use std::fs::{self, File};
 use std::io::{Read, Write};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::thread;
 
 pub fn tests() -> Vec<Trial> {
     vec![
@@ -22,6 +25,8 @@ pub fn tests() -> Vec<Trial> {
         scenario!(the_exit_code_says_whether_all_is_well),
         scenario!(names_and_patterns_choose),
         scenario!(the_group_counts_with_its_service),
+        scenario!(a_process_counts_from_the_fork_on),
+        scenario!(what_is_no_child_of_going_does_not_count),
         scenario!(without_going_it_says_so),
         scenario!(a_status_left_over_is_not_believed),
         scenario!(a_going_that_stands_still_is_noticed),
@@ -133,6 +138,48 @@ fn the_group_counts_with_its_service() {
     assert_eq!(web[7], "2", "{table}");
     assert!(web[5].ends_with('s') && web[6] != "-", "{table}");
     going.terminate();
+}
+
+/// Until setsid it is in the group of going, and until exec it has the words of going.
+fn a_process_counts_from_the_fork_on() {
+    let going = Going::new();
+    going.write("web", "cmd=/bin/web\n");
+    let (told, tell) = pipe2(OFlag::O_CLOEXEC).expect("a pipe");
+    let wait_forked = move || {
+        write(&tell, &getpid().as_raw().to_ne_bytes())?;
+        loop {
+            pause();
+        }
+    };
+    let mut command = going.service();
+    // SAFETY: it calls the kernel only.
+    unsafe { command.pre_exec(wait_forked) };
+    // This returns when the child is executed, or ends.
+    let spawn = thread::spawn(move || command.arg("true").spawn());
+    let mut bytes = [0; 4];
+    File::from(told).read_exact(&mut bytes).expect("a pid");
+    let pid = i32::from_ne_bytes(bytes);
+    fake(&going, &format!("{}\nweb up {pid} 5 1 - -\n", our_header("1")));
+    let ran = ctl(&going, &["--json"]);
+    send(pid, Signal::SIGKILL);
+    let mut spawned = spawn.join().expect("no panic").expect("a fork");
+    spawned.wait().expect("our own child");
+    let document = object(&ran.out);
+    let web = services(&document)[0];
+    assert_eq!(number(&web["tasks"]), 1);
+    assert!(number(&web["memory_kb"]) > 0);
+    assert_eq!(text(&web["command"]), "/bin/web");
+}
+
+/// The number in a status may be somebody else's by now.
+fn what_is_no_child_of_going_does_not_count() {
+    let going = Going::new();
+    going.write("web", "cmd=/bin/web\n");
+    fake(&going, &format!("{}\nweb up 1 5 1 - -\n", our_header("1")));
+    let document = object(&ctl_to(&going, OK, &["--json"]).out);
+    let web = services(&document)[0];
+    assert!(matches!(web["tasks"], Value::Null), "{web:?}");
+    assert_eq!(text(&web["command"]), "/bin/web");
 }
 
 fn without_going_it_says_so() {

@@ -54,13 +54,17 @@ pub struct Usage {
     pub is_pss: bool,
 }
 
-/// What each of these process groups uses; groups without a process are left out. All their
-/// processes come from `going`, which adopts those that lose their parent.
-pub fn usage(going: Option<i32>, groups: &[i32]) -> HashMap<i32, Usage> {
+/// What each of the main processes uses, together with the rest of its group; those that are no
+/// children of `going`, or no more, are left out.
+pub fn usage(going: i32, mains: &[i32]) -> HashMap<i32, Usage> {
+    let tree = descendants(going, mains).unwrap_or_else(all);
+    let is_child = |pid: &i32| tree.get(pid).is_some_and(|stat| stat.parent == going);
+    let is_main = |pid: &&i32| mains.contains(pid) && is_child(pid);
     let mut found = HashMap::new();
-    let tree = going.and_then(descendants).unwrap_or_else(all);
-    for (pid, stat) in tree.iter().filter(|(_, stat)| groups.contains(&stat.group)) {
-        let usage = found.entry(stat.group).or_insert(Usage { is_pss: true, ..Usage::default() });
+    for (pid, stat) in &tree {
+        // Between fork and setsid a main process is still in the group of going.
+        let Some(main) = [pid, &stat.group].into_iter().find(is_main) else { continue };
+        let usage = found.entry(*main).or_insert(Usage { is_pss: true, ..Usage::default() });
         let pss_kb = kilobytes(*pid, "smaps_rollup", "Pss:");
         let memory_kb = pss_kb.or_else(|| kilobytes(*pid, "status", "VmRSS:")).unwrap_or(0);
         usage.cpu_ms = usage.cpu_ms.saturating_add(stat.cpu_ms);
@@ -72,12 +76,17 @@ pub fn usage(going: Option<i32>, groups: &[i32]) -> HashMap<i32, Usage> {
     found
 }
 
-/// The processes below `root`: there may be many more on the machine. None where the kernel has no
-/// lists of children.
-fn descendants(root: i32) -> Option<Vec<(i32, Stat)>> {
-    let mut found: Vec<(i32, Stat)> = Vec::new();
+/// The processes below `root`, which adopts those that lose their parent: there may be many more on
+/// the machine. None where the kernel has no lists of children.
+fn descendants(root: i32, mains: &[i32]) -> Option<HashMap<i32, Stat>> {
+    let mut found = HashMap::new();
     let mut next = children(root, root)?;
+    // The list lacks some if one that stood before them ends while it is read.
+    next.extend(mains);
     while let Some(pid) = next.pop() {
+        if found.contains_key(&pid) {
+            continue;
+        }
         let Some(stat) = stat(pid) else { continue };
         if stat.threads > 1 {
             // Each thread has children of its own.
@@ -86,7 +95,7 @@ fn descendants(root: i32) -> Option<Vec<(i32, Stat)>> {
         } else {
             next.extend(children(pid, pid).into_iter().flatten());
         }
-        found.push((pid, stat));
+        found.insert(pid, stat);
     }
     Some(found)
 }
@@ -97,7 +106,7 @@ fn children(pid: i32, thread: i32) -> Option<Vec<i32>> {
 }
 
 /// Every process there is.
-fn all() -> Vec<(i32, Stat)> {
+fn all() -> HashMap<i32, Stat> {
     numbers("/proc").filter_map(|pid| Some((pid, stat(pid)?))).collect()
 }
 

@@ -5,7 +5,6 @@ use crate::proc::{self, Usage};
 use crate::status::Service;
 use going::linux::clock;
 use going::model::config::value;
-use std::collections::HashMap;
 use std::path::Path;
 
 /// One service.
@@ -25,13 +24,21 @@ pub struct Row<'a> {
 pub fn rows<'a>(going: Option<i32>, services: &[&'a Service], confdir: &Path) -> Vec<Row<'a>> {
     let now_ms = clock::now_ms();
     let pids: Vec<_> = services.iter().filter_map(|service| service.pid).collect();
-    let usage = if pids.is_empty() { HashMap::new() } else { proc::usage(going, &pids) };
-    let row = |&service: &&'a Service| Row {
-        service,
-        for_ms: service.since_ms.map(|since_ms| now_ms.saturating_sub(since_ms)),
-        next_in_ms: service.next_ms.map(|next_ms| next_ms.saturating_sub(now_ms)),
-        usage: service.pid.and_then(|pid| usage.get(&pid).copied()),
-        command: service.pid.and_then(proc::command).or_else(|| configured(confdir, &service.name)),
+    let usage = going.filter(|_| !pids.is_empty()).map(|going| proc::usage(going, &pids));
+    let usage = usage.unwrap_or_default();
+    // A process has the words of going until it is executed.
+    let not_yet = going.and_then(proc::command);
+    let command = |pid: i32| proc::command(pid).filter(|words| Some(words) != not_yet.as_ref());
+    let row = |&service: &&'a Service| {
+        let usage = service.pid.and_then(|pid| Some((pid, *usage.get(&pid)?)));
+        let command = usage.and_then(|(pid, _)| command(pid));
+        Row {
+            service,
+            for_ms: service.since_ms.map(|since_ms| now_ms.saturating_sub(since_ms)),
+            next_in_ms: service.next_ms.map(|next_ms| next_ms.saturating_sub(now_ms)),
+            usage: usage.map(|(_, usage)| usage),
+            command: command.or_else(|| configured(confdir, &service.name)),
+        }
     };
     services.iter().map(row).collect()
 }
