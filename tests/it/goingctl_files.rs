@@ -7,6 +7,8 @@ use crate::harness::{Going, send};
 use crate::needs::scenario;
 use libtest_mimic::Trial;
 use nix::sys::signal::Signal;
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
 use std::fs::{self, OpenOptions};
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -26,9 +28,12 @@ pub fn tests() -> Vec<Trial> {
         scenario!(edit_makes_a_new_file),
         scenario!(edit_notices_that_somebody_else_was_faster),
         scenario!(edit_follows_links_and_finds_the_disabled),
+        scenario!(edit_wants_a_file),
         scenario!(logs_prints_the_end),
         scenario!(logs_follows),
         scenario!(logs_says_where_else_to_look),
+        scenario!(logs_takes_nothing_from_a_fifo),
+        scenario!(logs_finds_the_disabled),
     ]
 }
 
@@ -239,6 +244,14 @@ fn edit_follows_links_and_finds_the_disabled() {
     assert!(content(&going, ".off") == "cmd=y\n" && !exists(&going, "off"));
 }
 
+fn edit_wants_a_file() {
+    let going = Going::new();
+    mkfifo(&going.path("going.d/web"), Mode::S_IRWXU).expect("room on the disk");
+    let ran = edit(&going, "web", "echo cmd=y >\"$1\"");
+    assert!(ran.code == FAILED && ran.err.contains("not a regular file"), "{ran:?}");
+    assert_eq!(leftovers(&going), 0);
+}
+
 fn log(going: &Going, content: &str) {
     let file = OpenOptions::new().create(true).append(true).open(going.path("web.log"));
     file.expect("our own file").write_all(content.as_bytes()).expect("room on the disk");
@@ -305,4 +318,25 @@ fn logs_says_where_else_to_look() {
         let ran = ctl_to(&going, FAILED, &["logs", name]);
         assert!(ran.err.contains(reason), "{ran:?}");
     }
+}
+
+/// They are for whoever reads it.
+fn logs_takes_nothing_from_a_fifo() {
+    let going = with_log();
+    mkfifo(&going.path("web.log"), Mode::S_IRWXU).expect("room on the disk");
+    going.write("device", "cmd=x\nlog=/dev/stdout\n");
+    for name in ["web", "device"] {
+        let mut command = command(&going);
+        command.args(["logs", name]).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let output = command.spawn().expect("goingctl can be executed").wait_with_output();
+        let ran = Ran::from(output.expect("our own child"));
+        assert!(ran.code == FAILED && ran.err.contains("not a regular file"), "{ran:?}");
+    }
+}
+
+fn logs_finds_the_disabled() {
+    let going = with_log();
+    log(&going, "last words\n");
+    ctl_to(&going, OK, &["disable", "web"]);
+    assert_eq!(ctl_to(&going, OK, &["logs", "web"]).out, "last words\n");
 }

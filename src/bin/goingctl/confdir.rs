@@ -2,6 +2,7 @@
 
 use crate::interrupt::io_error;
 use crate::output::{EXIT_ABSENT, EXIT_FAILED, Failure, reason, unable};
+use crate::regular;
 use going::child::reader;
 use going::model::config::{Fault, Text, parse, service_name};
 use going::model::table::Table;
@@ -9,7 +10,7 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 use std::ffi::CString;
 use std::fs::{self, OpenOptions};
-use std::io::Write;
+use std::io::{self, ErrorKind, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -32,10 +33,16 @@ pub fn names(confdir: &Path) -> Result<Vec<String>, Failure> {
     Ok(names)
 }
 
+/// The file of a service; that of a disabled one where there is no other.
+pub fn file(confdir: &Path, name: &str) -> PathBuf {
+    let (path, hidden) = (confdir.join(name), confdir.join(disabled(name)));
+    if !path.exists() && hidden.exists() { hidden } else { path }
+}
+
 /// The normalised text of a service file.
 pub fn text(confdir: &Path, name: &str) -> Result<Text, Failure> {
-    let path = confdir.join(name);
-    let raw = fs::read(&path).map_err(unable(format!("read {}", path.display())))?;
+    let path = file(confdir, name);
+    let raw = regular::read(&path).map_err(unable(format!("read {}", path.display())))?;
     normalise(name, &raw)
 }
 
@@ -72,9 +79,14 @@ pub fn rename(confdir: &Path, from: &str, to: &str) -> Result<(), Failure> {
     })
 }
 
-/// Writes a file as a whole: whoever reads it sees the old one or the new one.
+/// Writes a file as a whole: whoever reads it sees the old one or the new one. A link stays one,
+/// and what is no regular file is none afterwards either.
 pub fn write(path: &Path, text: &[u8], mode: u32) -> Result<(), Failure> {
     let what = unable(format!("write {}", path.display()));
+    let path = &fs::canonicalize(path).unwrap_or(path.to_owned());
+    if path.exists() && !path.is_file() {
+        return Err(what(io::Error::new(ErrorKind::InvalidInput, "not a regular file")));
+    }
     let draft = draft(path);
     let _none = fs::remove_file(&draft);
     let written = OpenOptions::new()

@@ -1,7 +1,8 @@
 //! edit: an editor on a copy of a service file, which takes its place when it is good.
 
-use crate::confdir::{disabled, draft, normalise};
+use crate::confdir::{self, draft, normalise};
 use crate::output::{EXIT_FAILED, EXIT_OK, Failure, print, unable, warn};
+use crate::regular;
 use going::model::config::service_name;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
@@ -10,7 +11,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::io::{self, ErrorKind, IsTerminal};
 use std::os::unix::fs::{MetadataExt, chown};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, ExitStatus};
 
 /// What a new file begins with.
@@ -21,10 +22,11 @@ pub fn edit(confdir: &Path, name: &str) -> Result<u8, Failure> {
     if service_name(name.as_bytes()).is_none() {
         return Err(Failure::new(EXIT_FAILED, format!("not the name of a service: {name}")));
     }
-    let path = file(confdir, name);
+    let path = confdir::file(confdir, name);
+    let path = fs::canonicalize(&path).unwrap_or(path);
     let draft = draft(&path);
     let what = || unable(format!("copy {} to {}", path.display(), draft.display()));
-    let before = match fs::read(&path) {
+    let before = match regular::read(&path) {
         Err(error) if error.kind() == ErrorKind::NotFound => None,
         read => Some(read.map_err(what())?),
     };
@@ -39,7 +41,7 @@ pub fn edit(confdir: &Path, name: &str) -> Result<u8, Failure> {
             print(format!("{name}: unchanged\n"))?;
             Ok(EXIT_OK)
         }
-        Ok(_) if fs::read(&path).ok() != before => {
+        Ok(_) if regular::read(&path).ok() != before => {
             let text = format!("{name} was changed by somebody else; see {}", draft.display());
             Err(Failure::new(EXIT_FAILED, text))
         }
@@ -54,13 +56,6 @@ pub fn edit(confdir: &Path, name: &str) -> Result<u8, Failure> {
             Err(Failure::new(failure.code, text))
         }
     }
-}
-
-/// The file itself, not a link to it; a disabled one where there is no other.
-fn file(confdir: &Path, name: &str) -> PathBuf {
-    let (path, hidden) = (confdir.join(name), confdir.join(disabled(name)));
-    let path = if !path.exists() && hidden.exists() { hidden } else { path };
-    fs::canonicalize(&path).unwrap_or(path)
 }
 
 /// With the same mode and owner: what was closed to others stays so.
@@ -78,7 +73,7 @@ fn copy(path: &Path, draft: &Path) -> io::Result<()> {
 fn edit_until_good(name: &str, draft: &Path) -> Result<Vec<u8>, Failure> {
     loop {
         run_editor(draft)?;
-        let text = fs::read(draft).map_err(unable(format!("read {}", draft.display())))?;
+        let text = regular::read(draft).map_err(unable(format!("read {}", draft.display())))?;
         match normalise(name, &text) {
             Ok(_) => return Ok(text),
             Err(failure) if io::stdin().is_terminal() => {

@@ -4,6 +4,7 @@ use crate::confdir;
 use crate::interrupt;
 use crate::options::Options;
 use crate::output::{EXIT_FAILED, EXIT_OK, Failure, print, unable};
+use crate::regular;
 use crate::rundir;
 use going::linux::signals::Signals;
 use going::linux::{clock, watch};
@@ -26,13 +27,13 @@ pub fn show(options: &Options) -> Result<u8, Failure> {
     let name = options.words.first().map_or("", String::as_str);
     let path = path(&options.confdir, name)?;
     let what = || unable(format!("read {}", path.display()));
-    let mut file = File::open(&path).map_err(what())?;
+    let mut file = regular::open(&path).map_err(what())?;
     print(tail(&mut file, options.lines).map_err(what())?)?;
     if options.is_following {
         let signals = interrupt::signals()?;
         match follow(&path, file, &signals) {
             Err(error) if error.kind() == ErrorKind::BrokenPipe => {}
-            followed => followed.map_err(what())?,
+            followed => followed.map_err(unable(format!("follow {}", path.display())))?,
         }
     }
     Ok(EXIT_OK)
@@ -60,15 +61,14 @@ fn tail(file: &mut File, lines: usize) -> io::Result<Vec<u8>> {
     loop {
         let start = len.saturating_sub(tail_len);
         let mut bytes = Vec::new();
-        // What cannot be wound back, as a FIFO, is read as it comes.
-        let is_whole = file.seek(SeekFrom::Start(start)).is_err() || start == 0;
+        file.seek(SeekFrom::Start(start))?;
         file.read_to_end(&mut bytes)?;
         let mut ends = bytes.iter().enumerate().rev().filter(|(_, byte)| **byte == b'\n');
         let last = usize::from(bytes.ends_with(b"\n"));
         match ends.nth(lines.saturating_add(last).saturating_sub(1)) {
             _ if lines == 0 => return Ok(Vec::new()),
             Some((index, _)) => return Ok(bytes.split_off(index.saturating_add(1))),
-            None if is_whole => return Ok(bytes),
+            None if start == 0 => return Ok(bytes),
             None => tail_len = tail_len.saturating_mul(4),
         }
     }
@@ -82,7 +82,7 @@ fn follow(path: &Path, mut file: File, signals: &Signals) -> io::Result<()> {
     let news = rundir::watch(directory, changes);
     loop {
         copy(&mut file)?;
-        if let Some(next) = File::open(path).ok().filter(|next| is_other(&file, next)) {
+        if let Some(next) = regular::open(path).ok().filter(|next| is_other(&file, next)) {
             // What was added to the old one meanwhile.
             copy(&mut file)?;
             file = next;

@@ -21,6 +21,7 @@ mod output;
 mod proc;
 mod procfile;
 mod prometheus;
+mod regular;
 mod rows;
 mod rundir;
 mod select;

@@ -2,8 +2,10 @@
 
 use crate::output::{self, EXIT_ABSENT, Failure, reason, unable};
 use crate::proc;
+use crate::regular;
 use crate::status::Status;
 use going::linux::{clock, watch};
+use going::model::config::service_name;
 use going::model::status::VERSION;
 use rustix::fd::OwnedFd;
 use rustix::fs::inotify::{WatchFlags, add_watch};
@@ -36,7 +38,7 @@ impl Rundir {
             let text = format!("going does not run: {}: {why}", path.display());
             Failure::new(EXIT_ABSENT, text)
         };
-        let bytes = fs::read(&path).map_err(|error| match error.kind() {
+        let bytes = regular::read(&path).map_err(|error| match error.kind() {
             ErrorKind::NotFound => absent(&reason(&error)),
             _ => Failure { code: EXIT_ABSENT, ..unable(format!("read {}", path.display()))(error) },
         })?;
@@ -68,10 +70,17 @@ impl Rundir {
         Ok(status)
     }
 
+    /// The file that holds a service down. Names are what the status says, so they are looked at:
+    /// none must lead out of the directory.
+    fn down(&self, name: &str) -> io::Result<PathBuf> {
+        let is_name = service_name(name.as_bytes()).is_some();
+        let refused = || io::Error::new(ErrorKind::InvalidInput, "not the name of a service");
+        is_name.then(|| self.0.join("down").join(name)).ok_or_else(refused)
+    }
+
     /// Holds a service down; whether it was not so before.
     pub fn hold(&self, name: &str) -> io::Result<bool> {
-        let path = self.0.join("down").join(name);
-        match OpenOptions::new().write(true).create_new(true).open(path) {
+        match OpenOptions::new().write(true).create_new(true).open(self.down(name)?) {
             Ok(_) => Ok(true),
             Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
             Err(error) => Err(error),
@@ -80,7 +89,7 @@ impl Rundir {
 
     /// Lets it be up again.
     pub fn release(&self, name: &str) -> io::Result<()> {
-        match fs::remove_file(self.0.join("down").join(name)) {
+        match fs::remove_file(self.down(name)?) {
             Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
             _ => Ok(()),
         }
