@@ -40,6 +40,9 @@ pub fn tests() -> Vec<Trial> {
         scenario!(who_does_not_run_gets_no_signal),
         scenario!(a_number_that_is_anothers_gets_no_signal),
         scenario!(the_main_command_is_left_alone),
+        scenario!(a_name_never_leads_out_of_its_directory),
+        scenario!(what_cannot_be_said_is_done_all_the_same),
+        scenario!(two_restarts_at_once_both_end),
         scenario!(who_has_no_right_is_told, Root),
     ]
 }
@@ -384,6 +387,76 @@ fn the_main_command_is_left_alone() {
     ctl_to(&going, OK, &["start", "web"]);
     going.signal(Signal::SIGTERM);
     going.wait_exit();
+}
+
+/// Names are what the status says, and somebody else may have written that.
+fn a_name_never_leads_out_of_its_directory() {
+    let going = Going::new();
+    fs::create_dir(going.path("run/down")).expect("an empty directory");
+    let (there, absent) = (going.path("records/there"), going.path("records/absent"));
+    fs::write(&there, "").expect("room on the disk");
+    let since_ms = proc::uptime_ms();
+    let lines: Vec<_> = [
+        "../../records/there".to_owned(),
+        "../../records/absent".to_owned(),
+        there.display().to_string(),
+        absent.display().to_string(),
+    ]
+    .iter()
+    .map(|name| format!("{name} down - {since_ms} 1 - -\n"))
+    .collect();
+    let header = format!("going 1 {} {since_ms}\n", std::process::id());
+    fs::write(going.path("run/status"), header + &lines.concat()).expect("our own file");
+    for word in ["stop", "restart", "start"] {
+        let ran = ctl_to(&going, FAILED, &[word, "all", "--no-wait"]);
+        assert_eq!(ran.out.matches("not the name of a service").count(), 4, "{ran:?}");
+        assert!(there.exists() && !absent.exists(), "{word}");
+    }
+}
+
+/// A full disk behind standard output is no reason to stop in the middle.
+fn what_cannot_be_said_is_done_all_the_same() {
+    let mut going = started(&["web", "db"]);
+    let run = |words: &[&str]| {
+        let full = fs::File::options().write(true).open("/dev/full").expect("a device");
+        let mut command = command(&going);
+        command.args(words).stdout(full);
+        let ran = Ran::from(command.output().expect("goingctl can be executed"));
+        assert_eq!(ran.code, FAILED, "{ran:?}");
+        assert!(ran.err.contains("No space left on device"), "{ran:?}");
+    };
+    run(&["restart", "all", "--timeout", "60"]);
+    let pids = [going.wait_starts("web", 2)[1].pid, going.wait_starts("db", 2)[1].pid];
+    run(&["signal", "KILL", "all"]);
+    for pid in pids {
+        going.wait_gone("what was signalled", pid);
+    }
+    run(&["stop", "all", "--timeout", "60"]);
+    assert!(is_held(&going, "web") && is_held(&going, "db"));
+    going.terminate();
+}
+
+/// One of them lets the service go, and the other, late as it is, is not to wait for it to go down
+/// once more.
+fn two_restarts_at_once_both_end() {
+    let going = stubborn();
+    let web = going.up("web");
+    let processes = [restarting(&going), restarting(&going)];
+    let late = pid(&processes[1]);
+    going.wait_for("both of them waiting", || {
+        let has_begun = proc::status(late, "SigBlk") != "0000000000000000";
+        has_begun && proc::stat(late).is_some_and(|stat| stat.state == 'S')
+    });
+    send(late, Signal::SIGSTOP);
+    send(web, Signal::SIGKILL);
+    going.wait_starts("web", 2);
+    wait_state(&going, "web", "up");
+    send(late, Signal::SIGCONT);
+    for process in processes {
+        let ran = Ran::from(process.wait_with_output().expect("our own child"));
+        assert_eq!(ran.code, OK, "{ran:?}");
+    }
+    assert!(!is_held(&going, "web"));
 }
 
 /// And nothing is half done.

@@ -53,16 +53,25 @@ pub fn print(text: impl AsRef<[u8]>) -> Result<(), Failure> {
     }
 }
 
+/// Says what became of a service; whether that could be said. If not, that is no reason to leave
+/// undone what there is to do for others.
+pub fn tell(name: &str, text: &str) -> bool {
+    let told = print(format!("{}: {}\n", visible(name), visible(text)));
+    told.map_err(|failure| warn(&failure.text)).is_ok()
+}
+
 /// Says on standard error what deserves notice.
 pub fn warn(text: impl AsRef<str>) {
     let line = format!("goingctl: {}\n", visible(text.as_ref()));
     let _unread = io::stderr().write_all(line.as_bytes());
 }
 
-/// The text without control characters, which would do something to a terminal.
+/// The text without what is not seen as a character of its own: control characters would do
+/// something to a terminal, and those that change the direction to the reader.
 pub fn visible(text: &str) -> String {
-    let show = |char: char| {
-        if char.is_control() { char.escape_default().to_string() } else { char.to_string() }
+    let show = |char: char| match char {
+        '\\' | '\'' | '"' => char.to_string(),
+        _ => char.escape_debug().to_string(),
     };
     text.chars().map(show).collect()
 }

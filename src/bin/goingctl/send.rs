@@ -4,7 +4,7 @@
 //! only then asked after: what is then found true of the number is true of what was opened.
 
 use crate::interrupt::io_error;
-use crate::output::{EXIT_FAILED, EXIT_OK, EXIT_USAGE, Failure, print, reason, visible};
+use crate::output::{EXIT_FAILED, EXIT_OK, EXIT_USAGE, Failure, reason, tell};
 use crate::proc;
 use crate::rundir::Rundir;
 use crate::status::Status;
@@ -22,7 +22,7 @@ pub fn signal(word: &str) -> Result<Signal, Failure> {
 }
 
 /// Sends it to all of `names`; the exit code.
-pub fn send(rundir: &Rundir, signal: Signal, names: &[String]) -> Result<u8, Failure> {
+pub fn send(rundir: &Rundir, signal: Signal, names: &[String]) -> u8 {
     let mut code = EXIT_OK;
     for name in names {
         let sent = open(rundir, name).and_then(|(process, pid)| {
@@ -30,13 +30,12 @@ pub fn send(rundir: &Rundir, signal: Signal, names: &[String]) -> Result<u8, Fai
                 .map(|()| format!("sent signal {} to pid {pid}", signal.as_raw()))
                 .map_err(|errno| format!("unable to signal pid {pid}: {}", words(errno)))
         });
-        let text = sent.unwrap_or_else(|why| {
+        let is_told = tell(name, sent.as_ref().unwrap_or_else(|why| why));
+        if sent.is_err() || !is_told {
             code = EXIT_FAILED;
-            why
-        });
-        print(format!("{}: {}\n", visible(name), visible(&text)))?;
+        }
     }
-    Ok(code)
+    code
 }
 
 /// The main process of a service, or why there is none to signal.

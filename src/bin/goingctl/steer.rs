@@ -8,7 +8,7 @@
 use crate::amounts;
 use crate::interrupt;
 use crate::options::Options;
-use crate::output::{EXIT_FAILED, EXIT_OK, Failure, print, reason, visible, warn};
+use crate::output::{self, EXIT_FAILED, EXIT_OK, Failure, reason, warn};
 use crate::rundir::{Rundir, Supervisor, supervisor};
 use crate::select::MAIN;
 use crate::status::{End, Service, Status};
@@ -109,7 +109,7 @@ pub fn steer(
     for name in names {
         match begin(rundir, goal, name, status.service(name), patience.is_waiting) {
             Ok(job) => jobs.push(job),
-            Err(outcome) => is_good &= tell(name, &outcome)?,
+            Err(outcome) => is_good &= tell(name, &outcome),
         }
     }
     loop {
@@ -118,7 +118,7 @@ pub fn steer(
             let service = status.service(&job.name);
             if let Some(outcome) = advance(job, service, now_ms) {
                 job.phase = Phase::Over;
-                is_good &= tell(&job.name, &outcome)?;
+                is_good &= tell(&job.name, &outcome);
             }
         }
         jobs.retain(|job| job.phase != Phase::Over);
@@ -126,7 +126,8 @@ pub fn steer(
             return Ok(if is_good { EXIT_OK } else { EXIT_FAILED });
         }
         if now_ms >= due_ms {
-            return give_up(&jobs, &status, patience.timeout_ms);
+            give_up(&jobs, &status, patience.timeout_ms);
+            return Ok(EXIT_FAILED);
         }
         let pause_ms = if news.is_some() { RECHECK_MS } else { POLL_MS };
         let next_ms = settled_ms(&jobs, &status).unwrap_or(u64::MAX);
@@ -184,13 +185,16 @@ fn advance(job: &mut Job, service: Option<&Service>, now_ms: u64) -> Option<Outc
     let state = service.map_or("gone", |service| service.state.as_str());
     let is_down = matches!(state, "down" | "rejected" | "gone");
     let is_up = service.is_some_and(|s| s.is_up() && is_settled(s, now_ms));
+    // Another one that restarts the service has let it go.
+    let is_let_go = job.hold.as_ref().is_some_and(|hold| !hold.is_ours)
+        && service.is_some_and(|service| !service.held);
     match job.phase {
-        Phase::DownFirst if is_down => {
+        Phase::DownFirst if is_down || is_let_go => {
             let_go(job);
             job.phase = Phase::Up;
             None
         }
-        Phase::Noticed if is_down || state == "stopping" => {
+        Phase::Noticed if is_down || is_let_go || state == "stopping" => {
             let_go(job);
             Some(("told to restart".to_owned(), true))
         }
@@ -223,14 +227,13 @@ fn let_go(job: &mut Job) {
     }
 }
 
-/// Says what became of a service; whether it is good.
-fn tell(name: &str, (text, is_good): &Outcome) -> Result<bool, Failure> {
-    print(format!("{}: {}\n", visible(name), visible(text)))?;
-    Ok(*is_good)
+/// Says what became of a service; whether that is good, and has been said.
+fn tell(name: &str, (text, is_good): &Outcome) -> bool {
+    output::tell(name, text) && *is_good
 }
 
 /// Says which services are not yet where they are to be.
-fn give_up(jobs: &[Job], status: &Status, timeout_ms: u64) -> Result<u8, Failure> {
+fn give_up(jobs: &[Job], status: &Status, timeout_ms: u64) {
     let seconds = timeout_ms / 1_000;
     for job in jobs {
         let goal = match job.phase {
@@ -239,12 +242,11 @@ fn give_up(jobs: &[Job], status: &Status, timeout_ms: u64) -> Result<u8, Failure
             _ => "down",
         };
         let is = status.service(&job.name).map_or("no such service".to_owned(), told);
-        tell(&job.name, &(format!("not {goal} after {seconds} s: {is}"), false))?;
+        tell(&job.name, &(format!("not {goal} after {seconds} s: {is}"), false));
     }
     if supervisor(status) == Supervisor::Stopped {
         warn("going is stopped: it does nothing until it gets CONT");
     }
-    Ok(EXIT_FAILED)
 }
 
 /// The state of a service, in words.
