@@ -4,8 +4,11 @@ use crate::goingctl::{ABSENT, FAILED, OK, Ran, command, ctl_to};
 use crate::harness::Going;
 use crate::needs::scenario;
 use libtest_mimic::Trial;
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::thread;
 
 pub fn tests() -> Vec<Trial> {
     vec![
@@ -16,11 +19,15 @@ pub fn tests() -> Vec<Trial> {
         scenario!(carriage_returns_and_comments_are_no_part),
         scenario!(what_no_service_file_can_say_is_refused),
         scenario!(import_overwrites_nothing_unasked),
+        scenario!(import_leaves_links_and_devices_what_they_are),
+        scenario!(no_value_becomes_another_line),
+        scenario!(import_has_limits),
         scenario!(import_warns_of_another_formation),
         scenario!(an_imported_app_runs),
         scenario!(there_and_back_is_the_same),
         scenario!(export_says_what_is_lost),
         scenario!(export_overwrites_nothing_unasked),
+        scenario!(export_writes_into_what_is_no_file),
         scenario!(exported_words_mean_the_same_to_a_shell),
     ]
 }
@@ -225,6 +232,49 @@ fn import_overwrites_nothing_unasked() {
     assert_eq!(values(&going, "worker", "cmd"), ["b"]);
 }
 
+fn import_leaves_links_and_devices_what_they_are() {
+    let going = app("web: a\n", None);
+    let (path, real) = (going.path("going.d/web"), going.path("records/real"));
+    // One that leads nowhere is there as well.
+    symlink(&real, &path).expect("room on the disk");
+    import_to(&going, FAILED, &[]);
+    assert!(!real.exists() && path.is_symlink());
+    fs::write(&real, "cmd=old\n").expect("room on the disk");
+    import_to(&going, OK, &["--force"]);
+    assert!(path.is_symlink() && values(&going, "web", "cmd") == ["a"]);
+    fs::remove_file(&real).expect("our own file");
+    mkfifo(&real, Mode::S_IRWXU).expect("room on the disk");
+    let ran = import_to(&going, FAILED, &["--force"]);
+    assert!(ran.err.contains("not a regular file"), "{ran:?}");
+    assert!(!fs::metadata(&real).expect("a FIFO").is_file());
+}
+
+/// A directory may have any name.
+fn no_value_becomes_another_line() {
+    let going = app("web: a\n", None);
+    for words in [["-d", "/srv\nuser=root"], ["-d", "/srv "], ["-u", "app\nchroot=/"]] {
+        let ran = import_to(&going, FAILED, &words);
+        assert!(ran.err.contains("no service file can say"), "{ran:?}");
+        assert_eq!(names(&going), [""; 0]);
+    }
+    let odd = going.path("app\nuser=root");
+    fs::rename(going.path("app"), &odd).expect("our own directory");
+    let mut command = command(&going);
+    command.args(["import", "-d", "/srv"]).arg(odd.join("Procfile"));
+    let ran = Ran::from(command.output().expect("goingctl can be executed"));
+    assert_eq!(ran.code, OK, "{ran:?}");
+    assert_eq!(values(&going, "web", "user"), [""; 0]);
+}
+
+fn import_has_limits() {
+    let going = app("web: a\n", Some("PORT=x\n"));
+    let ran = import_to(&going, FAILED, &[]);
+    assert!(ran.err.contains("no port: x"), "{ran:?}");
+    let ran = import_to(&going, FAILED, &["-p", "5000", "-m", "web=999999999"]);
+    assert!(ran.err.contains("more than 256 services"), "{ran:?}");
+    assert_eq!(names(&going), [""; 0]);
+}
+
 fn import_warns_of_another_formation() {
     let going = app("web: a\n", None);
     import_to(&going, OK, &[]);
@@ -297,6 +347,28 @@ fn export_overwrites_nothing_unasked() {
     assert!(ran.err.contains("exists; --force overwrites it"), "{ran:?}");
     ctl_to(&going, OK, &["export", "-o", &path, "--force"]);
     assert_eq!(fs::read_to_string(&path).expect("a file"), "web: new\n");
+    // Of two files neither is written then.
+    let environment = going.path("env");
+    let words = ["export", "-e", &environment.display().to_string(), "-o", &path];
+    ctl_to(&going, FAILED, &words);
+    assert!(!environment.exists());
+}
+
+/// Nothing takes the place of a device, /dev/null for one.
+fn export_writes_into_what_is_no_file() {
+    let going = Going::new();
+    going.write("web", "cmd=a\n");
+    let path = going.path("fifo");
+    mkfifo(&path, Mode::S_IRWXU).expect("room on the disk");
+    for words in [&[][..], &["--force"]] {
+        let reader = path.clone();
+        let reader = thread::spawn(move || fs::read_to_string(reader).expect("a FIFO"));
+        let mut command = command(&going);
+        command.arg("export").arg("-o").arg(&path).args(words);
+        let ran = Ran::from(command.output().expect("goingctl can be executed"));
+        assert_eq!(ran.code, OK, "{ran:?}");
+        assert_eq!(reader.join().expect("no panic"), "web: a\n");
+    }
 }
 
 /// What needed no shell here, and would be taken apart by one there.

@@ -4,10 +4,12 @@
 
 use crate::confdir;
 use crate::options::Options;
-use crate::output::{EXIT_ABSENT, EXIT_FAILED, EXIT_OK, Failure, print, warn};
+use crate::output::{EXIT_ABSENT, EXIT_FAILED, EXIT_OK, Failure, print, unable, warn};
 use crate::procfile;
 use crate::select::is_meant;
 use going::model::config::{Text, service_name, value, values};
+use std::fs::OpenOptions;
+use std::io::Write;
 use std::path::Path;
 
 /// Keys that have no place in a Procfile; `cwd` is where the Procfile is.
@@ -27,41 +29,44 @@ struct Process {
 
 pub fn export(options: &Options) -> Result<u8, Failure> {
     let (mut processes, mut variables) = (Vec::new(), Vec::new());
-    let mut words: Vec<_> = options.words.iter().collect();
-    for name in confdir::names(&options.confdir)? {
-        let is_chosen = options.words.is_empty() || words.iter().any(|word| is_meant(&name, word));
-        if service_name(name.as_bytes()).is_none() || !is_chosen {
-            continue;
-        }
+    for name in chosen(options)? {
         let text = confdir::text(&options.confdir, &name)?;
         add_process(&mut processes, &name, &text)?;
         add_variables(&mut variables, &name, &text, options.environment.is_some())?;
         warn_of_lost(&name, &text);
-    }
-    words.retain(|word| {
-        confdir::names(&options.confdir)
-            .is_ok_and(|names| !names.iter().any(|name| is_meant(name, word)))
-    });
-    if let Some(word) = words.first() {
-        return Err(Failure::new(EXIT_ABSENT, format!("no such service: {word}")));
     }
     processes.sort_by(|one, other| {
         let key = |process: &Process| (process.port.is_none(), process.port);
         key(one).cmp(&key(other)).then_with(|| one.name.cmp(&other.name))
     });
     let text = text(&processes);
-    if let Some(path) = &options.environment {
+    let environment = options.environment.as_deref().map(Path::new);
+    if !options.is_forced {
+        environment.into_iter().chain(options.output.as_deref()).try_for_each(refuse_existing)?;
+    }
+    if let Some(path) = environment {
         let lines: Vec<_> = variables
             .iter()
             .map(|(name, value)| format!("{name}={}\n", procfile::quoted(value)))
             .collect();
-        save(Path::new(path), &lines.concat(), MODE_CLOSED, options.is_forced)?;
+        save(path, &lines.concat(), MODE_CLOSED)?;
     }
     match &options.output {
-        Some(path) => save(path, &text, MODE_OPEN, options.is_forced)?,
+        Some(path) => save(path, &text, MODE_OPEN)?,
         None => print(text)?,
     }
     Ok(EXIT_OK)
+}
+
+/// The services that are meant, without those that are disabled.
+fn chosen(options: &Options) -> Result<Vec<String>, Failure> {
+    let (words, mut names) = (&options.words, confdir::names(&options.confdir)?);
+    names.retain(|name| service_name(name.as_bytes()).is_some());
+    if let Some(word) = words.iter().find(|word| !names.iter().any(|name| is_meant(name, word))) {
+        return Err(Failure::new(EXIT_ABSENT, format!("no such service: {word}")));
+    }
+    names.retain(|name| words.is_empty() || words.iter().any(|word| is_meant(name, word)));
+    Ok(names)
 }
 
 fn fault(text: impl Into<String>) -> Failure {
@@ -135,9 +140,24 @@ fn text(processes: &[Process]) -> String {
     text
 }
 
-fn save(path: &Path, text: &str, mode: u32, is_forced: bool) -> Result<(), Failure> {
-    if path.exists() && !is_forced {
+/// What is there already is overwritten only if that is asked for.
+fn refuse_existing(path: &Path) -> Result<(), Failure> {
+    if path.symlink_metadata().is_ok() && !is_special(path) {
         return Err(fault(format!("{} exists; --force overwrites it", path.display())));
     }
-    confdir::write(path, text.as_bytes(), mode)
+    Ok(())
+}
+
+/// Whether there is something in which nothing can be overwritten, such as /dev/stdout.
+fn is_special(path: &Path) -> bool {
+    path.exists() && !path.is_file()
+}
+
+fn save(path: &Path, text: &str, mode: u32) -> Result<(), Failure> {
+    if !is_special(path) {
+        return confdir::write(path, text.as_bytes(), mode);
+    }
+    let written = OpenOptions::new().write(true).open(path);
+    let written = written.and_then(|mut file| file.write_all(text.as_bytes()));
+    written.map_err(unable(format!("write {}", path.display())))
 }

@@ -5,9 +5,10 @@
 
 use crate::confdir;
 use crate::options::Options;
-use crate::output::{EXIT_FAILED, EXIT_OK, Failure, print, unable, warn};
+use crate::output::{EXIT_FAILED, EXIT_OK, Failure, tell, unable, visible, warn};
 use crate::procfile::{self, Formation, Process};
 use going::model::config::service_name;
+use going::model::table::SERVICES_MAX;
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf, absolute};
@@ -23,7 +24,7 @@ const MODE_CLOSED: u32 = 0o600;
 /// What is the same in all service files.
 struct App {
     source: PathBuf,
-    cwd: PathBuf,
+    cwd: String,
     user: Option<String>,
     variables: Vec<(String, String)>,
     port: u16,
@@ -51,18 +52,20 @@ pub fn import(options: &Options) -> Result<u8, Failure> {
     let files = files(&app, &processes, &formation)?;
     let directory = options.output.as_deref().unwrap_or(&options.confdir);
     if !options.is_forced {
-        let path = files.iter().map(|file| directory.join(&file.name)).find(|path| path.exists());
-        if let Some(path) = path {
+        let mut paths = files.iter().map(|file| directory.join(&file.name));
+        // A link that leads nowhere is there, too.
+        if let Some(path) = paths.find(|path| path.symlink_metadata().is_ok()) {
             return Err(fault(format!("{} exists; --force overwrites it", path.display())));
         }
     }
     let mode = if app.variables.is_empty() { MODE_OPEN } else { MODE_CLOSED };
+    let mut is_told = true;
     for file in &files {
         confdir::write(&directory.join(&file.name), file.text.as_bytes(), mode)?;
-        print(format!("{}: written\n", file.name))?;
+        is_told &= tell(&file.name, "written");
     }
     warn_of_others(directory, &processes, &files)?;
-    Ok(EXIT_OK)
+    Ok(if is_told { EXIT_OK } else { EXIT_FAILED })
 }
 
 fn fault(text: impl Into<String>) -> Failure {
@@ -90,21 +93,22 @@ fn app(options: &Options, source: PathBuf) -> Result<App, Failure> {
         let (found, faults) = procfile::variables(&text);
         warn_of(path, &faults);
         for (name, value) in found {
-            if value.contains('\n') || value.trim_end() != value {
-                let text =
-                    format!("{}: {name}: no service file can say that value: ", path.display());
-                return Err(fault(text + "it has a line feed, or ends with a blank"));
-            }
             variables.retain(|(other, _)| *other != name);
             variables.push((name, value));
         }
     }
     let given = variables.iter().find(|(name, _)| name == "PORT").map(|(_, port)| port.clone());
     let given = given.or_else(|| env::var("PORT").ok());
-    let port = options.port.or_else(|| given?.parse().ok()).unwrap_or(PORT);
+    let port = match (options.port, given) {
+        (Some(port), _) => port,
+        (None, Some(given)) => given.parse().map_err(|_| fault(format!("no port: {given}")))?,
+        (None, None) => PORT,
+    };
     variables.retain(|(name, _)| name != "PORT");
     let cwd = options.cwd.clone().unwrap_or_else(|| home.to_owned());
     let cwd = absolute(&cwd).map_err(unable("find the working directory"))?;
+    let cwd = cwd.into_os_string().into_string();
+    let cwd = cwd.map_err(|cwd| fault(format!("not UTF-8: {}", cwd.display())))?;
     Ok(App { source, cwd, user: options.user.clone(), variables, port })
 }
 
@@ -127,9 +131,12 @@ fn files(app: &App, processes: &[Process], formation: &Formation) -> Result<Vec<
             let offset = type_index.saturating_mul(PORT_STEP).saturating_add(index);
             let port = u16::try_from(offset).ok().and_then(|offset| app.port.checked_add(offset));
             let port = port.ok_or_else(|| fault(format!("{name}: no port is left for it")))?;
-            let text = text(app, process, port);
+            let text = text(app, process, port)?;
             confdir::normalise(&name, text.as_bytes())?;
             files.push(File { name, text });
+            if files.len() > SERVICES_MAX {
+                return Err(fault(format!("more than {SERVICES_MAX} services")));
+            }
         }
     }
     if files.is_empty() {
@@ -138,16 +145,30 @@ fn files(app: &App, processes: &[Process], formation: &Formation) -> Result<Vec<
     Ok(files)
 }
 
-fn text(app: &App, process: &Process, port: u16) -> String {
-    let mut lines = vec![
-        format!("# {} of {}, by goingctl import", process.name, app.source.display()),
-        format!("cmd={}", procfile::cmd(&process.command)),
-        format!("cwd={}", app.cwd.display()),
-    ];
-    lines.extend(app.user.iter().map(|user| format!("user={user}")));
-    lines.extend(app.variables.iter().map(|(name, value)| format!("env={name}={value}")));
-    lines.push(format!("env=PORT={port}\n"));
-    lines.join("\n")
+fn text(app: &App, process: &Process, port: u16) -> Result<String, Failure> {
+    let source = visible(&app.source.display().to_string());
+    let mut text = format!("# {} of {source}, by goingctl import\n", process.name);
+    text += &line("cmd", &procfile::cmd(&process.command))?;
+    text += &line("cwd", &app.cwd)?;
+    if let Some(user) = &app.user {
+        text += &line("user", user)?;
+    }
+    for (name, value) in &app.variables {
+        text += &line("env", &format!("{name}={value}"))?;
+    }
+    text += &line("env", &format!("PORT={port}"))?;
+    Ok(text)
+}
+
+/// A line of a service file that says this, and nothing else.
+fn line(key: &str, value: &str) -> Result<String, Failure> {
+    if value.contains('\n') || value.trim_ascii() != value {
+        // Not all of it: it may be a password.
+        let begin = value.split(['=', '\n']).next().unwrap_or_default();
+        let text = format!("no service file can say {key}={begin}…: ");
+        return Err(fault(text + "it has a line feed, or a blank at one of its ends"));
+    }
+    Ok(format!("{key}={value}\n"))
 }
 
 /// Another formation may have left more of a process type behind: those would go on running.
