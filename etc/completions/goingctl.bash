@@ -1,8 +1,18 @@
 # bash completion for goingctl(1)
 
+# Lines that are names of services: compgen would expand anything else.
+_goingctl_names() {
+    grep -x '[A-Za-z0-9_@-]*'
+}
+
 # Names of the services that the status in RUNDIR tells of.
 _goingctl_services() {
-    awk 'NR > 1 { print $1 }' "$1/status" 2>/dev/null
+    awk 'NR > 1 { print $1 }' "$1/status" 2>/dev/null | _goingctl_names
+}
+
+# Names of service files.
+_goingctl_files() {
+    ls "$1" 2>/dev/null | _goingctl_names
 }
 
 _goingctl() {
@@ -35,16 +45,16 @@ _goingctl() {
         [ "$last" != signal ] || words="HUP INT QUIT KILL USR1 USR2 TERM CONT STOP WINCH"
         ;;
     reload) words="all $(_goingctl_services "$rundir")" ;;
-    enable) words="--timeout --no-wait $(cd "$confdir" 2>/dev/null && printf '%s\n' .[a-zA-Z0-9_@-]* | sed 's/^\.//')" ;;
-    disable) words="--timeout --no-wait $(ls "$confdir" 2>/dev/null)" ;;
-    edit) words=$(ls "$confdir" 2>/dev/null) ;;
-    logs) words="--follow -n $(ls "$confdir" 2>/dev/null)" ;;
+    enable) words="--timeout --no-wait $(ls -A "$confdir" 2>/dev/null | sed -n 's/^\.//p' | _goingctl_names)" ;;
+    disable) words="--timeout --no-wait $(_goingctl_files "$confdir")" ;;
+    edit) words=$(_goingctl_files "$confdir") ;;
+    logs) words="--follow -n $(_goingctl_files "$confdir")" ;;
     check) mapfile -t COMPREPLY < <(compgen -d -- "$word"); return ;;
     import)
         mapfile -t COMPREPLY < <(compgen -f -- "$word")
         words="-e -u -d -o -m -p --force"
         ;;
-    export) words="-e -o --force $(ls "$confdir" 2>/dev/null)" ;;
+    export) words="-e -o --force $(_goingctl_files "$confdir")" ;;
     esac
     mapfile -t -O "${#COMPREPLY[@]}" COMPREPLY < <(compgen -W "$words" -- "$word")
 }

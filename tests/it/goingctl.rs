@@ -18,6 +18,7 @@ pub fn tests() -> Vec<Trial> {
         scenario!(usage_errors_exit_64),
         scenario!(completions_know_every_command),
         scenario!(bash_takes_its_completion, Bash),
+        scenario!(completion_executes_nothing, Bash),
         scenario!(zsh_takes_its_completion, Zsh),
         scenario!(fish_takes_its_completion, Fish),
     ]
@@ -255,6 +256,30 @@ fn bash_takes_its_completion() {
     assert_eq!(complete(&format!("goingctl -r '{}' stop", run.display()))("w"), ["web", "worker"]);
     assert_eq!(complete("goingctl status")("--p"), ["--prometheus"]);
     going.terminate();
+}
+
+/// compgen expands its words, and in a directory there may be any name.
+fn completion_executes_nothing() {
+    let going = Going::new();
+    for name in ["web", "$(echo evil)", "`echo evil`"] {
+        going.write(name, "cmd=x\n");
+    }
+    fs::write(going.path("run/status"), "going 1 1 1\nweb up\n$(echo;echo;evil) up\n")
+        .expect("our own file");
+    let (confdir, rundir) = (going.path("going.d"), going.path("run"));
+    for command in ["edit", "logs", "disable", "status", "stop"] {
+        let script = format!(
+            "source '{}'; COMP_WORDS=(goingctl -d '{}' -r '{}' {command} ''); COMP_CWORD=6; \
+             _goingctl; echo ${{COMPREPLY[*]}}",
+            completion("goingctl.bash").display(),
+            confdir.display(),
+            rundir.display(),
+        );
+        let output = Command::new("bash").args(["--norc", "-c", &script]).output();
+        let ran = Ran::from(output.expect("bash can be executed"));
+        assert!(ran.err.is_empty() && !ran.out.contains("evil"), "{command}: {ran:?}");
+        assert!(ran.out.split_whitespace().any(|word| word == "web"), "{command}: {ran:?}");
+    }
 }
 
 fn zsh_takes_its_completion() {

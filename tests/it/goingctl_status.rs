@@ -10,10 +10,12 @@ use libtest_mimic::Trial;
 use miniserde::json::{self, Number, Object, Value};
 use nix::fcntl::OFlag;
 use nix::sys::signal::Signal;
+use nix::sys::stat::Mode;
 use nix::sys::termios::{LocalFlags, tcgetattr};
-use nix::unistd::{getpid, pause, pipe, pipe2, write};
+use nix::unistd::{getpid, mkfifo, pause, pipe, pipe2, write};
 use std::fs::{self, File};
 use std::io::{Read, Write};
+use std::os::unix::fs::symlink;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -32,14 +34,18 @@ pub fn tests() -> Vec<Trial> {
         scenario!(a_going_that_stands_still_is_noticed),
         scenario!(another_version_is_read_as_far_as_can_be),
         scenario!(garbage_is_no_status),
+        scenario!(what_is_no_file_is_not_waited_for),
         scenario!(json_keeps_to_its_schema, JsonSchema),
         scenario!(json_says_what_the_table_says),
         scenario!(prometheus_takes_it, Promtool),
         scenario!(prometheus_hears_that_going_is_gone),
+        scenario!(prometheus_labels_are_quoted),
         scenario!(a_full_table_is_shown),
         scenario!(colour_is_for_terminals),
         scenario!(a_narrow_terminal_cuts),
+        scenario!(wide_characters_take_two_columns),
         scenario!(control_characters_stay_in),
+        scenario!(a_status_does_nothing_to_a_terminal),
         scenario!(nobody_reading_is_no_failure),
         scenario!(everybody_may_look, Root),
         scenario!(watch_redraws_until_q),
@@ -266,6 +272,29 @@ fn garbage_is_no_status() {
     }
 }
 
+/// A FIFO has no end, and neither has /dev/zero.
+fn what_is_no_file_is_not_waited_for() {
+    let going = Going::new();
+    let status = going.path("run/status");
+    mkfifo(&status, Mode::S_IRWXU).expect("room on the disk");
+    let ran = ctl_to(&going, ABSENT, &[]);
+    assert!(ran.err.contains("not a regular file"), "{ran:?}");
+    fs::remove_file(&status).expect("our own file");
+    symlink("/dev/zero", &status).expect("room on the disk");
+    ctl_to(&going, ABSENT, &[]);
+    fs::remove_file(&status).expect("our own file");
+    mkfifo(&going.path("going.d/fifo"), Mode::S_IRWXU).expect("room on the disk");
+    symlink("/dev/zero", going.path("going.d/zero")).expect("room on the disk");
+    fake(&going, &format!("{}\nfifo rejected - 5 0 - -\nzero rejected\n", our_header("1")));
+    let ran = ctl_to(&going, NOT_UP, &[]);
+    assert_eq!(cells(&ran.out, "fifo")[9], "-", "{ran:?}");
+    assert_eq!(cells(&ran.out, "zero")[9], "-", "{ran:?}");
+    // Far more than going ever writes, and no end of line.
+    let long = "x".repeat(4_000_000);
+    fake(&going, &format!("{}\nweb up - 5 1 - -\nlong {long}", our_header("1")));
+    ctl_to(&going, OK, &["web"]);
+}
+
 fn object(text: &str) -> Object {
     json::from_str(text).unwrap_or_else(|_| panic!("not an object: {text}"))
 }
@@ -366,6 +395,15 @@ fn prometheus_hears_that_going_is_gone() {
     assert!(ran.out.ends_with("\ngoing_up 0\n"), "{ran:?}");
 }
 
+/// Backslash, quote and line feed are written with a backslash, and nothing else is.
+fn prometheus_labels_are_quoted() {
+    let going = Going::new();
+    fake(&going, &format!("{}\na\"b\\c\td up - 5 1 - -\n", our_header("1")));
+    let exposition = ctl_to(&going, OK, &["--prometheus"]).out;
+    let line = "going_service_up{service=\"a\\\"b\\\\c\td\"} 1";
+    assert!(exposition.lines().any(|other| other == line), "{exposition}");
+}
+
 fn a_full_table_is_shown() {
     let mut going = Going::new();
     let names: Vec<_> = (0..256).map(|number| format!("service-{number:03}")).collect();
@@ -425,6 +463,21 @@ fn a_narrow_terminal_cuts() {
     going.terminate();
 }
 
+fn wide_characters_take_two_columns() {
+    let going = Going::new();
+    going.write("web", format!("cmd=x {}\n", "日本".repeat(40)));
+    fake(&going, &format!("{}\nweb down - 5 0 - -\n", our_header("1")));
+    for columns in [60, 61, 79] {
+        let mut command = command(&going);
+        command.env("NO_COLOR", "1");
+        let (_, shown) = OnTerminal::spawn(command, columns, 24).finish();
+        assert!(shown.contains("日"), "{shown}");
+        let width = |line: &str| line.chars().map(|c| if c > '\u{2fff}' { 2 } else { 1 }).sum();
+        let widest: u16 = shown.lines().map(width).max().expect("a line");
+        assert!([columns, columns - 1].contains(&widest), "{columns}: {widest}\n{shown}");
+    }
+}
+
 /// The words of a process are anybody's: they must not reach the terminal as they are.
 fn control_characters_stay_in() {
     let mut going = Going::new();
@@ -436,6 +489,22 @@ fn control_characters_stay_in() {
     let table = ctl_to(&going, OK, &[]).out;
     assert!(!table.chars().any(|char| char.is_control() && char != '\n'), "{table:?}");
     going.terminate();
+}
+
+/// Neither by control characters nor by those that turn the direction of what follows.
+fn a_status_does_nothing_to_a_terminal() {
+    let going = Going::new();
+    let evil = "\x1b[2J\x07\u{202e}\u{9b}\u{2028}";
+    going.write("web", format!("cmd={evil}\n"));
+    let service = format!("web{evil} {evil} - 5 1 {evil} - {evil}");
+    fake(&going, &format!("{}\n{service}\nweb down - 5 0 - -\n", our_header(evil)));
+    for words in [&["status"][..], &["stop", "all", "--no-wait"], &["signal", "HUP", "all"]] {
+        let ran = ctl(&going, words);
+        assert!(!ran.out.is_empty(), "{words:?}: {ran:?}");
+        let shown = ran.out + &ran.err;
+        let is_evil = |char: char| !char.is_ascii_graphic() && !" \n".contains(char);
+        assert!(!shown.contains(is_evil), "{words:?}: {shown:?}");
+    }
 }
 
 /// `goingctl | head -0`: the exit code is what it would have been.

@@ -117,7 +117,7 @@ impl Options {
                 Value(word) => {
                     let word = word.string()?;
                     let named = COMMANDS.iter().find(|(name, _)| *name == word);
-                    match named.filter(|_| !is_named && options.words.is_empty()) {
+                    match named.filter(|_| !is_named) {
                         Some((_, command)) => options.command = *command,
                         None => options.words.push(word),
                     }

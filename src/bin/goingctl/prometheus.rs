@@ -52,7 +52,7 @@ pub fn text_of(status: &Status, rows: &[Row]) -> String {
         describe(&mut out, &name, kind, what);
         for row in rows {
             if let Some(value) = value(row) {
-                add(&mut out, &name, &format!("{{service={:?}}}", row.service.name), value);
+                add(&mut out, &name, &format!("{{service={}}}", label(&row.service.name)), value);
             }
         }
     }
@@ -63,7 +63,7 @@ pub fn text_of(status: &Status, rows: &[Row]) -> String {
     for row in rows {
         let Some(usage) = row.usage else { continue };
         let kind = if usage.is_pss { "pss" } else { "rss" };
-        let labels = format!("{{service={:?},kind=\"{kind}\"}}", row.service.name);
+        let labels = format!("{{service={},kind=\"{kind}\"}}", label(&row.service.name));
         let bytes = usage.memory_kb.saturating_mul(1024);
         add(&mut out, "going_service_memory_bytes", &labels, bytes);
     }
@@ -84,7 +84,8 @@ fn describe_states(out: &mut String, rows: &[Row]) {
         let state = row.service.state.as_str();
         let other = Some(state).filter(|state| !STATES.contains(state));
         for candidate in STATES.into_iter().chain(other) {
-            let labels = format!("{{service={:?},state={candidate:?}}}", row.service.name);
+            let (service, shown) = (label(&row.service.name), label(candidate));
+            let labels = format!("{{service={service},state={shown}}}");
             add(out, "going_service_state", &labels, u8::from(candidate == state));
         }
     }
@@ -96,6 +97,12 @@ fn describe(out: &mut String, name: &str, kind: &str, what: &str) {
 
 fn add(out: &mut String, name: &str, labels: &str, value: impl Display) {
     let _fits = writeln!(out, "{name}{labels} {value}");
+}
+
+/// The value of a label, in quotes, within which these three stand for something else.
+fn label(text: &str) -> String {
+    let text = text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+    format!("\"{text}\"")
 }
 
 fn flag(is_set: bool) -> String {

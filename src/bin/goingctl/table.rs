@@ -106,14 +106,36 @@ fn line(cells: &Cells, shown: &[bool], widths: &[usize], columns: Option<usize>)
     cut(line.trim_end(), columns)
 }
 
-/// The text, not longer than `columns`.
+/// The text, not wider than `columns`.
 pub fn cut(text: &str, columns: Option<usize>) -> String {
-    match columns {
-        Some(columns) if text.chars().count() > columns => {
-            let kept = text.chars().take(columns.saturating_sub(1));
-            kept.chain(['…']).collect()
-        }
-        _ => text.to_owned(),
+    let columns = columns.unwrap_or(usize::MAX);
+    if text.chars().map(width).sum::<usize>() <= columns {
+        return text.to_owned();
+    }
+    // One is for the ellipsis.
+    let mut room = columns.saturating_sub(1);
+    let is_fitting = |char: &char| {
+        let left = room.checked_sub(width(*char));
+        room = left.unwrap_or(room);
+        left.is_some()
+    };
+    text.chars().take_while(is_fitting).chain(['…']).collect()
+}
+
+/// How many columns of a terminal a character takes: those of East Asia, and most pictures, take
+/// two.
+fn width(char: char) -> usize {
+    match char {
+        '\u{1100}'..='\u{115f}'
+        | '\u{2e80}'..='\u{a4cf}'
+        | '\u{ac00}'..='\u{d7a3}'
+        | '\u{f900}'..='\u{faff}'
+        | '\u{fe30}'..='\u{fe6f}'
+        | '\u{ff00}'..='\u{ff60}'
+        | '\u{ffe0}'..='\u{ffe6}'
+        | '\u{1f300}'..='\u{1faff}'
+        | '\u{20000}'..='\u{3fffd}' => 2,
+        _ => 1,
     }
 }
 
