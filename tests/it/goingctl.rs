@@ -1,16 +1,21 @@
 //! goingctl(1): how scenarios run it, and what it says of the command line.
 
-use crate::harness::Going;
+use crate::harness::{Going, send};
 use crate::needs::scenario;
 use libtest_mimic::Trial;
+use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, poll};
 use nix::pty::{OpenptyResult, Winsize, openpty};
+use nix::sys::signal::Signal;
+use nix::unistd::{getpid, pause, pipe2, write};
 use std::env;
 use std::fs::{self, File};
-use std::io::Read;
+use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::thread::{self, JoinHandle};
 
 pub fn tests() -> Vec<Trial> {
     vec![
@@ -105,6 +110,44 @@ pub fn wait_state(going: &Going, name: &str, state: &str) {
 /// Whether the service is held down.
 pub fn is_held(going: &Going, name: &str) -> bool {
     going.path("run/down").join(name).exists()
+}
+
+/// A child of this process that is forked and not executed, as one of going is for a moment: killed
+/// when dropped.
+pub struct Forked {
+    pub pid: i32,
+    spawn: Option<JoinHandle<io::Result<Child>>>,
+}
+
+impl Forked {
+    pub fn new(going: &Going) -> Forked {
+        let (told, tell) = pipe2(OFlag::O_CLOEXEC).expect("a pipe");
+        let tell_and_stay = move || {
+            write(&tell, &getpid().as_raw().to_ne_bytes())?;
+            loop {
+                pause();
+            }
+        };
+        let mut command = going.service();
+        // SAFETY: between fork and exec it calls the kernel only.
+        unsafe { command.pre_exec(tell_and_stay) };
+        // It returns only when the child is executed, or ends.
+        let spawn = thread::spawn(move || command.spawn());
+        let mut pid = [0; 4];
+        File::from(told).read_exact(&mut pid).expect("a pid");
+        Forked { pid: i32::from_ne_bytes(pid), spawn: Some(spawn) }
+    }
+}
+
+impl Drop for Forked {
+    fn drop(&mut self) {
+        send(self.pid, Signal::SIGKILL);
+        let spawned = self.spawn.take().map(JoinHandle::join);
+        // Whatever became of it has its reasons in what panicked before.
+        if let Some(Ok(Ok(mut child))) = spawned {
+            let _ = child.wait();
+        }
+    }
 }
 
 /// goingctl on a terminal of its own.

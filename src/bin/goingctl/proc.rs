@@ -130,6 +130,11 @@ fn contents(pid: i32, file: &str) -> Option<Vec<u8>> {
     file.take(FILE_LEN_MAX).read_to_end(&mut bytes).ok().map(|_| bytes)
 }
 
+/// Whether a child of `going` is executed: until then it has the words of going.
+pub fn is_executed(pid: i32, going: i32) -> bool {
+    command(going).is_none_or(|words| command(pid) != Some(words))
+}
+
 /// The words of the process, parted by blanks; none when there is no such process, or it has none.
 pub fn command(pid: i32) -> Option<String> {
     let words = contents(pid, "cmdline")?;

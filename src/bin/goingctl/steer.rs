@@ -9,13 +9,14 @@ use crate::amounts;
 use crate::interrupt;
 use crate::options::Options;
 use crate::output::{self, EXIT_FAILED, EXIT_OK, Failure, reason, warn};
+use crate::proc;
 use crate::rundir::{Rundir, Supervisor, supervisor};
 use crate::select::MAIN;
 use crate::status::{End, Service, Status};
 use going::linux::{clock, watch};
 use std::io;
 
-/// Who is up so long has at least been executed.
+/// Who is up so long after being executed does not end at once.
 const SETTLED_MS: u64 = 200;
 /// The status is looked at so often even if nothing says that there is another: that going has been
 /// killed is told by nobody.
@@ -115,8 +116,7 @@ pub fn steer(
     loop {
         let now_ms = clock::now_ms();
         for job in &mut jobs {
-            let service = status.service(&job.name);
-            if let Some(outcome) = advance(job, service, now_ms) {
+            if let Some(outcome) = advance(job, &status, now_ms) {
                 job.phase = Phase::Over;
                 is_good &= tell(&job.name, &outcome);
             }
@@ -181,10 +181,12 @@ fn begin<'a>(
 }
 
 /// Takes the next step if it is time for it; what became of the service, if that was the last.
-fn advance(job: &mut Job, service: Option<&Service>, now_ms: u64) -> Option<Outcome> {
+fn advance(job: &mut Job, status: &Status, now_ms: u64) -> Option<Outcome> {
+    let service = status.service(&job.name);
     let state = service.map_or("gone", |service| service.state.as_str());
     let is_down = matches!(state, "down" | "rejected" | "gone");
-    let is_up = service.is_some_and(|s| s.is_up() && is_settled(s, now_ms));
+    let is_up =
+        service.is_some_and(|s| s.is_up() && is_settled(s, now_ms) && is_executed(s, status));
     // Another one that restarts the service has let it go.
     let is_let_go = job.hold.as_ref().is_some_and(|hold| !hold.is_ours)
         && service.is_some_and(|service| !service.held);
@@ -202,7 +204,7 @@ fn advance(job: &mut Job, service: Option<&Service>, now_ms: u64) -> Option<Outc
         Phase::Gone if state == "gone" => Some(("disabled".to_owned(), true)),
         Phase::Up | Phase::Known if is_up || state == "done" => service.map(|service| {
             let is_good = is_up || matches!(service.end, None | Some(End::Exited(0)));
-            (told(service), is_good)
+            (told(service, status), is_good)
         }),
         Phase::Known if state == "rejected" => {
             Some(("rejected, \"goingctl check\" says why".to_owned(), false))
@@ -241,7 +243,8 @@ fn give_up(jobs: &[Job], status: &Status, timeout_ms: u64) {
             Phase::Gone => "gone",
             _ => "down",
         };
-        let is = status.service(&job.name).map_or("no such service".to_owned(), told);
+        let service = status.service(&job.name);
+        let is = service.map_or("no such service".to_owned(), |service| told(service, status));
         tell(&job.name, &(format!("not {goal} after {seconds} s: {is}"), false));
     }
     if supervisor(status) == Supervisor::Stopped {
@@ -250,11 +253,13 @@ fn give_up(jobs: &[Job], status: &Status, timeout_ms: u64) {
 }
 
 /// The state of a service, in words.
-fn told(service: &Service) -> String {
+fn told(service: &Service, status: &Status) -> String {
     let mut parts = vec![service.state.clone()];
     parts.extend(service.pid.map(|pid| format!("pid {pid}")));
     if !service.is_up() {
         parts.extend(service.end.as_ref().map(amounts::end));
+    } else if !is_executed(service, status) {
+        parts.push("not executed yet".to_owned());
     }
     parts.extend(service.next_ms.map(|next_ms| {
         let left_ms = next_ms.saturating_sub(clock::now_ms());
@@ -265,6 +270,12 @@ fn told(service: &Service) -> String {
 
 fn is_settled(service: &Service, now_ms: u64) -> bool {
     service.since_ms.is_none_or(|since_ms| since_ms.saturating_add(SETTLED_MS) <= now_ms)
+}
+
+/// Whether it has come so far: a hung disk can keep a process from being executed.
+fn is_executed(service: &Service, status: &Status) -> bool {
+    let both = service.pid.zip(status.pid);
+    both.is_none_or(|(pid, going)| proc::is_executed(pid, going))
 }
 
 /// When the next of those that are up will have settled.
