@@ -48,6 +48,8 @@ complete -c goingctl -n __goingctl_needs_command -a export -d 'service files to 
 
 complete -c goingctl -n '__fish_seen_subcommand_from status start stop restart signal reload' \
     -a '(__goingctl_services)'
+complete -c goingctl -n '__fish_seen_subcommand_from signal' \
+    -a 'HUP INT QUIT KILL USR1 USR2 TERM CONT STOP WINCH'
 complete -c goingctl -n '__fish_seen_subcommand_from enable' -a '(__goingctl_files .)'
 complete -c goingctl -n '__fish_seen_subcommand_from disable edit logs export' -a '(__goingctl_files)'
 complete -c goingctl -n '__fish_seen_subcommand_from status' -l json -d 'as JSON'

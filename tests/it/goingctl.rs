@@ -325,12 +325,45 @@ fn completion_executes_nothing() {
     }
 }
 
+/// Files, one of them disabled, and a status, for the completions of a shell.
+fn something_to_complete() -> Going {
+    let going = Going::new();
+    for name in ["web", ".off", "no.service"] {
+        going.write(name, "cmd=x\n");
+    }
+    fs::write(going.path("run/status"), "going 1 1 1\nup@1 up\n").expect("our own file");
+    going
+}
+
+/// The system of zsh's completion needs a terminal, so what it is told is looked at instead.
 fn zsh_takes_its_completion() {
     let status = Command::new("zsh").arg("-n").arg(completion("_goingctl")).status();
     assert!(status.expect("zsh can be executed").success());
+    let going = something_to_complete();
+    let script = "_arguments() { }; compadd() { print -- ${(P)2} }; setopt extended_glob; \
+                  confdir=$1; rundir=$2; source $3; \
+                  _goingctl_files; _goingctl_disabled; _goingctl_services";
+    let mut zsh = Command::new("zsh");
+    zsh.args(["-fc", script, "zsh"]).arg(going.path("going.d")).arg(going.path("run"));
+    let output = zsh.arg(completion("_goingctl")).output().expect("zsh can be executed");
+    let ran = Ran::from(output);
+    assert_eq!((ran.out.as_str(), ran.err.as_str()), ("web\noff\nup@1\n", ""));
 }
 
 fn fish_takes_its_completion() {
     let status = Command::new("fish").arg("-n").arg(completion("goingctl.fish")).status();
     assert!(status.expect("fish can be executed").success());
+    let going = something_to_complete();
+    let (confdir, rundir) = (going.path("going.d"), going.path("run"));
+    let complete = |line: &str| {
+        let (file, confdir) = (completion("goingctl.fish"), confdir.display());
+        let begin = format!("goingctl -d {confdir} -r {} {line}", rundir.display());
+        let script = format!("source '{}'; complete -C '{begin}'", file.display());
+        let output = Command::new("fish").args(["-N", "-c", &script]).output();
+        Ran::from(output.expect("fish can be executed")).out
+    };
+    assert_eq!(complete("edit "), "web\n");
+    assert_eq!(complete("enable "), "off\n");
+    assert_eq!(complete("stop "), "up@1\n");
+    assert!(complete("signal U").starts_with("USR1\n"));
 }

@@ -452,6 +452,8 @@ fn a_narrow_terminal_cuts() {
         let has_both = shown.contains("web") && shown.contains("backoff");
         assert!(columns < 20 || has_both, "{columns}:\n{shown}");
         assert!(columns < 80 || shown.contains("LAST END"), "{columns}:\n{shown}");
+        // The number of a process says more than its words.
+        assert!(columns < 80 || shown.contains("PID"), "{columns}:\n{shown}");
     }
     going.terminate();
 }

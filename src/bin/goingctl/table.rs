@@ -13,14 +13,14 @@ use crate::terminal;
 const COLUMNS: [(&str, u8, bool); 10] = [
     ("NAME", 0, false),
     ("STATE", 0, false),
-    ("PID", 5, true),
+    ("PID", 6, true),
     ("FOR", 8, true),
     ("RESTARTS", 4, true),
     ("CPU", 2, true),
     ("MEMORY", 3, true),
     ("TASKS", 1, true),
     ("LAST END", 7, false),
-    ("COMMAND", 6, false),
+    ("COMMAND", 5, false),
 ];
 /// Characters of the command that are still of use.
 const COMMAND_MIN: usize = 16;
