@@ -175,9 +175,17 @@ fn edit_keeps_what_is_bad_out() {
     assert_eq!(ran.code, FAILED);
     assert!(ran.err.contains("web:2: unknown key \"comand\""), "{ran:?}");
     assert!(ran.err.contains("nothing is changed"), "{ran:?}");
-    let ran = edit(&going, "web", "exit 3");
+    let ran = edit(&going, "web", "echo work >\"$1\"; exit 3");
     assert!(ran.code == FAILED && ran.err.contains("exit status: 3"), "{ran:?}");
     assert_eq!(content(&going, "web"), before);
+    assert_eq!(leftovers(&going), 2);
+    // Where there is no work in it, it goes.
+    for script in ["exit 3", "rm \"$1\""] {
+        let ran = edit(&going, "web", script);
+        assert!(ran.code == FAILED && ran.err.ends_with("; nothing is changed\n"), "{ran:?}");
+        assert_eq!((content(&going, "web"), leftovers(&going)), (before.clone(), 2));
+    }
+    assert_eq!(edit(&going, "new", "exit 3").code, FAILED);
     assert_eq!(leftovers(&going), 2);
     assert_eq!(edit(&going, "bad.name", "true").code, FAILED);
     assert_eq!(edit(&going, "../web", "true").code, FAILED);

@@ -35,8 +35,9 @@ pub fn edit(confdir: &Path, name: &str) -> Result<u8, Failure> {
         None => fs::write(&draft, NEW),
     }
     .map_err(what())?;
+    let begin = before.as_deref().unwrap_or(NEW);
     match edit_until_good(name, &draft) {
-        Ok(text) if text == before.as_deref().unwrap_or(NEW) => {
+        Ok(text) if text == begin => {
             let _none = fs::remove_file(&draft);
             print(format!("{name}: unchanged\n"))?;
             Ok(EXIT_OK)
@@ -51,9 +52,13 @@ pub fn edit(confdir: &Path, name: &str) -> Result<u8, Failure> {
             print(format!("{name}: saved\n"))?;
             Ok(EXIT_OK)
         }
-        Err(failure) => {
-            let text = format!("{}; nothing is changed, see {}", failure.text, draft.display());
-            Err(Failure::new(failure.code, text))
+        Err(Failure { code, text }) if regular::read(&draft).is_ok_and(|text| text != begin) => {
+            let text = format!("{text}; nothing is changed, see {}", draft.display());
+            Err(Failure { code, text })
+        }
+        Err(Failure { code, text }) => {
+            let _none = fs::remove_file(&draft);
+            Err(Failure { code, text: format!("{text}; nothing is changed") })
         }
     }
 }
