@@ -331,9 +331,12 @@ fn export_says_what_is_lost() {
     assert_eq!(ran.out, "web: a\n");
     assert!(ran.err.contains("web: not in the Procfile: restart, user"), "{ran:?}");
     assert!(ran.err.contains("web: env=HOME is not in the .env"), "{ran:?}");
-    going.write("db", "cmd=b\nenv=A=1\n");
+    going.write("db", "cmd=b\ncwd=/db\nenv=A=1\n");
     going.write("api", "cmd=b\nenv=A=2\n");
-    ctl_to(&going, OK, &["export"]);
+    // One Procfile is in one directory.
+    let ran = ctl_to(&going, OK, &["export"]);
+    assert!(ran.err.contains("db: not in the Procfile: cwd"), "{ran:?}");
+    assert_eq!(ran.err.matches("cwd").count(), 1, "{ran:?}");
     let environment = going.path("env").display().to_string();
     let ran = ctl_to(&going, FAILED, &["export", "-e", &environment]);
     assert!(ran.err.contains("A has another value elsewhere"), "{ran:?}");

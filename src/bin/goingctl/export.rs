@@ -12,7 +12,8 @@ use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::Path;
 
-/// Keys that have no place in a Procfile; `cwd` is where the Procfile is.
+/// Keys that have no place in a Procfile; `cwd` is where the Procfile is, so it has to be the same
+/// for all.
 const LOST: [&[u8]; 7] = [b"chroot", b"group", b"log", b"restart", b"stop", b"timeout", b"user"];
 /// What may hold passwords.
 const MODE_CLOSED: u32 = 0o600;
@@ -28,12 +29,14 @@ struct Process {
 }
 
 pub fn export(options: &Options) -> Result<u8, Failure> {
-    let (mut processes, mut variables) = (Vec::new(), Vec::new());
+    let (mut processes, mut variables, mut home) = (Vec::new(), Vec::new(), None);
     for name in chosen(options)? {
         let text = confdir::text(&options.confdir, &name)?;
         add_process(&mut processes, &name, &text)?;
         add_variables(&mut variables, &name, &text, options.environment.is_some())?;
-        warn_of_lost(&name, &text);
+        let cwd = value(&text, b"cwd").unwrap_or(b"/").to_vec();
+        let is_elsewhere = *home.get_or_insert_with(|| cwd.clone()) != cwd;
+        warn_of_lost(&name, &text, is_elsewhere);
     }
     processes.sort_by(|one, other| {
         let key = |process: &Process| (process.port.is_none(), process.port);
@@ -122,8 +125,9 @@ fn add_variables(
     Ok(())
 }
 
-fn warn_of_lost(service: &str, text: &Text) {
+fn warn_of_lost(service: &str, text: &Text, is_elsewhere: bool) {
     let lost = LOST.into_iter().filter(|key| value(text, key).is_some());
+    let lost = is_elsewhere.then_some(&b"cwd"[..]).into_iter().chain(lost);
     let lost: Vec<_> = lost.map(|key| key.escape_ascii().to_string()).collect();
     if !lost.is_empty() {
         warn(format!("{service}: not in the Procfile: {}", lost.join(", ")));
