@@ -8,6 +8,7 @@ use crate::needs::scenario;
 use crate::proc;
 use libtest_mimic::Trial;
 use miniserde::json::{self, Number, Object, Value};
+use nix::libc;
 use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
 use nix::sys::termios::{LocalFlags, tcgetattr};
@@ -38,6 +39,7 @@ pub fn tests() -> Vec<Trial> {
         scenario!(prometheus_hears_that_going_is_gone),
         scenario!(prometheus_labels_are_quoted),
         scenario!(a_full_table_is_shown),
+        scenario!(a_hundred_services_cost_little),
         scenario!(colour_is_for_terminals),
         scenario!(a_narrow_terminal_cuts),
         scenario!(wide_characters_take_two_columns),
@@ -409,6 +411,39 @@ fn a_full_table_is_shown() {
     assert_eq!(shown, names);
     assert_eq!(services(&object(&ctl_to(&going, OK, &["--json"]).out)).len(), 256);
     going.terminate();
+}
+
+/// Processor time, of user and system, for the status of 100 services: what is promised.
+const CPU_MS_MAX: i64 = 20;
+
+fn a_hundred_services_cost_little() {
+    let mut going = Going::new();
+    for number in 0..100 {
+        going.write(&format!("s{number}"), "cmd=sleep 100000\n");
+    }
+    going.start();
+    let is_shown = |ran: Ran| ran.code == OK && ran.out.lines().count() > 100;
+    going.wait_for("all of them up", || is_shown(ctl(&going, &[])));
+    for words in [&[][..], &["--json"], &["--prometheus"]] {
+        // On a busy machine the same work takes longer, now and then.
+        let least = (0..5).map(|_| cpu_ms(command(&going).args(words))).min();
+        assert!(least < Some(CPU_MS_MAX), "{words:?}: {least:?} ms");
+    }
+    going.terminate();
+}
+
+/// What the command uses until its end.
+#[expect(clippy::zombie_processes, reason = "wait4 waits for it")]
+fn cpu_ms(command: &mut Command) -> i64 {
+    let process = command.stdout(Stdio::null()).spawn().expect("goingctl can be executed");
+    let pid = process.id().try_into().expect("a pid");
+    // SAFETY: plain numbers, all of them allowed to be zero.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    // SAFETY: `usage` is there to be written to.
+    let ended = unsafe { libc::wait4(pid, std::ptr::null_mut(), 0, &raw mut usage) };
+    assert_eq!(ended, pid);
+    let times = [usage.ru_utime, usage.ru_stime];
+    times.iter().map(|time| time.tv_sec * 1000 + time.tv_usec / 1000).sum()
 }
 
 fn colour_is_for_terminals() {
