@@ -3,7 +3,7 @@
 use crate::goingctl::{
     ABSENT, Forked, NOT_UP, OK, OnTerminal, Ran, command, ctl, ctl_to, status_line, wait_state,
 };
-use crate::harness::{Going, run_by, send};
+use crate::harness::{Going, install_program, run_by, send};
 use crate::needs::scenario;
 use crate::proc;
 use libtest_mimic::Trial;
@@ -561,7 +561,7 @@ fn everybody_may_look() {
     let mut going = Going::new();
     going.open_to_everybody();
     let program = going.path("goingctl");
-    fs::copy(crate::goingctl::program(), &program).expect("room on the disk");
+    install_program(&crate::goingctl::program(), &program);
     going.write("web", "cmd=sleep 100000\n");
     going.start();
     wait_state(&going, "web", "up");

@@ -5,7 +5,7 @@ use crate::goingctl::{
     ABSENT, FAILED, Forked, NOT_UP, OK, Ran, command, ctl, ctl_to, is_held, program, status_line,
     wait_state,
 };
-use crate::harness::{Going, Helper, run_by, send};
+use crate::harness::{Going, Helper, install_program, run_by, send};
 use crate::needs::scenario;
 use crate::proc;
 use libtest_mimic::Trial;
@@ -486,7 +486,7 @@ fn who_has_no_right_is_told() {
     let mut going = Going::new();
     going.open_to_everybody();
     let copy = going.path("goingctl");
-    fs::copy(program(), &copy).expect("room on the disk");
+    install_program(&program(), &copy);
     going.write("web", going.cmd("hold", "web", &[]));
     going.start();
     wait_state(&going, "web", "up");

@@ -3,7 +3,7 @@
 //! A scenario holds the pipe that goinglog reads from open at both ends, as going does: what one
 //! goinglog leaves in it is there for the next.
 
-use crate::harness::{Going, Helper, going, run_by, send};
+use crate::harness::{Going, Helper, going, install_program, run_by, send};
 use crate::needs::scenario;
 use crate::proc;
 use libtest_mimic::Trial;
@@ -802,7 +802,7 @@ fn what_is_no_regular_file_is_refused() {
 fn no_permission_is_said() {
     let log = Log::new();
     let copy = log.scene.path("goinglog");
-    fs::copy(going().with_file_name("goinglog"), &copy).expect("room on the disk");
+    install_program(&going().with_file_name("goinglog"), &copy);
     for path in [log.scene.path(""), copy.clone()] {
         fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("our own");
     }

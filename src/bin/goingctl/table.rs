@@ -7,6 +7,7 @@ use crate::amounts;
 use crate::output::visible;
 use crate::rows::Row;
 use crate::terminal;
+use unicode_width::UnicodeWidthChar;
 
 /// The columns, in order: what stands above, when it goes (the lowest first, 0 never), and whether
 /// it holds numbers.
@@ -122,21 +123,9 @@ pub fn cut(text: &str, columns: Option<usize>) -> String {
     text.chars().take_while(is_fitting).chain(['…']).collect()
 }
 
-/// How many columns of a terminal a character takes: those of East Asia, and most pictures, take
-/// two.
+/// How many columns of a terminal a character takes.
 fn width(char: char) -> usize {
-    match char {
-        '\u{1100}'..='\u{115f}'
-        | '\u{2e80}'..='\u{a4cf}'
-        | '\u{ac00}'..='\u{d7a3}'
-        | '\u{f900}'..='\u{faff}'
-        | '\u{fe30}'..='\u{fe6f}'
-        | '\u{ff00}'..='\u{ff60}'
-        | '\u{ffe0}'..='\u{ffe6}'
-        | '\u{1f300}'..='\u{1faff}'
-        | '\u{20000}'..='\u{3fffd}' => 2,
-        _ => 1,
-    }
+    char.width().unwrap_or(0)
 }
 
 /// The line with its state in colour: the second column, which never goes.
