@@ -6,6 +6,10 @@
 //! as PID 1, `results` the table and target/bench/results.tsv, `report` what README, manual page
 //! and chart say.
 //!
+//! The directories are in memory, where /run is: the Makefile sets TMPDIR to /dev/shm, if there is
+//! one and nobody has set it. On a disk, every rename and truncate of a status file would take some
+//! hundred microseconds of the file system's, with every supervisor, and hide what is its own.
+//!
 //! `bench [MEASURE|PEER]...` measures, `bench report` writes the report. Nothing here asserts a
 //! time.
 

@@ -32,8 +32,6 @@ const FIFO_SIZE: i32 = 1 << 20;
 
 /// Between two looks for ended children.
 const REAP_MS: u16 = 100;
-/// A directory in memory that everybody may use, see shm_overview(7).
-const SHARED: &str = "/dev/shm";
 
 static IS_INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
@@ -46,13 +44,8 @@ pub fn check_interrupt() -> Result<()> {
     if IS_INTERRUPTED.load(Ordering::Relaxed) { Err("interrupted".into()) } else { Ok(()) }
 }
 
-/// Has orphans come to this process, and Ctrl-C end it in order. What supervisors write goes to
-/// memory, as below /run.
+/// Has orphans come to this process, and Ctrl-C end it in order.
 pub fn prepare() -> Result<()> {
-    if std::env::var_os("TMPDIR").is_none() && Path::new(SHARED).is_dir() {
-        // SAFETY: there is one thread.
-        unsafe { std::env::set_var("TMPDIR", SHARED) };
-    }
     let action = SigAction::new(SigHandler::Handler(interrupt), SaFlags::empty(), SigSet::empty());
     for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
         // SAFETY: the handler stores one atomic number.
