@@ -85,11 +85,7 @@ pub fn once(choice: &Choice, results: &mut Results) -> Result<()> {
     let peers = || choice.peers.iter().filter(|peer| peer.set_up.is_some());
     for peer in peers().filter(|_| choice.has(Measure::Memory)) {
         if let Some(mut session) = Session::start(peer, LOGGED, true)? {
-            let name = "memory, 10 services with loggers";
-            if start_all(&mut session, LOGGED)?.is_some() {
-                sleep(SETTLE);
-                memory(&session, name, peer, results);
-            }
+            memory_logged(&mut session, peer, results)?;
         }
     }
     // The floor has nothing to do between two deaths, and does not put off what crashes.
@@ -98,6 +94,25 @@ pub fn once(choice: &Choice, results: &mut Results) -> Result<()> {
     }
     for peer in peers().filter(|peer| choice.has(Measure::Storm) && peer.name != "floor") {
         storm(peer, results)?;
+    }
+    Ok(())
+}
+
+/// With loggers, if they are there: one that fails at once takes no memory.
+fn memory_logged(session: &mut Session, peer: &Peer, results: &mut Results) -> Result<()> {
+    let name = "memory, 10 services with loggers";
+    eprintln!("bench: {name}, {}", peer.name);
+    let Some((pids, _)) = start_all(session, LOGGED)? else {
+        eprintln!("bench: {}: not all up:\n  {}", peer.name, session.last_words());
+        return Ok(());
+    };
+    wait(SETTLE)?;
+    match session.count_unlogged(&pids) {
+        0 => memory(session, name, peer, results),
+        count => {
+            let words = session.last_words();
+            eprintln!("bench: {}: {count} services have no logger running:\n  {words}", peer.name);
+        }
     }
     Ok(())
 }

@@ -41,6 +41,11 @@ pub struct Site<'a> {
     pub is_logged: bool,
 }
 
+/// Where, in the directory of the site, the logger of a service keeps its lines.
+pub fn log_dir(dir: &Path, id: usize) -> PathBuf {
+    dir.join(format!("log{id}"))
+}
+
 /// Services that even a slow one can start while somebody waits.
 pub const FEW: usize = 1;
 
@@ -95,6 +100,11 @@ pub fn program(name: &str) -> Result<PathBuf> {
     fs::canonicalize(&path).map_err(|error| format!("{}: {error}", path.display()))
 }
 
+/// going's logger, which is built with it.
+pub fn logger() -> Result<PathBuf> {
+    Ok(program("GOING")?.with_file_name("goinglog"))
+}
+
 /// The service.
 pub fn service() -> Result<PathBuf> {
     program("SERVICE")
@@ -127,14 +137,12 @@ fn going(site: &Site) -> Result<Option<Vec<String>>> {
     let (program, service) = (program("GOING")?, service()?);
     let (service, fifo) = (service.display(), site.fifo.display());
     let (confdir, rundir) = (make_dir(site.dir.join("going.d"))?, site.dir.join("run"));
-    let own = program.with_file_name("goinglog");
-    let logger = if own.is_file() { own } else { PathBuf::from("svlogd") };
     for id in 0..site.services {
         let mut text = format!("cmd={service} {fifo} {id}\n");
         if site.is_logged {
-            let log = make_dir(site.dir.join(format!("log{id}")))?;
+            let (logger, log) = (logger()?, make_dir(log_dir(site.dir, id))?);
             let (logger, log) = (logger.display(), log.display());
-            write(&confdir.join(format!("log{id}")), &format!("cmd={logger} {log}\n"))?;
+            write(&confdir.join(format!("log{id}")), &format!("cmd={logger} {log}/current\n"))?;
             let _fits = writeln!(text, "log=log{id}");
         }
         write(&confdir.join(format!("s{id}")), &text)?;
@@ -160,7 +168,7 @@ fn service_dirs(site: &Site, logger: &str) -> Result<String> {
         link(site.fifo, &dir.join(site.fifo.file_name().unwrap_or_default()))?;
         write(&dir.join("id"), &id.to_string())?;
         if site.is_logged {
-            let log = make_dir(site.dir.join(format!("log{id}")))?;
+            let log = make_dir(log_dir(site.dir, id))?;
             let run = make_dir(dir.join("log"))?.join("run");
             write(&run, &format!("#!/bin/sh\nexec {logger} {}\n", log.display()))?;
             set_mode(&run, 0o755)?;
@@ -197,8 +205,12 @@ fn supervisor(site: &Site) -> Result<Option<Vec<String>>> {
         "[supervisord]\nnodaemon=true\nuser=root\nlogfile={dir}/supervisord.log\n\
          pidfile={dir}/supervisord.pid\nchildlogdir={dir}\n"
     );
-    let log = if site.is_logged { "AUTO" } else { "NONE" };
     for id in 0..site.services {
+        let log = match site.is_logged {
+            true => make_dir(log_dir(site.dir, id))?.join("current"),
+            false => PathBuf::from("NONE"),
+        };
+        let log = log.display();
         let _fits = write!(
             text,
             "[program:s{id}]\ncommand={service} {fifo} {id}\nautorestart=true\n\

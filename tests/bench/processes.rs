@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// What some processes take together.
 #[derive(Clone, Copy, Default)]
@@ -63,6 +63,13 @@ pub fn tree(root: i32) -> Vec<i32> {
         next += 1;
     }
     found
+}
+
+/// What the descriptors of a process are, each with its number.
+pub fn descriptors(pid: i32) -> Vec<(i32, PathBuf)> {
+    let dir = format!("/proc/{pid}/fd");
+    let link = |fd| Some((fd, fs::read_link(format!("{dir}/{fd}")).ok()?));
+    entries(&dir).into_iter().filter_map(link).collect()
 }
 
 /// The words of a process, for a message.

@@ -29,7 +29,8 @@ use temp_dir::TempDir;
 const GLANCE: Duration = Duration::from_millis(2);
 /// Bytes that the FIFO holds: more records than there are services.
 const FIFO_SIZE: i32 = 1 << 20;
-
+/// Where in its directory the supervisor is set up.
+const SITE: &str = "site";
 /// Between two looks for ended children.
 const REAP_MS: u16 = 100;
 
@@ -119,7 +120,7 @@ impl Session {
         let path = dir.child(fifo);
         // Before anybody is started who would tell.
         let fifo = open_fifo(&path)?;
-        let site_dir = make_dir(dir.child("site"))?;
+        let site_dir = make_dir(dir.child(SITE))?;
         let site = Site { dir: &site_dir, services, fifo: &path, is_logged };
         let Some(set_up) = peer.set_up else { return Ok(None) };
         let Some(words) = set_up(&site)? else { return Ok(None) };
@@ -193,6 +194,25 @@ impl Session {
     /// The supervising processes.
     pub fn supervisors(&self) -> Vec<i32> {
         processes::supervisors(self.root, &self.service)
+    }
+
+    /// How many of the services `pids` have no logger: none of the supervising processes holds both
+    /// the pipe that is the service's output and a file in the directory of its log.
+    pub fn count_unlogged(&self, pids: &[i32]) -> usize {
+        let dir = self.path().join(SITE);
+        // As the kernel calls it.
+        let dir = dir.canonicalize().unwrap_or(dir);
+        let supervisors = self.supervisors().into_iter();
+        let held: Vec<_> = supervisors.map(processes::descriptors).collect();
+        let is_logged = |(id, pid): (usize, &i32)| {
+            let (log, outputs) = (peers::log_dir(&dir, id), processes::descriptors(*pid));
+            let pipe = outputs.iter().find(|(fd, _)| *fd == 1).map(|(_, pipe)| pipe);
+            held.iter().any(|held| {
+                held.iter().any(|(_, file)| Some(file) == pipe)
+                    && held.iter().any(|(_, file)| file.starts_with(&log))
+            })
+        };
+        pids.iter().enumerate().filter(|&service| !is_logged(service)).count()
     }
 
     /// The process that was started.
