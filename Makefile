@@ -92,7 +92,7 @@ BENCH = $(MEMORY) GOING=$(CURDIR)/$(PROGRAM) \
 	SERVICE=$(CURDIR)/target/$(TARGET)/release/examples/bench-service \
 	$(CARGO) bench --quiet --locked --target $(TARGET) $(REMAP) --bench bench --
 
-bench: all ## side by side with its peers, 15 minutes; ONLY='memory lines going runit' for less
+bench: all ## side by side with its peers, 15 minutes; ONLY='restart lines going runit' for less
 	scripts/setup bench
 	$(CARGO) build --release --locked --target $(TARGET) $(REMAP) --example bench-service
 	$(BENCH) $(ONLY)

@@ -2,9 +2,9 @@
 //!
 //! All run the same service (`service.rs`), one after the other, round by round, each in a
 //! temporary directory of its own; what is told is the median of the rounds. `peers` says how each
-//! supervisor is set up, `session` runs it, `measures` is what is measured, `pid1` what is measured
-//! as PID 1, `results` the table and target/bench/results.tsv, `report` what README, manual page
-//! and chart say.
+//! supervisor is set up, `session` runs it, `measures` is what is measured, `lines` what is
+//! measured of loggers, `pid1` what is measured as PID 1, `results` the table and
+//! target/bench/results.tsv, `report` what README, manual page and chart say.
 //!
 //! The directories are in memory, where /run is: the Makefile sets TMPDIR to /dev/shm, if there is
 //! one and nobody has set it. On a disk, every rename and truncate of a status file would take some
@@ -26,6 +26,7 @@
     missing_docs
 )]
 
+mod lines;
 mod measures;
 mod peers;
 mod pid1;

@@ -4,7 +4,7 @@ use crate::peers::{FEW, Peer};
 use crate::processes::Usage;
 use crate::results::Results;
 use crate::session::{Session, check_interrupt, now_ns};
-use crate::{Choice, Result};
+use crate::{Choice, Result, lines};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::thread::sleep;
@@ -47,19 +47,21 @@ pub enum Measure {
     Mass,
     Idle,
     Storm,
+    Lines,
     Orphans,
     Term,
     Growth,
 }
 
 impl Measure {
-    pub const ALL: [Measure; 9] = [
+    pub const ALL: [Measure; 10] = [
         Measure::Memory,
         Measure::Cold,
         Measure::Restart,
         Measure::Mass,
         Measure::Idle,
         Measure::Storm,
+        Measure::Lines,
         Measure::Orphans,
         Measure::Term,
         Measure::Growth,
@@ -73,6 +75,7 @@ impl Measure {
             Measure::Mass => "mass",
             Measure::Idle => "idle",
             Measure::Storm => "storm",
+            Measure::Lines => "lines",
             Measure::Orphans => "orphans",
             Measure::Term => "term",
             Measure::Growth => "growth",
@@ -94,6 +97,9 @@ pub fn once(choice: &Choice, results: &mut Results) -> Result<()> {
     }
     for peer in peers().filter(|peer| choice.has(Measure::Storm) && peer.name != "floor") {
         storm(peer, results)?;
+    }
+    if choice.has(Measure::Lines) {
+        lines::measure(choice, results)?;
     }
     Ok(())
 }

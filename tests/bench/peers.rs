@@ -74,17 +74,21 @@ impl Peer {
 
     /// What it needs and this machine lacks.
     pub fn missing(&self) -> Option<String> {
-        let mut words = self.needs.split(' ');
-        let has = match (words.next().unwrap_or_default(), words.next()) {
-            ("", _) => true,
-            (command, None) => find(command).is_some(),
-            (command, Some(applet)) => {
-                let list = Command::new(command).arg("--list").output();
-                let list = list.map(|output| output.stdout).unwrap_or_default();
-                String::from_utf8_lossy(&list).lines().any(|line| line == applet)
-            }
-        };
-        (!has).then(|| self.needs.into())
+        (!has(self.needs)).then(|| self.needs.into())
+    }
+}
+
+/// Whether this machine has a command, or an applet: `busybox APPLET`.
+pub fn has(needs: &str) -> bool {
+    let mut words = needs.split(' ');
+    match (words.next().unwrap_or_default(), words.next()) {
+        ("", _) => true,
+        (command, None) => find(command).is_some(),
+        (command, Some(applet)) => {
+            let list = Command::new(command).arg("--list").output();
+            let list = list.map(|output| output.stdout).unwrap_or_default();
+            String::from_utf8_lossy(&list).lines().any(|line| line == applet)
+        }
     }
 }
 
@@ -206,9 +210,10 @@ fn supervisor(site: &Site) -> Result<Option<Vec<String>>> {
          pidfile={dir}/supervisord.pid\nchildlogdir={dir}\n"
     );
     for id in 0..site.services {
-        let log = match site.is_logged {
-            true => make_dir(log_dir(site.dir, id))?.join("current"),
-            false => PathBuf::from("NONE"),
+        let log = if site.is_logged {
+            make_dir(log_dir(site.dir, id))?.join("current")
+        } else {
+            PathBuf::from("NONE")
         };
         let log = log.display();
         let _fits = write!(

@@ -10,6 +10,7 @@ use crate::{Choice, Result};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, geteuid};
+use std::process::Stdio;
 use std::thread::sleep;
 use std::time::Duration;
 use temp_dir::TempDir;
@@ -57,7 +58,7 @@ fn start(peer: &Peer, words: &[&str]) -> Result<Option<Session>> {
     }
     let mut command: Vec<String> = command.into_iter().map(Into::into).collect();
     command.extend(as_init(dir.path(), &cmd)?);
-    Session::execute(dir, fifo, &command).map(Some)
+    Session::execute(dir, fifo, &command, Stdio::null()).map(Some)
 }
 
 /// How long it takes to reap them all, and what that costs PID 1.

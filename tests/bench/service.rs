@@ -6,6 +6,7 @@
 //! bench-service --loop COUNT FIFO               the floor of a supervisor
 //! bench-service --init CMD [ARG...]             the floor of a PID 1
 //! bench-service --orphans once|singly COUNT FIFO    what a PID 1 has to reap
+//! bench-service --lines COUNT SIZE FIFO         what a logger has to keep, SIZE bytes a write
 //! ```
 //!
 //! A service notes the time before anything else, writes it down for the benchmark, and stays; if
@@ -26,9 +27,10 @@ use heapless::{String, Vec};
 use linux_raw_sys::general::SIGTERM;
 use rustix::event::{Timespec, pause, poll};
 use rustix::fs::{Mode, OFlags, open};
-use rustix::io::{read, write};
+use rustix::io::{Errno, read, write};
 use rustix::pipe::pipe;
 use rustix::process::{WaitOptions, getpid, setpgid, wait, waitpid};
+use rustix::stdio::stdout;
 use rustix::time::{ClockId, clock_gettime};
 
 const SERVICES_MAX: usize = 256;
@@ -38,6 +40,12 @@ const MOMENT_MS: u64 = 300;
 const LOOK_MS: u64 = 1;
 /// For the last of the ended ones to become a zombie.
 const QUIET_MS: u64 = 100;
+/// What is written at once, at the most.
+const BLOCK_MAX: usize = 65_536;
+/// The number of a line, then its padding and its end: 100 bytes.
+const DIGITS: usize = 10;
+const PADDING: &[u8; 90] =
+    b" The quick brown fox jumps over the lazy dog, and the lazy dog does not even open one eye\n";
 
 /// The processes of the loop.
 struct Memory([Option<Pid>; SERVICES_MAX]);
@@ -64,6 +72,10 @@ fn run(words: Strings<'static>, environment: Strings<'static>, memory: &'static 
         Some(b"--orphans") => {
             let is_once = next() == Some(c"once");
             orphans(is_once, number(next()), next().unwrap_or_default())
+        }
+        Some(b"--lines") => {
+            let (count, size) = (number(next()), number(next()));
+            lines(count, size, next().unwrap_or_default())
         }
         _ => serve(words, at_ns),
     }
@@ -206,6 +218,59 @@ fn end_singly(count: u32) -> Option<u64> {
         waitpid(parent, WaitOptions::empty()).ok()?;
     }
     Some(at_ns)
+}
+
+/// Writes numbered lines to standard output, in blocks that end where they are full. Tells when it
+/// began and when it had written all.
+// Another function's frame would take that block along.
+#[inline(never)]
+fn lines(count: u32, size: u32, fifo: &CStr) -> u8 {
+    let size = usize::try_from(size).unwrap_or(BLOCK_MAX).clamp(1, BLOCK_MAX);
+    let mut block = Vec::<u8, BLOCK_MAX>::new();
+    let mut digits = [b'0'; DIGITS];
+    tell(fifo, 0, now_ns());
+    for _ in 0..count {
+        for part in [digits.as_slice(), PADDING] {
+            let mut rest = part;
+            while let Some((fits, more)) = rest.split_at_checked(size.saturating_sub(block.len())) {
+                let _fits = block.extend_from_slice(fits);
+                if !write_all(&block) {
+                    return 1;
+                }
+                block.clear();
+                rest = more;
+            }
+            let _fits = block.extend_from_slice(rest);
+        }
+        count_up(&mut digits);
+    }
+    let is_written = write_all(&block);
+    tell(fifo, 1, now_ns());
+    u8::from(!is_written)
+}
+
+/// The next number.
+fn count_up(digits: &mut [u8]) {
+    for digit in digits.iter_mut().rev() {
+        if *digit < b'9' {
+            *digit = digit.saturating_add(1);
+            return;
+        }
+        *digit = b'0';
+    }
+}
+
+fn write_all(mut bytes: &[u8]) -> bool {
+    // SAFETY: who asks for lines gives it a standard output, and nothing here closes that.
+    let output = unsafe { stdout() };
+    while !bytes.is_empty() {
+        match write(output, bytes) {
+            Ok(len) => bytes = bytes.get(len..).unwrap_or_default(),
+            Err(Errno::INTR) => {}
+            Err(_) => return false,
+        }
+    }
+    true
 }
 
 /// Tells the benchmark who this is and when it was; whether there is a benchmark.

@@ -124,15 +124,15 @@ impl Session {
         let site = Site { dir: &site_dir, services, fifo: &path, is_logged };
         let Some(set_up) = peer.set_up else { return Ok(None) };
         let Some(words) = set_up(&site)? else { return Ok(None) };
-        Self::execute(dir, fifo, &words).map(Some)
+        Self::execute(dir, fifo, &words, Stdio::null()).map(Some)
     }
 
     /// Starts the program of `words`.
-    pub fn execute(dir: TempDir, fifo: File, words: &[String]) -> Result<Session> {
+    pub fn execute(dir: TempDir, fifo: File, words: &[String], input: Stdio) -> Result<Session> {
         let log = File::create(dir.child("log")).map_err(|error| format!("log: {error}"))?;
         let errors = log.try_clone().map_err(|error| format!("log: {error}"))?;
         let mut command = Command::new(&words[0]);
-        command.args(&words[1..]).stdin(Stdio::null()).stdout(log).stderr(errors);
+        command.args(&words[1..]).stdin(input).stdout(log).stderr(errors);
         command.current_dir(dir.path()).process_group(0);
         // SAFETY: one system call between fork and exec.
         unsafe { command.pre_exec(|| Ok(prctl::set_pdeathsig(Signal::SIGKILL)?)) };
