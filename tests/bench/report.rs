@@ -25,6 +25,16 @@ const CHOSEN: [(&str, &str, &str); 12] = [
     ("crash storm, 20 services for 20 s", "CPU", "storm: CPU"),
     ("growth, exponent of N", "Pss", "growth of Pss"),
 ];
+/// Of loggers, and what the table says of all its rows.
+const LINES: &str = "200 MB of log lines";
+const CHOSEN_LINES: [(&str, &str, &str); 6] = [
+    ("200 MB of lines, line by line", "all kept", "line by line: time"),
+    ("200 MB of lines, line by line", "CPU", "line by line: CPU"),
+    ("200 MB of lines, in blocks", "all kept", "in blocks: time"),
+    ("200 MB of lines, in blocks", "CPU", "in blocks: CPU"),
+    ("200 MB of lines, in blocks, stamped", "CPU", "in blocks, stamped: CPU"),
+    ("200 MB of lines, in blocks", "lost or torn", "in blocks: lost or torn"),
+];
 const CHOSEN_PID1: [(&str, &str, &str); 4] = [
     ("10,000 orphans that have ended", "all reaped", "10,000 zombies"),
     ("10,000 orphans that end one by one", "all reaped", "10,000 orphans"),
@@ -70,13 +80,17 @@ fn peers_of(results: &Results, chosen: &[(&str, &str, &str)]) -> Vec<&'static st
     names.filter(has_any).collect()
 }
 
-/// The rows of the tables, as far as they were measured.
-fn tables(results: &Results) -> Vec<Vec<(&'static str, &'static str, &'static str)>> {
-    let mut tables = vec![CHOSEN.to_vec(), CHOSEN_PID1.to_vec()];
-    for table in &mut tables {
-        table.retain(|(measure, metric, _)| results.row(measure, metric, "going").is_some());
+/// What a table says of all its rows, and the rows.
+type Table = (&'static str, Vec<(&'static str, &'static str, &'static str)>);
+
+/// The tables, as far as they were measured.
+fn tables(results: &Results) -> Vec<Table> {
+    let mut tables =
+        vec![("", CHOSEN.to_vec()), (LINES, CHOSEN_LINES.to_vec()), ("", CHOSEN_PID1.to_vec())];
+    for (_, rows) in &mut tables {
+        rows.retain(|(measure, metric, _)| results.row(measure, metric, "going").is_some());
     }
-    tables.retain(|table| !table.is_empty());
+    tables.retain(|(_, rows)| !rows.is_empty());
     tables
 }
 
@@ -114,10 +128,11 @@ fn markdown(results: &Results) -> String {
         results.head("load"),
         results.head("packages")
     );
-    for chosen in tables(results) {
+    for (title, chosen) in tables(results) {
         let peers = peers_of(results, &chosen);
-        let _fits =
-            write!(text, "\n| | {} |\n|---|{}\n", peers.join(" | "), "--:|".repeat(peers.len()));
+        let (titles, columns) = (peers.join(" | "), "--:|".repeat(peers.len()));
+        let title = if title.is_empty() { String::new() } else { format!(" {title}") };
+        let _fits = write!(text, "\n|{title} | {titles} |\n|---|{columns}\n");
         for (measure, metric, name) in chosen {
             let _fits = write!(text, "| {} |", label(results, (measure, metric, name)));
             for peer in &peers {
@@ -134,24 +149,33 @@ fn markdown(results: &Results) -> String {
     text
 }
 
-/// For the manual page, which is narrow: going and the peers, figures alone.
+/// For the manual page, which is narrow: going and the peers, figures alone. Columns are as wide as
+/// what is in them.
 fn mdoc(results: &Results) -> String {
     let mut text = format!("{}.\n", place(results).replace("; ", ";\n"));
-    for chosen in tables(results) {
-        let peers: Vec<_> =
-            peers_of(results, &chosen).into_iter().filter(|peer| *peer != "floor").collect();
-        let widths: Vec<_> = peers.iter().map(|peer| format!("\"{peer:.8}\"")).collect();
-        let widths = widths.join(" ");
-        let titles = peers.iter().map(|peer| format!("{peer:.8}")).collect::<Vec<_>>().join(" Ta ");
-        let _fits = writeln!(text, ".Bl -column \"idle: switches\" {widths}\n.It Ta {titles}");
+    for (title, chosen) in tables(results) {
+        let mut peers = peers_of(results, &chosen);
+        peers.retain(|peer| *peer != "floor");
+        let mut lines = vec![vec![title.to_owned()]];
+        lines[0].extend(peers.iter().map(|peer| format!("{peer:.8}")));
         for (measure, metric, name) in chosen {
-            let label = label(results, (measure, metric, name)).replace("median", "med.");
-            let _fits = write!(text, ".It {}", label.replace(", ", " "));
-            for peer in &peers {
+            let label = label(results, (measure, metric, name));
+            let mut line = vec![label.replace("median", "med.").replace(", ", " ")];
+            line.extend(peers.iter().map(|peer| {
                 let cell = cells(results, measure, metric, peer);
-                let _fits = write!(text, " Ta {}", cell.map_or("\\-".into(), |(value, _)| value));
-            }
-            text.push('\n');
+                cell.map_or("\\-".into(), |(value, _)| value)
+            }));
+            lines.push(line);
+        }
+        let longest = |column: usize| {
+            let cells = lines.iter().map(|line| line[column].as_str());
+            format!("\"{}\"", cells.max_by_key(|cell| cell.len()).unwrap_or_default())
+        };
+        let widths: Vec<_> = (0..=peers.len()).map(longest).collect();
+        let _fits = writeln!(text, ".Bl -column {}", widths.join(" "));
+        for line in lines {
+            let _fits =
+                writeln!(text, "{}", format!(".It {}", line.join(" Ta ")).replace("  ", " "));
         }
         text.push_str(".El\n");
     }
