@@ -1,8 +1,9 @@
 //! What the loggers cost, and whether they keep everything: numbered lines through a pipe into the
 //! logger of each peer, written one by one or in blocks, as programs write that do or do not buffer
-//! their output. Each logger rotates after a megabyte and keeps all, so that they can be counted.
+//! their output. Each logger rotates after a megabyte and keeps all, so that they can be counted; on
+//! a disk, as logs are.
 
-use crate::peers::{self, Peer, make_dir, write};
+use crate::peers::{self, Peer, write};
 use crate::processes::Usage;
 use crate::results::Results;
 use crate::session::{Session, check_interrupt, now_ns, open_fifo};
@@ -17,6 +18,9 @@ use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 use temp_dir::TempDir;
+
+/// Where logs are kept meanwhile: beside the results.
+const KEPT: &str = "target/bench/kept";
 
 const LINES: usize = 2_000_000;
 /// Bytes of a line, with its end.
@@ -57,6 +61,23 @@ const WAYS: [Way; 4] = [
     Way { name: "200 MB of lines, in blocks, stamped", size: BLOCK, is_stamped: true },
 ];
 
+/// The directory of the logs, as long as it is wanted.
+struct Kept(PathBuf);
+
+impl Kept {
+    fn new() -> Result<Kept> {
+        let _none = fs::remove_dir_all(KEPT);
+        let made = fs::create_dir_all(KEPT).and_then(|()| fs::canonicalize(KEPT));
+        made.map(Kept).map_err(|error| format!("{KEPT}: {error}"))
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        let _none = fs::remove_dir_all(&self.0);
+    }
+}
+
 /// How the logger of a peer is started.
 struct Logger {
     words: Vec<String>,
@@ -65,11 +86,11 @@ struct Logger {
 }
 
 pub fn measure(choice: &Choice, results: &mut Results) -> Result<()> {
-    let dir = std::env::temp_dir();
-    let room = statvfs(&dir)
+    let kept = Kept::new()?;
+    let room = statvfs(&kept.0)
         .map(|file_system| file_system.blocks_available() * file_system.fragment_size());
     if room.is_ok_and(|bytes| bytes < ROOM_BYTES) {
-        eprintln!("bench: without lines, which need 320 MB in {}; see TMPDIR", dir.display());
+        eprintln!("bench: without lines, which need 320 MB in {}", kept.0.display());
         return Ok(());
     }
     let start = Instant::now();
@@ -129,11 +150,11 @@ fn keep(peer: &Peer, way: &Way, results: &mut Results) -> Result<()> {
     let dir = TempDir::with_prefix("going-bench-").map_err(|error| error.to_string())?;
     let fifo_path = dir.child("fifo");
     let fifo = open_fifo(&fifo_path)?;
-    let kept = make_dir(dir.child("kept"))?;
+    let Kept(kept) = &Kept::new()?;
     let (count, size) = (LINES.to_string(), way.size.to_string());
     let (service, fifo_path) = (peers::service()?, fifo_path.display().to_string());
     let writer = [service.display().to_string(), "--lines".into(), count, size, fifo_path];
-    let Some(logger) = logger(peer, &kept, way, &writer)? else { return Ok(()) };
+    let Some(logger) = logger(peer, kept, way, &writer)? else { return Ok(()) };
     eprintln!("bench: {}, {}", way.name, peer.name);
     let mut session = if logger.has_writer {
         Session::execute(dir, fifo, &logger.words, Stdio::null())?
@@ -152,7 +173,7 @@ fn keep(peer: &Peer, way: &Way, results: &mut Results) -> Result<()> {
     let end_ns = if logger.has_writer {
         // All is written, but not yet kept.
         let _written = session.next(KEPT_MAX)?;
-        wait_for_files(&kept)?
+        wait_for_files(kept)?
     } else {
         match wait_for_end(&session)? {
             Ok(end_ns) => end_ns,
@@ -167,7 +188,7 @@ fn keep(peer: &Peer, way: &Way, results: &mut Results) -> Result<()> {
     let time_ns = end_ns.saturating_sub(first.at_ns);
     results.add(way.name, "all kept", "s", peer.name, time_ns as f64 / 1e9);
     results.add(way.name, "CPU", "s", peer.name, cpu_ns as f64 / 1e9);
-    results.add(way.name, "lost or torn", "", peer.name, count_lost(&kept, way.is_stamped)? as f64);
+    results.add(way.name, "lost or torn", "", peer.name, count_lost(kept, way.is_stamped)? as f64);
     Ok(())
 }
 
