@@ -31,6 +31,11 @@ impl Room {
         (self.limit / 2).min(HEAD_MAX as u64)
     }
 
+    /// Bytes that may be moved without a look at them.
+    pub fn unseen(&self) -> u64 {
+        self.left().saturating_sub(self.reserve())
+    }
+
     /// Puts the lines at the beginning of `head` that go into this file next into `out`, the
     /// `stamp` before each; returns how many bytes of `head` that are. None: another file is due.
     ///
@@ -80,15 +85,15 @@ impl Room {
 /// assert_eq!(size("0"), Some(u64::MAX));
 /// ```
 pub fn size(text: &str) -> Option<u64> {
-    let is_unit = |char: char| !char.is_ascii_digit();
-    let (digits, unit) = text.split_at(text.find(is_unit).unwrap_or(text.len()));
-    let unit = match unit {
-        "" => 1,
-        "K" => 1 << 10,
-        "M" => 1 << 20,
-        "G" => 1 << 30,
-        _ => return None,
-    };
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (digits, unit) = text.split_at_checked(digits)?;
+    let power = ["", "K", "M", "G"].iter().position(|known| *known == unit)?;
+    let unit = 1024_u64.checked_pow(power.try_into().ok()?)?;
     let size = digits.parse::<u64>().ok()?.checked_mul(unit)?;
     Some(if size == 0 { u64::MAX } else { size })
+}
+
+/// The first line of `text`, or as much of it as there is.
+pub fn first_line(text: &[u8]) -> &[u8] {
+    text.split_inclusive(|&byte| byte == b'\n').next().unwrap_or_default()
 }

@@ -1,4 +1,4 @@
-//! FILE: opened, locked, measured, and renamed out of the way.
+//! FILE: opened, locked, looked at, and renamed out of the way.
 //!
 //! Never follows a link, never truncates what it finds, and writes to nothing but a regular file.
 
@@ -12,14 +12,24 @@ use rustix::fs::{fcntl_lock, fstat, open, renameat, statat, unlinkat};
 use rustix::io::{Errno, pread};
 
 /// What could not be done, and why.
-pub type Failure = (&'static str, &'static str);
+pub type Failure = (&'static str, Errno);
 
 /// Bytes of a path, the NUL included, see open(2).
 const PATH_MAX: usize = 4096;
 
 /// Says that `what` is what failed.
 pub fn unable(what: &'static str) -> impl Fn(Errno) -> Failure {
-    move |errno| (what, raw::reason(errno))
+    move |errno| (what, errno)
+}
+
+/// Why that could not be done, in words.
+pub fn reason(failure: Failure) -> &'static str {
+    match failure {
+        // A link; a FIFO, a device or a socket; a directory.
+        ("open", Errno::LOOP | Errno::NXIO | Errno::ISDIR) => "not a regular file",
+        ("open", Errno::AGAIN) => "another goinglog writes to it",
+        (_, errno) => raw::reason(errno),
+    }
 }
 
 /// Opens FILE, which is created if it is missing, and locks it: two that write to one file, each
@@ -30,46 +40,37 @@ pub fn open_and_lock(path: &CStr) -> Result<OwnedFd, Failure> {
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK;
     let mode = Mode::RUSR | Mode::WUSR | Mode::RGRP;
     let file = open(path, flags | OFlags::NOCTTY | OFlags::CLOEXEC, mode);
-    let file = file.map_err(|errno| match errno {
-        // A link; a FIFO that nobody reads, or a socket; a directory.
-        Errno::LOOP | Errno::NXIO | Errno::ISDIR => ("open", "not a regular file"),
-        _ => unable("open")(errno),
-    })?;
+    let file = file.map_err(unable("open"))?;
     let stat = fstat(&file).map_err(unable("open"))?;
     if !FileType::from_raw_mode(stat.st_mode).is_file() {
-        return Err(("open", "not a regular file"));
+        return Err(("open", Errno::NXIO));
     }
-    match fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Err(Errno::AGAIN | Errno::ACCESS) => Err(("open", "another goinglog writes to it")),
-        locked => locked.map(|()| file).map_err(unable("lock")),
-    }
+    let lock = FlockOperation::NonBlockingLockExclusive;
+    fcntl_lock(&file, lock).map(|()| file).map_err(unable("open"))
 }
 
 /// Whether `file`, of so many bytes, ends with a whole line, or is empty.
 pub fn is_fresh(file: &OwnedFd, size: u64) -> Result<bool, Failure> {
-    let Some(last) = size.checked_sub(1) else { return Ok(true) };
-    let mut byte = [0];
-    pread(file, &mut byte, last).map_err(unable("read"))?;
+    let mut byte = *b"\n";
+    if let Some(last) = size.checked_sub(1) {
+        pread(file, &mut byte, last).map_err(unable("read"))?;
+    }
     Ok(byte == *b"\n")
 }
 
 /// Renames FILE to FILE.1, and before that each older file to the next number, up to the first
 /// number that is free: one that was killed here left a gap, and this takes no file for it.
 pub fn rotate(path: &CStr, count: u32) -> Result<(), Failure> {
-    let is_there = |&number: &u32| {
-        statat(CWD, name(path, number).as_slice(), AtFlags::SYMLINK_NOFOLLOW).is_ok()
-    };
-    let older = (1..count).take_while(is_there).last().unwrap_or(0);
-    if older.saturating_add(1) == count {
-        // It would be replaced; but then ext4 first writes out all of what replaces it.
-        let _gone = unlinkat(CWD, name(path, count).as_slice(), AtFlags::empty());
-    }
-    for number in (0..=older).rev() {
+    let stat = |name: &[u8]| statat(CWD, name, AtFlags::SYMLINK_NOFOLLOW);
+    let last = (1..count).find(|&number| stat(&name(path, number)).is_err()).unwrap_or(count);
+    // It would be replaced; but then ext4 first writes out all of what replaces it.
+    let _gone = unlinkat(CWD, name(path, last).as_slice(), AtFlags::empty());
+    for number in (0..last).rev() {
         let (old, new) = (name(path, number), name(path, number.saturating_add(1)));
         match renameat(CWD, old.as_slice(), CWD, new.as_slice()) {
             // The latter if somebody was faster.
             Ok(()) | Err(Errno::NOENT) => {}
-            Err(errno) => return Err(unable("rotate")(errno)),
+            Err(errno) => return Err(("rotate", errno)),
         }
     }
     Ok(())

@@ -2,83 +2,107 @@
 //!
 //! Lines leave the pipe only when they are in FILE. So nothing has to be kept here, nothing is
 //! lost with this process, and a writer waits for as long as FILE cannot be written. Waits nowhere
-//! but at the head of the loop, and for the disk.
+//! but at the head of the loop, for the disk, and a moment for the syslog daemon.
 
-use crate::file::{Failure, is_fresh, open_and_lock, rotate, unable};
+use crate::file::{Failure, is_fresh, open_and_lock, reason, rotate, unable};
 use crate::input::Input;
-use crate::syslog::{Syslog, TEXT_MAX};
+use crate::syslog::{self, TEXT_MAX, send_line};
 use core::ffi::CStr;
 use core::fmt::{self, Write};
-use core::time::Duration;
 use going::linux::{clock, raw, signals::Signals};
-use going::model::lines::{HEAD_MAX, Room};
+use going::model::lines::{HEAD_MAX, Room, first_line};
 use going::model::stamp::{STAMP_MAX, Style, stamp};
 use heapless::{String, Vec};
 use linux_raw_sys::general::{CLOCK_REALTIME, SIGHUP, SIGTERM, SIGUSR1};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fd::{AsFd, OwnedFd};
+use rustix::fd::OwnedFd;
 use rustix::fs::{fstat, ftruncate};
-use rustix::io::{Errno, pwrite, write};
+use rustix::io::{Errno, IoSlice, pwrite, writev};
 
 /// Bytes written at once, when they pass through here.
 const OUT_MAX: usize = 36 * 1024;
 const _: () = assert!(OUT_MAX >= HEAD_MAX + STAMP_MAX, "a line as long as the head fits");
+/// Bytes moved at once at the most: signals are to be heard in between.
+const SPLICE_MAX: usize = 1 << 20;
 /// What failed is tried again after so long, then after twice as long, and so on.
 const DELAY_MS: u64 = 1_000;
 const DELAY_MAX_MS: u64 = 30_000;
 /// So long it waits for more, when there is little.
 const GATHER_MS: u64 = 1;
 
+/// What the command line says.
+pub struct Options {
+    /// FILE as it was given; empty as long as it was not.
+    pub word: &'static CStr,
+    pub limit: u64,
+    pub count: u32,
+    pub style: Option<Style>,
+    pub drops: bool,
+    pub has_syslog: bool,
+    pub priority: u8,
+}
+
+impl Options {
+    /// If it says nothing: 1 MiB, ten times; daemon.info.
+    pub const DEFAULT: Self = Self {
+        word: c"",
+        limit: 1 << 20,
+        count: 10,
+        style: None,
+        drops: false,
+        has_syslog: false,
+        priority: 3 << 3 | 6,
+    };
+
+    /// The last part of FILE.
+    pub fn name(&self) -> &'static [u8] {
+        self.word.to_bytes().rsplit(|&byte| byte == b'/').next().unwrap_or_default()
+    }
+
+    /// FILE, unless it is only what syslog is to call the lines: that has no slash.
+    fn path(&self) -> Option<&'static CStr> {
+        let is_name = self.has_syslog && self.name() == self.word.to_bytes();
+        (!is_name).then_some(self.word)
+    }
+}
+
 /// What has a fixed size, but too large a one for the stack.
 pub struct Memory {
-    /// What is at the head of the pipe.
-    head: [u8; HEAD_MAX],
+    /// What is seen at the head of the pipe.
+    head: Vec<u8, HEAD_MAX>,
     /// What is made of it.
     out: Vec<u8, OUT_MAX>,
 }
 
 impl Memory {
-    #[expect(clippy::large_stack_arrays, reason = "it initialises a static, and runs never")]
     pub const fn new() -> Self {
-        Self { head: [0; HEAD_MAX], out: Vec::new() }
+        Self { head: Vec::new(), out: Vec::new() }
     }
 }
 
-/// What the command line says.
-pub struct Options {
-    /// FILE as it was given.
-    pub word: &'static CStr,
-    /// FILE, unless it is the name of a service only.
-    pub path: Option<&'static CStr>,
-    pub limit: u64,
-    pub count: u32,
-    pub style: Option<Style>,
-    pub drops: bool,
-}
-
 /// Everything there is.
-pub struct Logger {
-    pub options: Options,
-    pub memory: &'static mut Memory,
-    pub signals: Signals,
-    pub input: Input,
-    pub file: Option<OwnedFd>,
-    pub syslog: Option<Syslog>,
-    pub now: Now,
+pub struct Logger<'a> {
+    options: &'a Options,
+    memory: &'static mut Memory,
+    signals: Signals,
+    input: Input,
+    file: Option<OwnedFd>,
+    syslog: Option<OwnedFd>,
+    /// Whether bytes can go to FILE without passing through here.
+    splices: bool,
+    now: Now,
 }
 
 /// What changes while it runs.
 #[derive(Default)]
-pub struct Now {
-    /// Whether bytes can go to FILE without passing through here.
-    splices: bool,
+struct Now {
     /// What is to be done at the end of the line.
     turn: Option<Turn>,
     /// Bytes to be moved before it ends, when it was told to.
-    left: Option<u64>,
-    /// In a row, and when it is tried again.
-    failures: u32,
+    left: Option<usize>,
+    /// When what failed is tried again, and after how long; 0: nothing has failed.
     due_ms: u64,
+    delay_ms: u64,
     /// Lines, since FILE could be written; whether the end of the last of them is still to come.
     dropped: usize,
     is_cut: bool,
@@ -93,26 +117,35 @@ enum Turn {
     Reopen,
 }
 
-impl Logger {
+impl<'a> Logger<'a> {
+    /// Start-up, where errors still end the program.
+    pub fn new(options: &'a Options, memory: &'static mut Memory) -> Result<Self, Failure> {
+        let signals = Signals::new().map_err(unable("read signals for"))?;
+        let input = Input::new().map_err(unable("read standard input for"))?;
+        let file = options.path().map(open_and_lock).transpose()?;
+        let syslog = options.has_syslog.then(syslog::open).transpose();
+        let syslog = syslog.map_err(unable("send to /dev/log for"))?;
+        let splices = options.style.is_none() && syslog.is_none();
+        Ok(Self { options, memory, signals, input, file, syslog, splices, now: Now::default() })
+    }
+
     /// Moves lines until their end, or until it is told to end; returns the exit code.
     pub fn run(&mut self) -> u8 {
-        self.now.splices = self.options.style.is_none() && self.syslog.is_none();
         while self.now.left != Some(0) {
-            if self.wait() {
-                self.take_signals();
-            }
-            if self.is_due() || self.options.drops {
-                match self.step() {
-                    Ok(true) => self.recover(),
-                    Ok(false) => break,
-                    Err(failure) => self.fail(failure),
-                }
+            self.wait();
+            self.take_signals();
+            let drops = self.options.drops && !self.is_due();
+            match if drops { self.drop_lines() } else { self.step() } {
+                Ok(false) => break,
+                // The latter: nothing there after all.
+                Ok(true) | Err(("write", Errno::AGAIN | Errno::INTR)) => self.recover(),
+                Err(failure) => self.fail(failure),
             }
         }
         if self.now.dropped > 0 {
             say(format_args!("{} lines dropped", self.now.dropped));
         }
-        (self.now.failures > 0).into()
+        (self.now.delay_ms > 0).into()
     }
 
     /// Whether FILE can be written, as far as is known, or has to be tried again.
@@ -120,30 +153,17 @@ impl Logger {
         self.now.due_ms <= clock::now_ms()
     }
 
-    /// Waits until there is something to do; whether that is a signal.
-    fn wait(&self) -> bool {
-        let now = &self.now;
-        let is_full = self.syslog.as_ref().is_some_and(|syslog| syslog.is_full);
-        let (fd, flags) = match &self.syslog {
-            Some(syslog) if syslog.is_full => (syslog.socket.as_fd(), PollFlags::OUT),
-            _ => (self.input.pipe.as_fd(), PollFlags::IN),
-        };
-        let mut fds = [
-            PollFd::new(&self.signals, PollFlags::IN),
-            PollFd::from_borrowed_fd(fd, flags),
-            PollFd::from_borrowed_fd(raw::stdio(0), PollFlags::IN),
-        ];
-        let is_waiting = !self.is_due() && !self.options.drops;
-        let len = if is_waiting { 1 } else { fds.len().saturating_sub(is_full.into()) };
-        let left_ms = now.due_ms.saturating_sub(clock::now_ms());
-        await_any(fds.get_mut(..len), (now.failures > 0).then_some(left_ms));
+    /// Waits until there is something to do.
+    fn wait(&self) {
+        let stdin = self.input.source.as_ref().map(|(stdin, _)| stdin);
+        let takes_more = self.is_due() || self.options.drops;
+        let others = if takes_more { [Some(&self.input.pipe), stdin] } else { [None; 2] };
+        self.signals.wait((self.now.delay_ms > 0).then_some(self.now.due_ms), others);
         // With a moment's patience there is more to move at once: each time costs as much as
         // kilobytes do. Not for syslog, which takes a line at a time.
-        if self.syslog.is_none() && self.input.len() < HEAD_MAX as u64 {
-            await_any(fds.get_mut(..1), Some(GATHER_MS));
+        if self.syslog.is_none() && stdin.is_none() && self.input.len() < HEAD_MAX {
+            self.signals.wait(Some(clock::now_ms().saturating_add(GATHER_MS)), [None; 2]);
         }
-        let [signals, ..] = fds;
-        !signals.revents().is_empty()
     }
 
     fn take_signals(&mut self) {
@@ -158,38 +178,43 @@ impl Logger {
         }
     }
 
-    /// Moves, or drops, what is there. Whether this is not the end.
+    /// Moves what goes into FILE next. Whether the input has not ended.
     fn step(&mut self) -> Result<bool, Failure> {
-        self.input.fill(&mut self.memory.head);
-        // While FILE cannot be written there is none.
-        let room = if self.is_due() { Some(self.room()?) } else { None };
-        if let Some(room) = room {
-            let unseen = room.left().saturating_sub(room.reserve());
-            if self.now.dropped > 0 {
-                return self.tell_dropped(room);
-            }
-            if self.now.splices && unseen > 0 && !self.now.is_cut {
-                return self.splice(room.size, unseen);
+        self.input.fill();
+        let room = self.room()?;
+        let is_note = self.now.dropped > 0;
+        if is_note {
+            self.note_dropped(room);
+        } else if self.now.is_cut {
+            return self.drop_lines();
+        } else if self.splices && room.unseen() > 0 {
+            return self.splice(room, room.unseen());
+        } else if !self.peek()? {
+            return Ok(false);
+        }
+        match self.pack(room) {
+            None => self.now.turn = Some(Turn::Rotate),
+            Some(taken) if self.splices && !is_note => return self.splice(room, taken as u64),
+            Some(taken) => {
+                self.write(room)?;
+                if !is_note {
+                    return Ok(self.skip(taken));
+                }
+                if room.is_fresh {
+                    self.now.dropped = 0;
+                }
             }
         }
-        match (self.input.peek(&mut self.memory.head, self.now.left), room) {
-            (Ok(0), _) => Ok(false),
-            (Ok(len), Some(room)) => self.pass(room, len),
-            (Ok(len), None) => Ok(self.drop_lines(len)),
-            (Err(errno), _) => again(errno, "read standard input for"),
-        }
+        Ok(true)
     }
 
     /// FILE as it is, opened anew or rotated if that is due and a line has ended.
     fn room(&mut self) -> Result<Room, Failure> {
-        let Some(path) = self.options.path else {
+        let Some(path) = self.options.path() else {
             return Ok(Room { size: 0, limit: u64::MAX, is_fresh: true });
         };
         loop {
-            let file = match self.file.take() {
-                Some(file) => file,
-                None => open_and_lock(path)?,
-            };
+            let file = self.file.take().map_or_else(|| open_and_lock(path), Ok)?;
             let stat = fstat(&file).map_err(unable("write"))?;
             let size = stat.st_size.unsigned_abs();
             let is_fresh = is_fresh(&file, size)?;
@@ -212,175 +237,137 @@ impl Logger {
     }
 
     /// Moves up to `max` bytes from the pipe to the end of FILE, unseen.
-    fn splice(&mut self, size: u64, max: u64) -> Result<bool, Failure> {
+    fn splice(&mut self, room: Room, max: u64) -> Result<bool, Failure> {
         let Some(file) = &self.file else { return Ok(true) };
-        match self.input.splice(file, size, max.min(self.now.left.unwrap_or(u64::MAX))) {
-            Ok(0) => Ok(false),
-            Ok(len) => {
-                self.moved(len);
-                Ok(true)
-            }
-            // Some file systems have no way to do it.
+        let max = usize::try_from(max).unwrap_or(SPLICE_MAX).min(SPLICE_MAX);
+        match self.input.splice(file, room.size, max.min(self.now.left.unwrap_or(max))) {
+            Ok(len) => Ok(self.moved(len)),
             Err(Errno::INVAL) => {
-                self.now.splices = false;
+                // Some file systems have no way to do it.
+                self.splices = false;
                 Ok(true)
             }
-            Err(errno) => again(errno, "write"),
+            Err(errno) => Err(("write", errno)),
         }
     }
 
-    /// Moves what goes into FILE next, of the `len` bytes that were looked at.
-    fn pass(&mut self, room: Room, len: usize) -> Result<bool, Failure> {
-        let mut lines = self.head(len).split_inclusive(|&byte| byte == b'\n');
-        let first = lines.next().unwrap_or_default();
-        let (first, is_whole) = (first.len(), first.ends_with(b"\n"));
-        if self.now.is_cut {
-            self.now.is_cut = !is_whole;
-            return Ok(self.skip(first));
-        }
-        // With syslog one line at a time, so that each is sent once.
-        let len = if self.syslog.is_some() { first.min(TEXT_MAX) } else { len };
-        let taken = self.pack(room, len)?;
-        if taken == 0 {
-            return Ok(true);
-        }
-        if self.now.splices {
-            return self.splice(room.size, taken as u64);
-        }
-        self.append(room.size)?;
-        Ok(self.skip(taken))
+    /// Looks at the head of the pipe. Whether there is anything, and it is not its end.
+    fn peek(&mut self) -> Result<bool, Failure> {
+        let head = &mut self.memory.head;
+        let max = self.now.left.unwrap_or(HEAD_MAX);
+        self.input.peek(head, max).map(|()| !head.is_empty()).map_err(unable("write"))
     }
 
-    /// Packs what goes into FILE next, of the first `len` bytes of the head, and sends it to syslog
-    /// before; returns how many bytes that are. 0: not yet.
-    fn pack(&mut self, room: Room, len: usize) -> Result<usize, Failure> {
-        let stamp = self.stamp();
-        let head = self.memory.head.get(..len).unwrap_or_default();
-        let Some(taken) = room.pack(head, stamp.as_bytes(), &mut self.memory.out) else {
-            self.now.turn = Some(Turn::Rotate);
-            return Ok(0);
-        };
-        let is_sent = self.syslog.as_mut().map_or(Ok(true), |syslog| syslog.send(head))?;
-        Ok(if is_sent { taken } else { 0 })
+    /// Makes the head the line that says how many lines are missing; before that, the end of the
+    /// line that had begun, for the rest of it was dropped too.
+    fn note_dropped(&mut self, room: Room) {
+        let head = &mut self.memory.head;
+        head.clear();
+        if room.is_fresh {
+            let _fits = write!(head, "goinglog: {} lines dropped", self.now.dropped);
+        }
+        let _fits = writeln!(head);
     }
 
-    /// What was looked at last.
-    fn head(&self, len: usize) -> &[u8] {
-        self.memory.head.get(..len).unwrap_or_default()
-    }
-
-    /// The time of now, as it goes before a line.
-    fn stamp(&self) -> String<STAMP_MAX> {
-        let Some(style) = self.options.style else { return String::new() };
+    /// Packs what of the head goes into FILE next; returns how many bytes of it that are. None:
+    /// another FILE comes first.
+    fn pack(&mut self, room: Room) -> Option<usize> {
+        let Memory { head, out } = &mut *self.memory;
         let time = raw::time(CLOCK_REALTIME);
-        stamp(style, time.tv_sec.unsigned_abs(), time.tv_nsec.try_into().unwrap_or(0))
-    }
-
-    /// Writes all that was made, or nothing of it.
-    fn append(&self, size: u64) -> Result<(), Failure> {
-        let (Some(file), out) = (&self.file, &self.memory.out) else { return Ok(()) };
-        let written = pwrite(file, out, size);
-        if written == Ok(out.len()) {
-            return Ok(());
+        let (seconds, nanos) = (time.tv_sec.unsigned_abs(), time.tv_nsec.try_into().unwrap_or(0));
+        let stamp = self.options.style.map(|style| stamp(style, seconds, nanos));
+        if self.syslog.is_some() {
+            // One message at a time, so that each is sent once.
+            head.truncate(first_line(head).len().min(TEXT_MAX));
         }
-        // It goes there again, from the pipe, when there is room.
-        let _undone = ftruncate(file, size);
-        Err(unable("write")(written.err().unwrap_or(Errno::NOSPC)))
+        room.pack(head, stamp.unwrap_or_default().as_bytes(), out)
     }
 
-    /// Removes from the pipe what has been dealt with.
+    /// Writes all that was packed, and sends what it was made of to syslog, or neither.
+    fn write(&self, room: Room) -> Result<(), Failure> {
+        let Memory { head, out } = &*self.memory;
+        let written = self.file.as_ref().map_or(Ok(out.len()), |file| pwrite(file, out, room.size));
+        let result = match (written, &self.syslog) {
+            (Err(errno), _) => Err(("write", errno)),
+            (Ok(len), _) if len < out.len() => Err(("write", Errno::NOSPC)),
+            (Ok(_), None) => Ok(()),
+            (Ok(_), Some(socket)) => {
+                let sent = send_line(socket, self.options, head);
+                sent.map(|_| ()).map_err(unable("send to /dev/log for"))
+            }
+        };
+        if let (Err(_), Some(file)) = (&result, &self.file) {
+            // It goes there again, from the pipe, when there is room.
+            let _undone = ftruncate(file, room.size);
+        }
+        result
+    }
+
+    /// Removes from the pipe what has been dealt with; 0 bytes are its end.
     fn skip(&mut self, len: usize) -> bool {
-        self.input.skip(self.memory.head.get_mut(..len).unwrap_or_default());
-        self.moved(len);
-        true
+        let head = self.memory.head.get_mut(..len).unwrap_or_default();
+        let len = self.input.skip(head);
+        self.moved(len)
     }
 
-    /// Takes note that so many bytes have left the pipe.
-    fn moved(&mut self, len: usize) {
-        self.now.left = self.now.left.map(|left| left.saturating_sub(len as u64));
-        if let Some(syslog) = &mut self.syslog {
-            syslog.is_sent = false;
-        }
+    /// Takes note that so many bytes have left the pipe; 0 are its end.
+    fn moved(&mut self, len: usize) -> bool {
+        self.now.left = self.now.left.map(|left| left.saturating_sub(len));
+        len > 0
     }
 
-    /// Removes what was looked at, because it cannot be written.
-    fn drop_lines(&mut self, len: usize) -> bool {
-        let lines = self.head(len).split_inclusive(|&byte| byte == b'\n').count();
-        let new = lines.saturating_sub(self.now.is_cut.into());
-        self.now.dropped = self.now.dropped.saturating_add(new);
-        self.now.is_cut = !self.head(len).ends_with(b"\n");
-        self.skip(len)
-    }
-
-    /// Writes how many lines are missing, on a line of its own.
-    fn tell_dropped(&mut self, room: Room) -> Result<bool, Failure> {
-        // The rest of a line that had begun was dropped too.
-        let end = if room.is_fresh { "" } else { "\n" };
-        let mut text = Vec::<u8, 64>::new();
-        let _fits = writeln!(text, "{end}goinglog: {} lines dropped", self.now.dropped);
-        if let Some(head) = self.memory.head.get_mut(..text.len()) {
-            head.copy_from_slice(&text);
+    /// Removes lines that cannot be written: the rest of one, or else all that is seen.
+    fn drop_lines(&mut self) -> Result<bool, Failure> {
+        self.peek()?;
+        let head = &mut self.memory.head;
+        let mut lines = head.split_inclusive(|&byte| byte == b'\n');
+        if self.now.is_cut {
+            let rest = lines.next().unwrap_or_default().len();
+            head.truncate(rest);
+        } else {
+            self.now.dropped = self.now.dropped.saturating_add(lines.count());
         }
-        let taken = self.pack(room, text.len())?;
-        if taken > 0 {
-            self.append(room.size)?;
-        }
-        if taken == text.len() {
-            self.now.dropped = 0;
-            // Syslog has this, but not yet the line that goes next.
-            self.moved(0);
-        }
-        Ok(true)
+        self.now.is_cut = !head.ends_with(b"\n");
+        let len = head.len();
+        Ok(self.skip(len))
     }
 
     /// Remembers when to try again, and says why; or ends, if it was told to.
-    fn fail(&mut self, (what, why): Failure) {
+    fn fail(&mut self, failure: Failure) {
         self.file = None;
-        if self.now.failures == 0 {
-            let path = self.options.word.to_bytes().escape_ascii();
-            say(format_args!("unable to {what} {path}: {why}, trying again"));
+        if self.now.delay_ms == 0 {
+            say_unable(failure, self.options, ", trying again");
         }
-        let delay_ms = DELAY_MS.saturating_mul(1 << self.now.failures.min(5)).min(DELAY_MAX_MS);
-        self.now.failures = self.now.failures.saturating_add(1);
-        self.now.due_ms = clock::now_ms().saturating_add(delay_ms);
+        self.now.delay_ms = self.now.delay_ms.saturating_mul(2).clamp(DELAY_MS, DELAY_MAX_MS);
+        self.now.due_ms = clock::now_ms().saturating_add(self.now.delay_ms);
         // What it was told to move stays in the pipe.
         self.now.left = self.now.left.and(Some(0));
     }
 
     /// Says that it goes on, when all that has waited is in FILE.
     fn recover(&mut self) {
-        let is_failing = self.now.failures > 0;
+        let is_failing = self.now.delay_ms > 0;
         if is_failing && self.is_due() && self.now.dropped == 0 && self.input.len() == 0 {
-            self.now.failures = 0;
+            self.now.delay_ms = 0;
             let path = self.options.word.to_bytes().escape_ascii();
             say(format_args!("writes {path} again"));
         }
     }
 }
 
+/// What failed, and what becomes of it in the `end`.
+pub fn say_unable(failure: Failure, options: &Options, end: &str) {
+    let (path, why) = (options.word.to_bytes().escape_ascii(), reason(failure));
+    say(format_args!("unable to {} {path}: {why}{end}", failure.0));
+}
+
 /// To standard error, if that takes it at once.
 pub fn say(text: fmt::Arguments) {
     let mut line = String::<512>::new();
     let _cut = write!(line, "goinglog: {text}");
-    let _cut = line.push('\n');
     let stderr = raw::stdio(2);
     let mut fds = [PollFd::from_borrowed_fd(stderr, PollFlags::OUT)];
     if poll(&mut fds, Some(&Timespec::default())) == Ok(1) {
-        let _lost = write(stderr, line.as_bytes());
-    }
-}
-
-/// Waits for one of these, and no longer than so long.
-fn await_any(fds: Option<&mut [PollFd]>, left_ms: Option<u64>) {
-    let timeout = left_ms.and_then(|ms| Timespec::try_from(Duration::from_millis(ms)).ok());
-    // EINTR (after STOP and CONT) is an early return like any other.
-    let _ready = poll(fds.unwrap_or_default(), timeout.as_ref());
-}
-
-/// Nothing there after all; else what failed.
-fn again(errno: Errno, what: &'static str) -> Result<bool, Failure> {
-    match errno {
-        Errno::AGAIN | Errno::INTR => Ok(true),
-        _ => Err(unable(what)(errno)),
+        let _lost = writev(stderr, &[IoSlice::new(line.as_bytes()), IoSlice::new(b"\n")]);
     }
 }

@@ -10,14 +10,12 @@ mod logger;
 mod syslog;
 
 use core::ffi::CStr;
+use core::num::NonZeroU32;
 use core::panic::PanicInfo;
-use file::{Failure, open_and_lock, unable};
 use going::linux::raw::{self, Strings};
-use going::linux::{signals::Signals, stdio};
+use going::linux::stdio;
 use going::model::{lines, priority, stamp::Style};
-use input::Input;
-use logger::{Logger, Memory, Now, Options};
-use syslog::Syslog;
+use logger::{Logger, Memory, Options, say, say_unable};
 
 /// Misused, see sysexits.h(3head).
 const EXIT_USAGE: u8 = 64;
@@ -26,55 +24,56 @@ const EXIT_START: u8 = 111;
 
 const USAGE: &str = include_str!("usage");
 const VERSION: &str = concat!("goinglog ", env!("CARGO_PKG_VERSION"), "\n");
-/// Without -s and -n: 1 MiB, ten times.
-const LIMIT: u64 = 1 << 20;
-const COUNT: u32 = 10;
-/// Without -p: daemon.info.
-const PRIORITY: u8 = 3 << 3 | 6;
 
 going::program!(run, Memory);
 
 /// The program: its exit code, for the `words` of its command line.
 fn run(words: Strings<'static>, _: Strings<'static>, memory: &'static mut Memory) -> u8 {
     stdio::fill();
-    let (mut limit, mut count, mut priority) = (Some(LIMIT), Some(COUNT), Some(PRIORITY));
-    let (mut style, mut drops, mut with_syslog, mut file) = (None, false, false, None);
+    let mut options = Options::DEFAULT;
     let mut words = words.skip(1);
     while let Some(word) = words.next() {
-        let has_value = word == c"-s" || word == c"-n" || word == c"-p";
-        let value = has_value.then(|| words.next()?.to_str().ok()).flatten();
-        match (word.to_bytes(), value) {
-            (b"-s", Some(text)) => limit = lines::size(text),
-            (b"-n", Some(text)) => count = text.parse().ok().filter(|&count| count > 0),
-            (b"-p", Some(text)) => priority = priority::parse(text),
-            (b"-t", _) => style = Some(Style::Rfc3339),
-            (b"-T", _) => style = Some(Style::Tai64n),
-            (b"-d", _) => drops = true,
-            (b"-y", _) => with_syslog = true,
-            (b"-h", _) => return stdio::print(1, &[USAGE]),
-            (b"-V", _) => return stdio::print(1, &[VERSION]),
-            ([b'-', ..] | [], _) => return misused(word),
-            _ if file.is_some() => return misused(word),
-            _ => file = Some(word),
-        }
-        if limit.and(count).and(priority).is_none() {
-            return misused(word);
+        match word.to_bytes() {
+            b"-h" => return stdio::print(1, &[USAGE]),
+            b"-V" => return stdio::print(1, &[VERSION]),
+            _ if take(&mut options, word, || words.next()).is_none() => return misused(word),
+            _ => {}
         }
     }
-    let (Some(limit), Some(count), Some(priority), Some(word)) = (limit, count, priority, file)
-    else {
+    if options.word.is_empty() {
         return misused(c"no FILE");
-    };
-    // With syslog, a name alone names no file.
-    let is_path = !with_syslog || word.to_bytes().contains(&b'/');
-    let path = is_path.then_some(word);
-    let options = Options { word, path, limit, count, style, drops };
-    let priority = with_syslog.then_some(priority);
-    start(options, priority, memory).unwrap_or_else(|(what, why)| {
-        let word = word.to_str().unwrap_or("?");
-        stdio::print(2, &["goinglog: unable to ", what, " ", word, ": ", why, "\n"]);
-        EXIT_START
-    })
+    }
+    match Logger::new(&options, memory) {
+        // From here on nothing ends it but the end of its input and TERM.
+        Ok(mut logger) => logger.run(),
+        Err(failure) => {
+            say_unable(failure, &options, "");
+            EXIT_START
+        }
+    }
+}
+
+/// Takes a word, and the `next` one if that is its value. None: there is no such option, or no such
+/// value.
+fn take(
+    options: &mut Options,
+    word: &'static CStr,
+    next: impl FnOnce() -> Option<&'static CStr>,
+) -> Option<()> {
+    let value = || next()?.to_str().ok();
+    match word.to_bytes() {
+        b"-s" => options.limit = lines::size(value()?)?,
+        b"-n" => options.count = value()?.parse::<NonZeroU32>().ok()?.get(),
+        b"-p" => options.priority = priority::parse(value()?)?,
+        b"-t" => options.style = Some(Style::Rfc3339),
+        b"-T" => options.style = Some(Style::Tai64n),
+        b"-d" => options.drops = true,
+        b"-y" => options.has_syslog = true,
+        [b'-', ..] => return None,
+        _ if !options.word.is_empty() => return None,
+        _ => options.word = word,
+    }
+    Some(())
 }
 
 fn misused(word: &CStr) -> u8 {
@@ -83,27 +82,9 @@ fn misused(word: &CStr) -> u8 {
     EXIT_USAGE
 }
 
-/// Start-up, where errors still end the program.
-fn start(
-    options: Options,
-    priority: Option<u8>,
-    memory: &'static mut Memory,
-) -> Result<u8, Failure> {
-    let signals = Signals::new().map_err(unable("read signals for"))?;
-    let input = Input::new().map_err(unable("read standard input for"))?;
-    let file = options.path.map(open_and_lock).transpose()?;
-    let name = options.word.to_bytes().rsplit(|&byte| byte == b'/').next().unwrap_or_default();
-    let name = str::from_utf8(name).unwrap_or("?");
-    let syslog = priority.map(|priority| Syslog::new(priority, name)).transpose();
-    let syslog = syslog.map_err(unable("send to /dev/log for"))?;
-    let now = Now::default();
-    // From here on nothing ends it but the end of its input and TERM: what fails is tried again.
-    Ok(Logger { options, memory, signals, input, file, syslog, now }.run())
-}
-
 /// No input leads here. Should a defect do so after all, it says where.
 #[panic_handler]
 fn panic(info: &PanicInfo) -> ! {
-    logger::say(format_args!("{info}"));
+    say(format_args!("{info}"));
     raw::exit(EXIT_START)
 }
