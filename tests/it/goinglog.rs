@@ -68,6 +68,8 @@ pub fn tests() -> Vec<Trial> {
         scenario!(stdin_may_be_a_socket_that_ends),
         scenario!(lines_go_to_syslog, Mounts),
         scenario!(lines_wait_for_syslog, Mounts),
+        scenario!(syslog_waits_for_the_end_of_a_line, Mounts),
+        scenario!(syslog_has_what_the_file_has, Mounts),
         scenario!(memory_is_fixed),
         scenario!(nothing_to_do_is_no_wake_up),
     ]
@@ -177,6 +179,19 @@ impl Log {
         self.scene.wait_for(&what, || self.content() == content);
     }
 
+    /// Waits until it has nothing more to do with what it was given.
+    #[track_caller]
+    fn wait_idle(&self) {
+        let pid = self.pid();
+        let state = || (proc::stat(pid).map(|stat| stat.state), switches(pid));
+        // It may still wait a moment for more to come.
+        self.scene.wait_for("the last wake-up", || {
+            let before = state();
+            thread::sleep(Duration::from_millis(50));
+            before == state() && before.0 == Some('S')
+        });
+    }
+
     /// Waits until nothing is left in the pipe.
     #[track_caller]
     fn wait_empty(&self) {
@@ -192,6 +207,11 @@ impl Drop for Log {
             let _ = process.wait();
         }
     }
+}
+
+/// How often it has waited for something.
+fn switches(pid: i32) -> u64 {
+    proc::status_number(pid, "voluntary_ctxt_switches")
 }
 
 /// Bytes in the pipe.
@@ -929,6 +949,62 @@ fn lines_wait_for_syslog() {
     assert!(!log.file().exists());
 }
 
+/// Writers that have a buffer write lines in pieces.
+fn syslog_waits_for_the_end_of_a_line() {
+    for is_told in [false, true] {
+        let mut log = Log::new();
+        let world = World::with_dev(&log.scene.path(""));
+        let socket = UnixDatagram::bind(world.view(Path::new("/dev/log"))).expect("a new socket");
+        log.word = "web".into();
+        let mut command = log.command(&["-y"]);
+        world.enter(&mut command);
+        log.start_as(command);
+        log.write("zero\non");
+        assert_eq!(receive(&socket), "<30>web: zero");
+        log.wait_idle();
+        log.write("e, two");
+        log.wait_idle();
+        log.write(", three\nfo");
+        assert_eq!(receive(&socket), "<30>web: one, two, three");
+        log.wait_idle();
+        // No more can come.
+        if is_told {
+            log.signal(Signal::SIGTERM);
+            assert_eq!(log.wait_exit(), Some(0));
+        } else {
+            log.finish();
+        }
+        assert_eq!(receive(&socket), "<30>web: fo");
+    }
+}
+
+/// Each line once, also when one of both cannot take it at first.
+fn syslog_has_what_the_file_has() {
+    let mut log = Log::new();
+    let world = World::with_dev(&log.scene.path(""));
+    let directory = log.scene.path("logs");
+    fs::create_dir(&directory).expect("an empty directory");
+    (log.word, log.file) = (directory.join("web"), directory.join("web"));
+    let mut command = log.command(&["-y"]);
+    world.enter(&mut command);
+    log.start_as(command);
+    log.write("one\n");
+    log.scene.wait_log("unable to send to /dev/log");
+    log.wait_content("");
+    let socket = UnixDatagram::bind(world.view(Path::new("/dev/log"))).expect("a new socket");
+    assert_eq!(receive(&socket), "<30>web: one");
+    log.wait_content("one\n");
+    fs::remove_dir_all(&directory).expect("our own directory");
+    log.write("two\n");
+    log.scene.wait_log("unable to open");
+    fs::create_dir(&directory).expect("an empty directory");
+    assert_eq!(receive(&socket), "<30>web: two");
+    log.wait_content("two\n");
+    log.finish();
+    socket.set_nonblocking(true).expect("a socket");
+    assert!(socket.recv(&mut [0; 100]).is_err(), "a line twice");
+}
+
 /// And the descriptors are: nothing is left open by a rotation.
 fn memory_is_fixed() {
     let mut log = Log::new();
@@ -950,18 +1026,10 @@ fn nothing_to_do_is_no_wake_up() {
     log.start(&[]);
     log.write("one\n");
     log.wait_content("one\n");
-    let pid = log.pid();
-    log.scene.wait_for("sleep", || proc::stat(pid).is_some_and(|stat| stat.state == 'S'));
-    let switches = || proc::status_number(pid, "voluntary_ctxt_switches");
-    // It may still wait for more to come with that line.
-    log.scene.wait_for("the last wake-up", || {
-        let before = switches();
-        thread::sleep(Duration::from_millis(50));
-        switches() == before
-    });
-    let before = switches();
+    log.wait_idle();
+    let before = switches(log.pid());
     // This wait is the measurement.
     thread::sleep(Duration::from_secs(3));
-    assert_eq!(switches(), before);
+    assert_eq!(switches(log.pid()), before);
     log.finish();
 }

@@ -3,9 +3,10 @@
 //!
 //! Never waits, and never changes how standard input is opened: others share it.
 
+use core::mem::{MaybeUninit, replace};
 use going::linux::raw;
 use heapless::Vec;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, epoll, poll};
 use rustix::fd::OwnedFd;
 use rustix::fs::{FileType, fstat};
 use rustix::io::{Errno, fcntl_dupfd_cloexec, ioctl_fionread, read, write};
@@ -15,7 +16,7 @@ use rustix::pipe::{pipe_with, splice, tee};
 /// A quarter of what the kernel allows everybody for one pipe, so that it is also allowed for the
 /// pipes of hundreds of services, see pipe(7).
 const PIPE_SIZE: usize = 256 * 1024;
-/// Bytes taken at once from what is no pipe: an empty one has room for them.
+/// Bytes taken at once from what is no pipe, which has room for several times as many.
 const FILL_LEN: usize = 8 * 1024;
 
 /// Where the lines come from.
@@ -24,23 +25,37 @@ pub struct Input {
     pub pipe: OwnedFd,
     /// If the latter: standard input until its end, and the other end of the pipe.
     pub source: Option<(OwnedFd, OwnedFd)>,
+    /// Can be read when something has come into the pipe that is there already.
+    pub news: OwnedFd,
     /// What tee(2) copies into, empty in between: where from, where to.
     copy: (OwnedFd, OwnedFd),
 }
 
 impl Input {
     pub fn new() -> Result<Self, Errno> {
-        let copy = pipe_with(PipeFlags::CLOEXEC)?;
-        let stdin = fcntl_dupfd_cloexec(raw::stdio(0), 3)?;
-        if !FileType::from_raw_mode(fstat(&stdin)?.st_mode).is_fifo() {
-            let (pipe, filler) = pipe_with(PipeFlags::CLOEXEC)?;
-            return Ok(Self { pipe, source: Some((stdin, filler)), copy });
+        let mut pipe = fcntl_dupfd_cloexec(raw::stdio(0), 3)?;
+        let mut source = None;
+        if !FileType::from_raw_mode(fstat(&pipe)?.st_mode).is_fifo() {
+            let (inner, filler) = pipe_with(PipeFlags::CLOEXEC)?;
+            source = Some((replace(&mut pipe, inner), filler));
         }
         // Its writers wait less often, and more is moved at once. Not everybody may.
-        if fcntl_getpipe_size(&stdin).is_ok_and(|size| size < PIPE_SIZE) {
-            let _size = fcntl_setpipe_size(&stdin, PIPE_SIZE);
+        if fcntl_getpipe_size(&pipe).is_ok_and(|size| size < PIPE_SIZE) {
+            let _size = fcntl_setpipe_size(&pipe, PIPE_SIZE);
         }
-        Ok(Self { pipe: stdin, source: None, copy })
+        let news = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        let flags = epoll::EventFlags::IN | epoll::EventFlags::ET;
+        epoll::add(&news, &pipe, epoll::EventData::new_u64(0), flags)?;
+        Ok(Self { pipe, source, news, copy: pipe_with(PipeFlags::CLOEXEC)? })
+    }
+
+    /// Takes note of what has come. Whether more can come, for somebody may write.
+    pub fn take_news(&self) -> bool {
+        let mut events = [MaybeUninit::uninit()];
+        let _none = epoll::wait(&self.news, &mut events, Some(&Timespec::default()));
+        let mut fds = [PollFd::new(&self.pipe, PollFlags::IN)];
+        let _ready = poll(&mut fds, Some(&Timespec::default()));
+        !fds.iter().any(|pipe| pipe.revents().contains(PollFlags::HUP))
     }
 
     /// Bytes that can be moved at once.
@@ -48,11 +63,11 @@ impl Input {
         ioctl_fionread(&self.pipe).ok().and_then(|len| len.try_into().ok()).unwrap_or(0)
     }
 
-    /// Takes more from a standard input that is no pipe, when the pipe is empty.
+    /// Takes more from a standard input that is no pipe, when there is little in the pipe.
     pub fn fill(&mut self) {
         let Some((stdin, filler)) = &self.source else { return };
         let mut fds = [PollFd::new(stdin, PollFlags::IN)];
-        let is_ready = self.len() == 0 && poll(&mut fds, Some(&Timespec::default())) == Ok(1);
+        let is_ready = self.len() < FILL_LEN && poll(&mut fds, Some(&Timespec::default())) == Ok(1);
         let mut bytes = [0; FILL_LEN];
         match is_ready.then(|| read(stdin, &mut bytes)) {
             None | Some(Err(Errno::AGAIN | Errno::INTR)) => {}

@@ -106,6 +106,8 @@ struct Now {
     /// Lines, since FILE could be written; whether the end of the last of them is still to come.
     dropped: usize,
     is_cut: bool,
+    /// Whether the end of the line is waited for that goes to syslog next.
+    is_open: bool,
 }
 
 /// Another FILE.
@@ -156,8 +158,9 @@ impl<'a> Logger<'a> {
     /// Waits until there is something to do.
     fn wait(&self) {
         let stdin = self.input.source.as_ref().map(|(stdin, _)| stdin);
+        let pipe = if self.now.is_open { &self.input.news } else { &self.input.pipe };
         let takes_more = self.is_due() || self.options.drops;
-        let others = if takes_more { [Some(&self.input.pipe), stdin] } else { [None; 2] };
+        let others = if takes_more { [Some(pipe), stdin] } else { [None; 2] };
         self.signals.wait((self.now.delay_ms > 0).then_some(self.now.due_ms), others);
         // With a moment's patience there is more to move at once: each time costs as much as
         // kilobytes do. Not for syslog, which takes a line at a time.
@@ -180,7 +183,9 @@ impl<'a> Logger<'a> {
 
     /// Moves what goes into FILE next. Whether the input has not ended.
     fn step(&mut self) -> Result<bool, Failure> {
-        self.input.fill();
+        if self.now.left.is_none() {
+            self.input.fill();
+        }
         let room = self.room()?;
         let is_note = self.now.dropped > 0;
         if is_note {
@@ -191,6 +196,8 @@ impl<'a> Logger<'a> {
             return self.splice(room, room.unseen());
         } else if !self.peek()? {
             return Ok(false);
+        } else if self.now.is_open {
+            return Ok(true);
         }
         match self.pack(room) {
             None => self.now.turn = Some(Turn::Rotate),
@@ -254,8 +261,10 @@ impl<'a> Logger<'a> {
     /// Looks at the head of the pipe. Whether there is anything, and it is not its end.
     fn peek(&mut self) -> Result<bool, Failure> {
         let head = &mut self.memory.head;
-        let max = self.now.left.unwrap_or(HEAD_MAX);
-        self.input.peek(head, max).map(|()| !head.is_empty()).map_err(unable("write"))
+        let can_grow = self.syslog.is_some() && self.input.take_news() && self.now.left.is_none();
+        self.input.peek(head, self.now.left.unwrap_or(HEAD_MAX)).map_err(unable("write"))?;
+        self.now.is_open = can_grow && head.len() < TEXT_MAX && !head.contains(&b'\n');
+        Ok(!head.is_empty())
     }
 
     /// Makes the head the line that says how many lines are missing; before that, the end of the
