@@ -3,7 +3,7 @@
 //! A scenario holds the pipe that goinglog reads from open at both ends, as going does: what one
 //! goinglog leaves in it is there for the next.
 
-use crate::harness::{Going, Helper, going, install_program, run_by, send};
+use crate::harness::{Going, Helper, PATIENCE, going, install_program, run_by, send, wait_for};
 use crate::needs::scenario;
 use crate::proc;
 use libtest_mimic::Trial;
@@ -58,9 +58,11 @@ pub fn tests() -> Vec<Trial> {
         scenario!(a_full_disk_keeps_stamped_lines_whole, Mounts),
         scenario!(a_full_disk_drops_lines_if_told_to, Mounts),
         scenario!(term_on_a_full_disk_leaves_lines_in_the_pipe, Mounts),
+        scenario!(a_read_only_disk_is_waited_for, Mounts),
         scenario!(a_vanished_directory_is_waited_for),
         scenario!(a_failed_rotation_keeps_the_size),
         scenario!(what_is_no_regular_file_is_refused),
+        scenario!(a_path_of_any_length_is_said),
         scenario!(no_permission_is_said, Root),
         scenario!(a_second_goinglog_on_the_same_file_refuses),
         scenario!(stdin_may_be_a_file),
@@ -277,7 +279,7 @@ fn version_and_help() {
 
 fn usage_errors_exit_64() {
     let log = Log::new();
-    let wrong: [&[&str]; 11] = [
+    let wrong: [&[&str]; 12] = [
         &["-x"],
         &["-s"],
         &["-s", "1X"],
@@ -287,6 +289,7 @@ fn usage_errors_exit_64() {
         &["-p", "daemon"],
         &["-p", "daemon.loud"],
         &["another"],
+        &[""],
         &["--"],
         &["-tT"],
     ];
@@ -630,9 +633,26 @@ impl World {
         World(Helper::spawn(&mut keeper))
     }
 
+    fn namespace(&self) -> File {
+        File::open(format!("/proc/{}/ns/mnt", self.0.pid())).expect("the keeper runs")
+    }
+
+    /// Changes how a disk is mounted there, as soon as nobody is in the way.
+    fn remount(&self, path: &Path, flags: MsFlags) {
+        thread::scope(|scope| {
+            let remount = || {
+                unshare(CloneFlags::CLONE_FS).expect("a thread of our own");
+                setns(self.namespace(), CloneFlags::CLONE_NEWNS).expect("a mount namespace");
+                let nothing = None::<&Path>;
+                let mount = || mount(nothing, path, nothing, MsFlags::MS_REMOUNT | flags, nothing);
+                wait_for("a remount", PATIENCE, || mount().is_ok(), String::new);
+            };
+            scope.spawn(remount).join().expect("it can be mounted so");
+        });
+    }
+
     fn enter(&self, command: &mut Command) {
-        let path = format!("/proc/{}/ns/mnt", self.0.pid());
-        let namespace = File::open(path).expect("the keeper runs");
+        let namespace = self.namespace();
         // SAFETY: one system call between fork and exec.
         unsafe { command.pre_exec(move || Ok(setns(&namespace, CloneFlags::CLONE_NEWNS)?)) };
     }
@@ -754,6 +774,24 @@ fn term_on_a_full_disk_leaves_lines_in_the_pipe() {
     assert_same(&unstamped(&log.content()), &lines);
 }
 
+fn a_read_only_disk_is_waited_for() {
+    let (mut log, world, in_the_way) = on_a_full_disk(&["-s", "0"]);
+    let lines = numbered(0..1000);
+    log.write(&lines);
+    log.scene.wait_log("No space left on device, trying again");
+    // It has let go of the file, or else this would not be possible.
+    let disk = log.word.parent().expect("a directory").to_owned();
+    world.remount(&disk, MsFlags::MS_RDONLY);
+    log.signal(Signal::SIGUSR1);
+    log.wait_idle();
+    world.remount(&disk, MsFlags::empty());
+    fs::remove_file(in_the_way).expect("our own file");
+    log.signal(Signal::SIGUSR1);
+    wait_again(&log);
+    log.finish();
+    assert_same(&log.content(), &lines);
+}
+
 fn a_vanished_directory_is_waited_for() {
     let mut log = Log::new();
     let directory = log.scene.path("logs");
@@ -816,7 +854,17 @@ fn what_is_no_regular_file_is_refused() {
     assert_refused(&log, &fifo, "not a regular file");
     assert_refused(&log, Path::new("/dev/zero"), "not a regular file");
     assert_refused(&log, &log.scene.path("no/web"), "No such file or directory");
+    assert_refused(&log, &log.scene.path(&"n".repeat(256)), "Filename too long");
     assert!(!log.scene.path("nowhere").exists());
+}
+
+fn a_path_of_any_length_is_said() {
+    let log = Log::new();
+    let mut command = Command::new(going().with_file_name("goinglog"));
+    let output = command.arg("\n".repeat(5000)).stdin(Stdio::null()).output();
+    let text = String::from_utf8(output.expect("it can be executed").stderr).expect("plain text");
+    assert!(text.starts_with("goinglog: unable to open \\n\\n"), "{text}");
+    assert!(text.ends_with("\\n: Filename too long\n"), "{}", log.scene.report());
 }
 
 fn no_permission_is_said() {
@@ -993,7 +1041,8 @@ fn syslog_has_what_the_file_has() {
     log.wait_content("");
     let socket = UnixDatagram::bind(world.view(Path::new("/dev/log"))).expect("a new socket");
     assert_eq!(receive(&socket), "<30>web: one");
-    log.wait_content("one\n");
+    wait_again(&log);
+    assert_eq!(log.content(), b"one\n");
     fs::remove_dir_all(&directory).expect("our own directory");
     log.write("two\n");
     log.scene.wait_log("unable to open");

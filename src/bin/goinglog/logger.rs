@@ -9,6 +9,8 @@ use crate::input::Input;
 use crate::syslog::{self, TEXT_MAX, send_line};
 use core::ffi::CStr;
 use core::fmt::{self, Write};
+use core::slice::EscapeAscii;
+use core::time::Duration;
 use going::linux::{clock, raw, signals::Signals};
 use going::model::lines::{HEAD_MAX, Room, first_line};
 use going::model::stamp::{STAMP_MAX, Style, stamp};
@@ -29,6 +31,9 @@ const DELAY_MS: u64 = 1_000;
 const DELAY_MAX_MS: u64 = 30_000;
 /// So long it waits for more, when there is little.
 const GATHER_MS: u64 = 1;
+/// Bytes of a path in a message, and of a message.
+const SHOWN_MAX: usize = 400;
+const MESSAGE_MAX: usize = 2000;
 
 /// What the command line says.
 pub struct Options {
@@ -57,6 +62,12 @@ impl Options {
     /// The last part of FILE.
     pub fn name(&self) -> &'static [u8] {
         self.word.to_bytes().rsplit(|&byte| byte == b'/').next().unwrap_or_default()
+    }
+
+    /// The beginning of FILE, for messages.
+    fn shown(&self) -> EscapeAscii<'static> {
+        let word = self.word.to_bytes();
+        word.get(..SHOWN_MAX).unwrap_or(word).escape_ascii()
     }
 
     /// FILE, unless it is only what syslog is to call the lines: that has no slash.
@@ -247,15 +258,13 @@ impl<'a> Logger<'a> {
     fn splice(&mut self, room: Room, max: u64) -> Result<bool, Failure> {
         let Some(file) = &self.file else { return Ok(true) };
         let max = usize::try_from(max).unwrap_or(SPLICE_MAX).min(SPLICE_MAX);
-        match self.input.splice(file, room.size, max.min(self.now.left.unwrap_or(max))) {
-            Ok(len) => Ok(self.moved(len)),
-            Err(Errno::INVAL) => {
-                // Some file systems have no way to do it.
-                self.splices = false;
-                Ok(true)
-            }
-            Err(errno) => Err(("write", errno)),
+        let moved = self.input.splice(file, room.size, max.min(self.now.left.unwrap_or(max)));
+        // Some file systems have no way to do it.
+        self.splices = moved != Err(Errno::INVAL);
+        if !self.splices {
+            return Ok(true);
         }
+        moved.map(|len| self.moved(len)).map_err(unable("write"))
     }
 
     /// Looks at the head of the pipe. Whether there is anything, and it is not its end.
@@ -282,9 +291,8 @@ impl<'a> Logger<'a> {
     /// another FILE comes first.
     fn pack(&mut self, room: Room) -> Option<usize> {
         let Memory { head, out } = &mut *self.memory;
-        let time = raw::time(CLOCK_REALTIME);
-        let (seconds, nanos) = (time.tv_sec.unsigned_abs(), time.tv_nsec.try_into().unwrap_or(0));
-        let stamp = self.options.style.map(|style| stamp(style, seconds, nanos));
+        let now = Duration::try_from(raw::time(CLOCK_REALTIME)).unwrap_or_default();
+        let stamp = self.options.style.map(|style| stamp(style, now.as_secs(), now.subsec_nanos()));
         if self.syslog.is_some() {
             // One message at a time, so that each is sent once.
             head.truncate(first_line(head).len().min(TEXT_MAX));
@@ -296,16 +304,16 @@ impl<'a> Logger<'a> {
     fn write(&self, room: Room) -> Result<(), Failure> {
         let Memory { head, out } = &*self.memory;
         let written = self.file.as_ref().map_or(Ok(out.len()), |file| pwrite(file, out, room.size));
-        let result = match (written, &self.syslog) {
-            (Err(errno), _) => Err(("write", errno)),
-            (Ok(len), _) if len < out.len() => Err(("write", Errno::NOSPC)),
-            (Ok(_), None) => Ok(()),
-            (Ok(_), Some(socket)) => {
-                let sent = send_line(socket, self.options, head);
-                sent.map(|_| ()).map_err(unable("send to /dev/log for"))
-            }
+        let result = if written != Ok(out.len()) {
+            Err(("write", written.err().unwrap_or(Errno::NOSPC)))
+        } else if let Some(socket) = &self.syslog {
+            send_line(socket, self.options, head).map_err(unable("send to /dev/log for"))
+        } else {
+            Ok(())
         };
-        if let (Err(_), Some(file)) = (&result, &self.file) {
+        if result.is_err()
+            && let Some(file) = &self.file
+        {
             // It goes there again, from the pipe, when there is room.
             let _undone = ftruncate(file, room.size);
         }
@@ -358,21 +366,20 @@ impl<'a> Logger<'a> {
         let is_failing = self.now.delay_ms > 0;
         if is_failing && self.is_due() && self.now.dropped == 0 && self.input.len() == 0 {
             self.now.delay_ms = 0;
-            let path = self.options.word.to_bytes().escape_ascii();
-            say(format_args!("writes {path} again"));
+            say(format_args!("writes {} again", self.options.shown()));
         }
     }
 }
 
 /// What failed, and what becomes of it in the `end`.
 pub fn say_unable(failure: Failure, options: &Options, end: &str) {
-    let (path, why) = (options.word.to_bytes().escape_ascii(), reason(failure));
-    say(format_args!("unable to {} {path}: {why}{end}", failure.0));
+    let (what, path, why) = (failure.0, options.shown(), reason(failure));
+    say(format_args!("unable to {what} {path}: {why}{end}"));
 }
 
 /// To standard error, if that takes it at once.
 pub fn say(text: fmt::Arguments) {
-    let mut line = String::<512>::new();
+    let mut line = String::<MESSAGE_MAX>::new();
     let _cut = write!(line, "goinglog: {text}");
     let stderr = raw::stdio(2);
     let mut fds = [PollFd::from_borrowed_fd(stderr, PollFlags::OUT)];

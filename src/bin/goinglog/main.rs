@@ -43,14 +43,12 @@ fn run(words: Strings<'static>, _: Strings<'static>, memory: &'static mut Memory
     if options.word.is_empty() {
         return misused(c"no FILE");
     }
-    match Logger::new(&options, memory) {
-        // From here on nothing ends it but the end of its input and TERM.
-        Ok(mut logger) => logger.run(),
-        Err(failure) => {
-            say_unable(failure, &options, "");
-            EXIT_START
-        }
-    }
+    // Once it runs, nothing ends it but the end of its input and TERM.
+    let code = Logger::new(&options, memory).map(|mut logger| logger.run());
+    code.unwrap_or_else(|failure| {
+        say_unable(failure, &options, "");
+        EXIT_START
+    })
 }
 
 /// Takes a word, and the `next` one if that is its value. None: there is no such option, or no such
@@ -69,7 +67,7 @@ fn take(
         b"-T" => options.style = Some(Style::Tai64n),
         b"-d" => options.drops = true,
         b"-y" => options.has_syslog = true,
-        [b'-', ..] => return None,
+        [b'-', ..] | [] => return None,
         _ if !options.word.is_empty() => return None,
         _ => options.word = word,
     }

@@ -25,12 +25,12 @@ pub fn open() -> Result<OwnedFd, Errno> {
 }
 
 /// Sends one line.
-pub fn send_line(socket: &OwnedFd, options: &Options, line: &[u8]) -> Result<usize, Errno> {
+pub fn send_line(socket: &OwnedFd, options: &Options, line: &[u8]) -> Result<(), Errno> {
     let name = str::from_utf8(options.name()).unwrap_or("?");
     let mut message = Vec::<u8, 1024>::new();
     let _cut = write!(message, "<{}>{name:.100}: ", options.priority);
     let _cut = message.extend_from_slice(line.strip_suffix(b"\n").unwrap_or(line));
-    let send = || send(socket, &message, SendFlags::empty());
+    let send = || send(socket, &message, SendFlags::empty()).map(|_| ());
     send().or_else(|_| {
         // Not connected yet, or to one that is no more.
         connect(socket, &SocketAddrUnix::new(c"/dev/log")?)?;
