@@ -210,18 +210,18 @@ impl<'a> Logger<'a> {
         } else if self.now.is_open {
             return Ok(true);
         }
-        match self.pack(room) {
-            None => self.now.turn = Some(Turn::Rotate),
-            Some(taken) if self.splices && !is_note => return self.splice(room, taken as u64),
-            Some(taken) => {
-                self.write(room)?;
-                if !is_note {
-                    return Ok(self.skip(taken));
-                }
-                if room.is_fresh {
-                    self.now.dropped = 0;
-                }
-            }
+        if !self.pack(room) {
+            return Ok(true);
+        }
+        if self.splices && !is_note {
+            return self.splice(room, self.memory.head.len() as u64);
+        }
+        self.write(room)?;
+        if !is_note {
+            return Ok(self.skip());
+        }
+        if room.is_fresh {
+            self.now.dropped = 0;
         }
         Ok(true)
     }
@@ -287,9 +287,9 @@ impl<'a> Logger<'a> {
         let _fits = writeln!(head);
     }
 
-    /// Packs what of the head goes into FILE next; returns how many bytes of it that are. None:
-    /// another FILE comes first.
-    fn pack(&mut self, room: Room) -> Option<usize> {
+    /// Cuts the head down to what goes into FILE next, and makes of it what is to be written.
+    /// Whether that is anything: else FILE is to be rotated before.
+    fn pack(&mut self, room: Room) -> bool {
         let Memory { head, out } = &mut *self.memory;
         let now = Duration::try_from(raw::time(CLOCK_REALTIME)).unwrap_or_default();
         let stamp = self.options.style.map(|style| stamp(style, now.as_secs(), now.subsec_nanos()));
@@ -297,7 +297,12 @@ impl<'a> Logger<'a> {
             // One message at a time, so that each is sent once.
             head.truncate(first_line(head).len().min(TEXT_MAX));
         }
-        room.pack(head, stamp.unwrap_or_default().as_bytes(), out)
+        let Some(taken) = room.pack(head, stamp.unwrap_or_default().as_bytes(), out) else {
+            self.now.turn = Some(Turn::Rotate);
+            return false;
+        };
+        head.truncate(taken);
+        true
     }
 
     /// Writes all that was packed, and sends what it was made of to syslog, or neither.
@@ -320,10 +325,9 @@ impl<'a> Logger<'a> {
         result
     }
 
-    /// Removes from the pipe what has been dealt with; 0 bytes are its end.
-    fn skip(&mut self, len: usize) -> bool {
-        let head = self.memory.head.get_mut(..len).unwrap_or_default();
-        let len = self.input.skip(head);
+    /// Removes the head from the pipe; without any, that is its end.
+    fn skip(&mut self) -> bool {
+        let len = self.input.skip(&mut self.memory.head);
         self.moved(len)
     }
 
@@ -345,8 +349,7 @@ impl<'a> Logger<'a> {
             self.now.dropped = self.now.dropped.saturating_add(lines.count());
         }
         self.now.is_cut = !head.ends_with(b"\n");
-        let len = head.len();
-        Ok(self.skip(len))
+        Ok(self.skip())
     }
 
     /// Remembers when to try again, and says why; or ends, if it was told to.
