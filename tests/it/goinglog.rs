@@ -68,6 +68,7 @@ pub fn tests() -> Vec<Trial> {
         scenario!(stdin_may_be_a_file),
         scenario!(stdin_may_be_a_socket),
         scenario!(stdin_may_be_a_socket_that_ends),
+        scenario!(lines_from_a_socket_are_dropped_too),
         scenario!(lines_go_to_syslog, Mounts),
         scenario!(lines_wait_for_syslog, Mounts),
         scenario!(syslog_waits_for_the_end_of_a_line, Mounts),
@@ -942,6 +943,30 @@ fn stdin_may_be_a_socket_that_ends() {
     drop(ours);
     assert_eq!(log.wait_exit(), Some(0));
     assert_eq!(log.content(), b"one");
+}
+
+fn lines_from_a_socket_are_dropped_too() {
+    let mut log = Log::new();
+    let directory = log.scene.path("logs");
+    fs::create_dir(&directory).expect("an empty directory");
+    (log.word, log.file) = (directory.join("web"), directory.join("web"));
+    let (mut ours, theirs) = UnixStream::pair().expect("two sockets");
+    ours.set_write_timeout(Some(PATIENCE)).expect("a valid time");
+    let mut command = log.command(&["-d"]);
+    command.stdin(OwnedFd::from(theirs));
+    log.start_as(command);
+    ours.write_all(b"zero\n").expect("it is read");
+    log.wait_content("zero\n");
+    fs::remove_dir_all(&directory).expect("our own directory");
+    ours.write_all(b"one\n").expect("it is read");
+    log.scene.wait_log("unable to open");
+    ours.write_all(&numbered(1..20_000)).expect("it is read");
+    log.wait_idle();
+    fs::create_dir(&directory).expect("an empty directory");
+    log.signal(Signal::SIGUSR1);
+    log.wait_content("goinglog: 20000 lines dropped\n");
+    drop(ours);
+    assert_eq!(log.wait_exit(), Some(0));
 }
 
 fn receive(socket: &UnixDatagram) -> String {

@@ -147,6 +147,9 @@ impl<'a> Logger<'a> {
         while self.now.left != Some(0) {
             self.wait();
             self.take_signals();
+            if self.now.left.is_none() {
+                self.input.fill();
+            }
             let drops = self.options.drops && !self.is_due();
             match if drops { self.drop_lines() } else { self.step() } {
                 Ok(false) => break,
@@ -194,9 +197,6 @@ impl<'a> Logger<'a> {
 
     /// Moves what goes into FILE next. Whether the input has not ended.
     fn step(&mut self) -> Result<bool, Failure> {
-        if self.now.left.is_none() {
-            self.input.fill();
-        }
         let room = self.room()?;
         let is_note = self.now.dropped > 0;
         if is_note {
