@@ -152,7 +152,10 @@ oci: ## make container images that hold going alone
 	scripts/setup packages
 	scripts/package/build oci $(TARGETS)
 
-package-check: deb rpm arch oci dist ## install and run every package in a clean root of its own kind
+package-check: deb rpm arch oci dist ## make every package, then try-packages
+	$(MAKE) try-packages
+
+try-packages: ## install and run what is in target/dist, each in a clean root of its own kind
 	scripts/setup package-check
 	scripts/package/check
 
@@ -168,4 +171,4 @@ help: ## show this
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
 .PHONY: all demo test check loc size bench bench-report man install uninstall doc site site-check \
-	dist deb rpm arch oci package-check release-check clean help
+	dist deb rpm arch oci package-check try-packages release-check clean help
