@@ -5,25 +5,26 @@
 use super::environment::{self, Environment, FEW, MANY};
 use super::path::with_path;
 use super::users::User;
-use super::{Birth, EXIT_NOT_EXECUTABLE, EXIT_NOT_FOUND, EXIT_SET_UP, Failure};
+use super::{Birth, EXIT_NOT_EXECUTABLE, EXIT_NOT_FOUND, EXIT_SET_UP, Failure, give_up};
 use crate::linux::raw::{self, List, Strings};
 use crate::model::config::{Text, WORDS_MAX, split_words, value};
 use core::ffi::CStr;
 use core::ptr::null;
 use rustix::io::Errno;
 
-/// Becomes the command of `birth`; returns only if that failed.
+/// Becomes the command of `birth`, or says why not.
 #[inline(never)]
-pub fn execute<'a>(birth: &Birth<'a>, user: &User, words: &'a mut Text) -> Failure<'a> {
+pub fn execute(birth: &Birth, user: &User) -> ! {
     if let Some(main) = birth.options.main.filter(|_| birth.is_main) {
         let program = main.clone().next().unwrap_or_default();
-        return failed(program, search(program, main, birth.options.environment));
+        let errno = search(program, main, birth.options.environment);
+        give_up(birth, &failed(program, errno));
     }
     let cmd = value(birth.text, b"cmd").unwrap_or_default();
+    let mut words = Text::new();
     // The reader has split it before: it can be split, and every word has room.
     let _split = split_words(cmd, |byte| words.push(byte).ok());
-    let words = &*words;
-    let program = CStr::from_bytes_until_nul(words).unwrap_or_default();
+    let program = CStr::from_bytes_until_nul(&words).unwrap_or_default();
     let mut room = [null(); WORDS_MAX + 1];
     let mut list = List::new(&mut room);
     for word in words.split_inclusive(|&byte| byte == 0) {
@@ -33,13 +34,16 @@ pub fn execute<'a>(birth: &Birth<'a>, user: &User, words: &'a mut Text) -> Failu
     let execute = |environment: Strings| search(program, list.strings(), environment);
     let errno = in_room::<FEW>(birth, &strings, &execute);
     match errno.or_else(|| in_room::<MANY>(birth, &strings, &execute)) {
-        Some(errno) => failed(program, errno),
-        None => Failure {
-            code: EXIT_SET_UP,
-            verb: "take over the environment for",
-            object: birth.name.as_bytes(),
-            why: "more than 4095 variables",
-        },
+        Some(errno) => give_up(birth, &failed(program, errno)),
+        None => give_up(
+            birth,
+            &Failure {
+                code: EXIT_SET_UP,
+                verb: "take over the environment for",
+                object: birth.name.as_bytes(),
+                why: "more than 4095 variables",
+            },
+        ),
     }
 }
 

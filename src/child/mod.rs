@@ -19,7 +19,6 @@ mod world;
 use crate::linux::options::Options;
 use crate::linux::raw;
 use crate::linux::syslog::{ERROR, Log};
-use crate::model::config::Text;
 use crate::model::table::Table;
 use core::fmt;
 use rustix::fd::OwnedFd;
@@ -77,11 +76,15 @@ fn set_up<'a>(verb: &'static str, object: &'a [u8]) -> impl FnOnce(Errno) -> Fai
 
 /// The way from a copy of the supervisor to the service. Never returns.
 pub fn become_service(birth: &Birth) -> ! {
-    let (mut words, mut user) = (Text::new(), User::default());
-    let failure = match world::set_up(birth, &mut user) {
-        Ok(()) => command::execute(birth, &user, &mut words),
-        Err(failure) => failure,
-    };
+    let mut user = User::default();
+    match world::set_up(birth, &mut user) {
+        Ok(()) => command::execute(birth, &user),
+        Err(failure) => give_up(birth, &failure),
+    }
+}
+
+/// Says why there is no service.
+fn give_up(birth: &Birth, failure: &Failure) -> ! {
     birth.syslog.say(ERROR, format_args!("{}: {failure}", birth.name));
     raw::exit(failure.code)
 }

@@ -3,7 +3,7 @@
 //! Reads them byte by byte, so no line is too long, and knows no other source of accounts. Never
 //! falls back to another identity than the one that was asked for.
 
-use super::{EXIT_SET_UP, Failure, set_up as failed};
+use super::{Birth, EXIT_SET_UP, Failure, set_up as failed};
 use crate::model::config::value;
 use heapless::Vec;
 use rustix::fs::{Mode, OFlags, open};
@@ -27,14 +27,15 @@ type Field = Vec<u8, FIELD_MAX>;
 pub struct User {
     uid: Option<u32>,
     gid: Option<u32>,
-    groups: Vec<Gid, GROUPS_MAX>,
     /// The name, the directory and the shell that /etc/passwd has.
     pub account: Option<[Field; 3]>,
 }
 
-/// Finds out whom `text` asks for: `user`, which is as by default.
+/// Finds out whom the service asks for: `user`, which is as by default; and joins the groups, while
+/// there still is the /etc/group that they are in.
 #[inline(never)]
-pub fn look_up<'a>(text: &'a [u8], user: &mut User) -> Result<(), Failure<'a>> {
+pub fn look_up<'a>(birth: &Birth<'a>, user: &mut User) -> Result<(), Failure<'a>> {
+    let text = birth.text;
     let unknown = |verb, object, why| Failure { code: EXIT_SET_UP, verb, object, why };
     if let Some(asked) = value(text, b"user") {
         find_user(asked, user).map_err(failed("read /etc/passwd for user", asked))?;
@@ -54,25 +55,30 @@ pub fn look_up<'a>(text: &'a [u8], user: &mut User) -> Result<(), Failure<'a>> {
     if let Some(asked) = value(text, b"user").filter(|_| user.gid.is_none()) {
         return Err(unknown("find the group of user", asked, "not in /etc/passwd, group= missing"));
     }
-    if let Some([name, ..]) = &user.account {
-        let found = find_groups(name, &mut user.groups);
-        found.map_err(failed(
-            "read /etc/group for user",
-            value(text, b"user").unwrap_or_default(),
-        ))?;
+    match value(text, b"user") {
+        Some(asked) => join_groups(birth, asked, user),
+        None => Ok(()),
     }
-    Ok(())
 }
 
-/// Becomes `user`. The order matters: who is no longer root may do nothing of this.
-pub fn become_user(user: &mut User) -> Result<(), Errno> {
-    if user.uid.is_some() {
-        let own = user.gid.map(Gid::from_raw);
-        if let Some(own) = own.filter(|own| !user.groups.contains(own)) {
-            user.groups.push(own).map_err(|_| Errno::TOOBIG)?;
-        }
-        set_thread_groups(&user.groups)?;
+/// Joins the groups of `user`, whom `asked` is, and no others.
+///
+/// Not inlined: most services have none, and need no room for them.
+#[inline(never)]
+fn join_groups<'a>(birth: &Birth<'a>, asked: &'a [u8], user: &User) -> Result<(), Failure<'a>> {
+    let mut groups = Vec::new();
+    if let Some([name, ..]) = &user.account {
+        find_groups(name, &mut groups).map_err(failed("read /etc/group for user", asked))?;
     }
+    let own = user.gid.map(Gid::from_raw).filter(|own| !groups.contains(own));
+    let fits = own.is_none_or(|own| groups.push(own).is_ok());
+    let joined = if fits { set_thread_groups(&groups) } else { Err(Errno::TOOBIG) };
+    joined.map_err(failed("change the user of", birth.name.as_bytes()))
+}
+
+/// Becomes `user`, who has joined the groups. The order matters: who is no longer root may do
+/// nothing of this.
+pub fn become_user(user: &User) -> Result<(), Errno> {
     if let Some(gid) = user.gid.map(Gid::from_raw) {
         set_thread_res_gid(gid, gid, gid)?;
     }

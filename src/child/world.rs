@@ -32,7 +32,7 @@ pub fn set_up<'a>(birth: &Birth<'a>, user: &mut User) -> Result<(), Failure<'a>>
     }
     // What needs the old root comes first.
     output::connect(birth)?;
-    users::look_up(birth.text, user)?;
+    users::look_up(birth, user)?;
     if !birth.is_main {
         raw::close_on_exec_from(3).map_err(failed("close the descriptors of", name))?;
         if let Some(root) = value(birth.text, b"chroot") {
