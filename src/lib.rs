@@ -17,7 +17,8 @@
 //!   goingctl(1).
 //!
 //! What none of it does: allocate, start threads, wait anywhere but in the one `poll`, or panic on
-//! input, on a full table or on a failed syscall.
+//! input, on a full table or on a failed syscall. (goinglog may wait for a syslog daemon, too, for
+//! two seconds at most: else its writers would.)
 #![no_std]
 
 pub mod child;
