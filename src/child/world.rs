@@ -8,6 +8,7 @@ use super::{Birth, Failure, output, set_up as failed, twin};
 use crate::linux::raw;
 use crate::linux::syslog::WARNING;
 use crate::model::config::value;
+use linux_raw_sys::general::{SIGPIPE, SIGXFSZ};
 use rustix::fs::Mode;
 use rustix::io::Errno;
 use rustix::process::{Signal, chdir, chroot, getpid, getppid, setpgid, setsid};
@@ -49,6 +50,8 @@ pub fn set_up<'a>(birth: &Birth<'a>, user: &mut User) -> Result<(), Failure<'a>>
     if getppid() != Some(birth.parent) {
         return Err(failed("outlive the supervisor of", name)(Errno::SRCH));
     }
+    // What our own messages and files have brought upon us is not meant for the service.
+    [SIGPIPE, SIGXFSZ].into_iter().for_each(raw::discard);
     // Last: a stop signal that came in the meantime ends this process now, not half set up.
     raw::block_signals(false);
     // The lock on the pid file, if there is one, goes with execve(2).

@@ -186,12 +186,23 @@ pub fn block_signals(all: bool) {
 
 /// Gives `signal` its default action. KILL and STOP refuse: they have no other.
 pub fn reset_action(signal: u32) {
-    // Past musl's sigaction(3), which refuses 32 to 34. All zero is SIG_DFL without flags.
-    let (default, size) = ([0_u64; 4], size_of::<u64>());
+    set_action(signal, false);
+}
+
+/// Forgets `signal`, should it have come while it was blocked.
+pub fn discard(signal: u32) {
+    set_action(signal, true);
+    set_action(signal, false);
+}
+
+fn set_action(signal: u32, is_ignored: bool) {
+    // Past musl's sigaction(3), which refuses 32 to 34. All zero is SIG_DFL without flags, and a 1
+    // in its place is SIG_IGN.
+    let (action, size) = ([u64::from(is_ignored), 0, 0, 0], size_of::<u64>());
     let number = general::__NR_rt_sigaction.into();
-    // SAFETY: the kernel reads a struct sigaction, which is no longer than `default`, and writes
+    // SAFETY: the kernel reads a struct sigaction, which is no longer than `action`, and writes
     // nothing; no handler is installed that could be called.
-    unsafe { syscall(number, signal, &raw const default, null_mut::<u64>(), size) };
+    unsafe { syscall(number, signal, &raw const action, null_mut::<u64>(), size) };
 }
 
 /// Has all descriptors from `first` on closed at the next execve(2): Linux 5.11.

@@ -5,13 +5,16 @@
 
 use crate::linux::{clock, raw};
 use core::time::Duration;
-use linux_raw_sys::general::_NSIG;
+use linux_raw_sys::general::{_NSIG, SIGCHLD};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::{Errno, read};
+use rustix::process::getpid;
 
 /// Bytes of a struct signalfd_siginfo, see signalfd(2); the signal's number comes first.
 const RECORD_LEN: usize = 128;
+/// Where in it the process stands that has sent the signal.
+const SENDER: usize = 12;
 /// Signals read at once.
 const RECORDS: usize = 8;
 
@@ -65,7 +68,16 @@ impl Signals {
     pub fn read(&self) -> impl Iterator<Item = u32> + use<> {
         let mut records = [[0; RECORD_LEN]; RECORDS];
         let len = read(&self.0, records.as_flattened_mut()).unwrap_or(0);
-        let read = records.into_iter().take(len / RECORD_LEN);
-        read.filter_map(|record| record.first_chunk().copied().map(u32::from_ne_bytes))
+        records.into_iter().take(len / RECORD_LEN).filter_map(|record| number(&record))
     }
+}
+
+/// The number of the signal; none if we have brought it upon ourselves: PIPE, by a message to a pipe
+/// that nobody reads, or XFSZ. It means nothing, and is nobody else's.
+fn number(record: &[u8; RECORD_LEN]) -> Option<u32> {
+    let field = |at: usize| record.get(at..)?.first_chunk().copied().map(u32::from_ne_bytes);
+    let is_own = |number: &u32| {
+        *number != SIGCHLD && field(SENDER) == Some(getpid().as_raw_pid().unsigned_abs())
+    };
+    field(0).filter(|number| !is_own(number))
 }

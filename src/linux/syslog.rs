@@ -91,7 +91,7 @@ impl Log {
         // Opened anew it does not wait; but it could not be if it is a socket, or without /proc.
         let stderr = self.stderr.as_ref().map_or(raw::stdio(2), AsFd::as_fd);
         let written = pwritev2(stderr, &line, u64::MAX, ReadWriteFlags::NOWAIT);
-        let may_wait = written.is_err_and(|errno| errno != Errno::AGAIN);
+        let may_wait = matches!(written, Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::PERM));
         if may_wait && self.stderr.is_some() {
             // Terminals, and the files of most file systems: those may wait for a disk.
             let _lost = writev(stderr, &line);

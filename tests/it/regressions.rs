@@ -5,10 +5,13 @@ use crate::needs::scenario;
 use crate::proc;
 use libtest_mimic::Trial;
 use nix::libc;
+use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::Signal;
 use std::fs::{self, Permissions};
-use std::io;
+use std::io::{self, pipe};
 use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 use std::ptr;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -28,6 +31,7 @@ pub fn tests() -> Vec<Trial> {
         scenario!(a_nul_byte_rejects_wherever_it_is),
         scenario!(the_first_signal_hastens_no_shutdown_that_has_begun),
         scenario!(who_was_logged_to_once_has_its_own_timeout),
+        scenario!(messages_that_cannot_be_written_are_no_signal_for_the_main_command),
     ]
 }
 
@@ -249,4 +253,22 @@ fn who_was_logged_to_once_has_its_own_timeout() {
     going.rescan();
     going.terminate();
     assert_eq!(going.log_count("killing"), 0, "{}", going.report());
+}
+
+/// PIPE and XFSZ come to who writes: they were passed on like any other signal, and killed it.
+fn messages_that_cannot_be_written_are_no_signal_for_the_main_command() {
+    let going = Going::new();
+    let run = |mut command: Command| {
+        command.args(["--", "/bin/sh", "-c", "sleep 0.5; exit 7"]);
+        command.status().expect("going can be executed").code()
+    };
+    let mut unread = going.command();
+    // The reading end is closed at once.
+    let (_, writer) = pipe().expect("a pipe");
+    unread.stderr(writer);
+    assert_eq!(run(unread), Some(7));
+    let mut limited = going.command();
+    // SAFETY: setrlimit(2) alone.
+    unsafe { limited.pre_exec(|| Ok(setrlimit(Resource::RLIMIT_FSIZE, 0, 0)?)) };
+    assert_eq!(run(limited), Some(7));
 }
