@@ -72,8 +72,8 @@ impl Signals {
     }
 }
 
-/// The number of the signal; none if we have brought it upon ourselves: PIPE, by a message to a pipe
-/// that nobody reads, or XFSZ. It means nothing, and is nobody else's.
+/// The number of the signal; none if we have brought it upon ourselves: PIPE, by a message to a
+/// pipe that nobody reads, or XFSZ. It means nothing, and is nobody else's.
 fn number(record: &[u8; RECORD_LEN]) -> Option<u32> {
     let field = |at: usize| record.get(at..)?.first_chunk().copied().map(u32::from_ne_bytes);
     let is_own = |number: &u32| {
