@@ -9,6 +9,7 @@ mod command;
 mod environment;
 mod output;
 mod path;
+pub mod plan;
 pub mod power;
 pub mod reader;
 mod scan;
@@ -19,11 +20,12 @@ mod world;
 use crate::linux::options::Options;
 use crate::linux::raw;
 use crate::linux::syslog::{ERROR, Log};
-use crate::model::table::Table;
+use crate::linux::table::Slots;
+use crate::model::config::Text;
+use crate::model::entry::MAIN;
 use core::fmt;
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
-use rustix::process::Pid;
 use users::User;
 
 /// Set-up failed, as s6 has it.
@@ -36,23 +38,18 @@ const EXIT_NOT_FOUND: u8 = 127;
 /// What the child takes from the supervisor.
 pub struct Birth<'a> {
     /// The service's name.
-    pub name: &'a str,
+    name: &'a str,
     /// Its normalised text.
-    pub text: &'a [u8],
-    /// All services, for it may log to one.
-    pub table: &'a Table,
-    /// The pipe that it reads, if it is logged to.
-    pub stdin: Option<&'a OwnedFd>,
-    /// The pipe that it logs to, if that is a service with one.
-    pub log: Option<&'a OwnedFd>,
+    text: &'a [u8],
+    /// All services, for it may log to one; and its place among them.
+    slots: &'a Slots,
+    index: usize,
     /// What the supervisor was told.
-    pub options: &'a Options,
+    options: &'a Options,
     /// Whether it is the main command, out of the command line.
-    pub is_main: bool,
-    /// The supervisor.
-    pub parent: Pid,
+    is_main: bool,
     /// Where to say what goes wrong.
-    pub syslog: &'a Log,
+    syslog: &'a Log,
 }
 
 /// Why there is no service: `unable to VERB OBJECT: WHY`.
@@ -74,12 +71,25 @@ fn set_up<'a>(verb: &'static str, object: &'a [u8]) -> impl FnOnce(Errno) -> Fai
     move |errno| Failure { code: EXIT_SET_UP, verb, object, why: raw::reason(errno) }
 }
 
-/// The way from a copy of the supervisor to the service. Never returns.
-pub fn become_service(birth: &Birth) -> ! {
+/// The way from a copy of the supervisor to the service at `index`, whose settings are in the
+/// `plan`. Never returns.
+pub fn become_service(
+    slots: &Slots,
+    index: usize,
+    plan: Option<&OwnedFd>,
+    options: &Options,
+    syslog: &Log,
+) -> ! {
+    let Some(slot) = slots.get(index) else { raw::exit(EXIT_SET_UP) };
+    let mut text = Text::new();
+    let read = plan.map_or(Ok(()), |plan| plan::read_text(plan, &slot.entry, &mut text));
+    let (name, is_main) = (&slot.entry.name, index == MAIN);
+    let birth = Birth { name, text: &text, slots, index, options, is_main, syslog };
     let mut user = User::default();
-    match world::set_up(birth, &mut user) {
-        Ok(()) => command::execute(birth, &user),
-        Err(failure) => give_up(birth, &failure),
+    let made = read.map_err(set_up("read the settings of", name.as_bytes()));
+    match made.and_then(|()| world::set_up(&birth, &mut user)) {
+        Ok(()) => command::execute(&birth, &user),
+        Err(failure) => give_up(&birth, &failure),
     }
 }
 

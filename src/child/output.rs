@@ -4,8 +4,9 @@
 
 use super::path::with_path;
 use super::{Birth, EXIT_SET_UP, Failure, set_up as failed};
+use crate::linux::table::{Slot, Slots};
 use crate::model::config::value;
-use crate::model::table::{SERVICES_MAX, Table};
+use crate::model::entry::SERVICES_MAX;
 use rustix::fd::OwnedFd;
 use rustix::fs::{Mode, OFlags, fcntl_setfl, open};
 use rustix::io::Errno;
@@ -18,16 +19,20 @@ pub fn connect<'a>(birth: &Birth<'a>) -> Result<(), Failure<'a>> {
         return Ok(());
     }
     let log = value(birth.text, b"log").unwrap_or(b"inherit");
-    connect_input(birth.stdin).map_err(failed("open", b"/dev/null"))?;
+    let slot = birth.slots.get(birth.index);
+    let pipe = |slot: &'a Slot| slot.pipe.as_ref();
+    let stdin = slot.and_then(pipe).map(|(read, _)| read);
+    connect_input(stdin).map_err(failed("open", b"/dev/null"))?;
+    let reader = slot.and_then(|slot| birth.slots.get(slot.entry.log?));
     let refused = |why| Failure { code: EXIT_SET_UP, verb: "log to", object: log, why };
-    let opened = match (log, birth.log) {
+    let opened = match (log, reader.and_then(pipe)) {
         (b"inherit", _) => return Ok(()),
         (b"null", _) => open_log(b"/dev/null"),
         (path, _) if path.starts_with(b"/") => open_log(path),
-        (_, Some(_)) if is_circle(birth.table, birth.name) => {
+        (_, Some(_)) if is_circle(birth.slots, birth.index) => {
             return Err(refused("they log in a circle"));
         }
-        (_, Some(pipe)) => return connect_output(pipe).map_err(failed("log to", log)),
+        (_, Some((_, write))) => return connect_output(write).map_err(failed("log to", log)),
         (_, None) => return Err(refused("no such service")),
     };
     opened.and_then(|file| connect_output(&file)).map_err(failed("log to", log))
@@ -58,17 +63,8 @@ fn open_log(path: &[u8]) -> Result<OwnedFd, Errno> {
     fcntl_setfl(&file, OFlags::APPEND).map(|()| file)
 }
 
-/// Whether what `name` logs comes back to it.
-fn is_circle(table: &Table, name: &str) -> bool {
-    let mut reader = name.as_bytes();
-    for _ in 0..SERVICES_MAX {
-        let slot = table.slots.iter().find(|slot| slot.name.as_bytes() == reader);
-        let Some(next) = slot.and_then(|slot| slot.log(&table.pool)) else { return false };
-        if next == name.as_bytes() {
-            return true;
-        }
-        reader = next;
-    }
-    // A circle, though not one of his.
-    true
+/// Whether what the service at `index` logs comes back to it, or to one of those it goes through.
+fn is_circle(slots: &Slots, index: usize) -> bool {
+    let next = |index: &usize| slots.get(*index)?.entry.log;
+    core::iter::successors(Some(index), next).nth(SERVICES_MAX).is_some()
 }

@@ -1,13 +1,15 @@
 //! The end of the machine, in a process of its own: it waits, which PID 1 must not.
 
+use crate::linux::raw;
 use crate::linux::syslog::{ERROR, Log};
-use crate::linux::{power, raw};
 use crate::model::order::Ending;
 use core::time::Duration;
 use linux_raw_sys::general::{SIGCONT, SIGKILL, SIGTERM};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::sync;
+use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use rustix::system::{RebootCommand, reboot};
 
 /// From TERM to KILL, for whatever is no service.
 const TERM_MS: u64 = 2_000;
@@ -33,7 +35,12 @@ pub fn end_machine(ending: Ending, log: &Log) -> ! {
         }
         Err(_) => sync(),
     }
-    let why = raw::reason(power::end(ending));
+    let command = match ending {
+        Ending::Reboot => RebootCommand::Restart,
+        Ending::Halt => RebootCommand::Halt,
+        Ending::Exit | Ending::PowerOff => RebootCommand::PowerOff,
+    };
+    let why = raw::reason(reboot(command).err().unwrap_or(Errno::IO));
     log.say(ERROR, format_args!("unable to end the machine: {why}"));
     raw::exit(super::EXIT_SET_UP)
 }

@@ -1,24 +1,25 @@
 //! The reader: a process for each rescan, which reads CONFDIR and RUNDIR/down, compares all with
-//! its copy of the table, and sends the supervisor what is different.
+//! its copy of the table, and leaves a plan behind.
 //!
 //! So no byte of a service file is parsed in the supervisor, and a directory that hangs stalls
-//! nothing but the rescan. It reads everything before it sends anything: the supervisor never sees
+//! nothing but the rescan. The plan counts when the reader has ended: the supervisor never sees
 //! half a change. A file that is no good changes nothing but the log.
 
 use super::path::with_path;
-use super::{scan, twin};
-use crate::linux::syslog::{INFO, Log, WARNING};
-use crate::linux::{clock, raw, rundir};
-use crate::model::config::{Fault, Text, hash, parse, service_name};
-use crate::model::table::{SERVICES_MAX, Slot, Table};
+use super::plan::{Plan, Told};
+use super::{EXIT_SET_UP, scan, twin};
+use crate::linux::syslog::{Log, Message, WARNING};
+use crate::linux::table::{Slot, Slots};
+use crate::linux::{raw, rundir, stdio};
+use crate::model::config::{Fault, Name, Text, hash, parse, policy, service_name, value};
+use crate::model::entry::{EDITED, Entry, GOOD, HELD, LOGGED_TO, PRESENT};
+use crate::model::service::Want;
 use core::ffi::CStr;
-use core::fmt;
-use heapless::Vec;
+use core::fmt::{self, Write};
 use rustix::fd::OwnedFd;
 use rustix::fs::inotify::{WatchFlags, add_watch};
-use rustix::fs::{CWD, Mode, mkdirat};
+use rustix::fs::{CWD, MemfdFlags, Mode, memfd_create, mkdirat};
 use rustix::io::Errno;
-use rustix::net::{SendFlags, send};
 use rustix::process::{Signal, set_parent_process_death_signal};
 
 /// What makes a rescan due.
@@ -31,32 +32,34 @@ const WATCHED: WatchFlags = WatchFlags::CREATE
     .union(WatchFlags::MOVE_SELF)
     .union(WatchFlags::ONLYDIR);
 
-/// What the last record of a rescan begins with: all could be read, or the rescan is to be
-/// repeated.
-pub const COMPLETE: u8 = b'!';
-/// See [`COMPLETE`]: a file has just changed, and is to be read when it has settled.
-pub const UNSETTLED: u8 = b'~';
+/// How a rescan ends, as its exit code: all could be read, or the rescan is to be repeated.
+pub const COMPLETE: u8 = 0;
+/// See [`COMPLETE`]: a file has just changed, and is to be read when it has settled; or there may
+/// be room now for one that there was none for.
+pub const UNSETTLED: u8 = 1;
 /// See [`COMPLETE`]: a file could not be read, for a reason that has nothing to do with it.
-pub const UNREAD: u8 = b'%';
-/// See [`COMPLETE`]: CONFDIR could not be read or watched.
-pub const INCOMPLETE: u8 = b'?';
+pub const UNREAD: u8 = 2;
+/// See [`COMPLETE`]: CONFDIR could not be read or watched. Whoever ends otherwise has no plan.
+pub const INCOMPLETE: u8 = 3;
 
 /// Who has changed so short a time ago may be about to change again.
 const SETTLE_MS: u64 = 150;
 
-/// Hashes of the faults that were found: each is told once, as long as it lasts.
-pub type Told = Vec<[u8; 4], SERVICES_MAX>;
-
 /// Checks the service files in `confdir` for `going -n`, and says what is wrong; whether anything
 /// is.
-pub fn check(confdir: &CStr, table: &mut Table) -> bool {
-    let (log, told) = (Log::PLAIN, Told::new());
-    let mut reader = Reader::new(confdir, table, &told, &log, true);
+pub fn check(confdir: &CStr, slots: &mut Slots) -> bool {
+    // The place of the main command, which this is not about.
+    let _fits = slots.push(Slot::new(Entry::NONE, 0));
+    let file = match memfd_create(c"plan", MemfdFlags::CLOEXEC) {
+        Ok(file) => file,
+        Err(errno) => {
+            let _told = print(format_args!("unable to make a plan: {}", raw::reason(errno)));
+            return true;
+        }
+    };
+    let mut reader = Reader::new(confdir, slots, &file, None);
     let is_good = reader.read_confdir() && reader.faults.is_empty();
-    if is_good {
-        log.say(INFO, format_args!("configuration OK"));
-    }
-    !is_good
+    !is_good || !print(format_args!("configuration OK"))
 }
 
 /// A rescan.
@@ -64,44 +67,73 @@ pub struct Reader<'a> {
     /// CONFDIR.
     confdir: &'a CStr,
     /// What was known before, and is brought up to date.
-    table: &'a mut Table,
+    slots: &'a mut Slots,
+    /// The plan that is being written.
+    plan: Plan<'a>,
     /// The faults of the last rescan.
-    told: &'a Told,
+    told: Told,
     /// Those of this one.
     faults: Told,
-    /// How long each service's text was before.
-    lengths: Vec<usize, SERVICES_MAX>,
+    /// Whether a file was turned away for lack of room, and whether there is more room than before.
+    is_full: bool,
+    is_roomier: bool,
     /// Whether CONFDIR has never been read: files are taken as they are then, even those that have
     /// just changed.
     is_first: bool,
-    /// What the last record will say.
+    /// How it will end.
     outcome: u8,
-    /// Where to tell them.
-    log: &'a Log,
+    /// Where to tell them; else on standard output.
+    log: Option<&'a Log>,
 }
 
 impl<'a> Reader<'a> {
-    /// A rescan of `confdir`.
+    /// A rescan of `confdir`, whose plan goes to `file`.
     pub fn new(
         confdir: &'a CStr,
-        table: &'a mut Table,
-        told: &'a Told,
-        log: &'a Log,
-        is_first: bool,
+        slots: &'a mut Slots,
+        file: &'a OwnedFd,
+        log: Option<&'a Log>,
     ) -> Self {
-        let lengths = table.slots.iter().map(|slot| slot.text(&table.pool).len()).collect();
-        let (faults, outcome) = (Told::new(), COMPLETE);
-        Self { confdir, table, told, faults, lengths, is_first, outcome, log }
+        let (plan, told, faults) = (Plan::new(file), Told::new(), Told::new());
+        let (is_full, is_roomier, is_first, outcome) = (false, false, true, COMPLETE);
+        Self { confdir, slots, plan, told, faults, is_full, is_roomier, is_first, outcome, log }
     }
 
-    /// Does the rescan in this process, a child; the changes and the faults go to `channel`.
-    pub fn run(mut self, rundir: &CStr, watch: Option<&OwnedFd>, channel: &OwnedFd) -> ! {
+    /// Does the rescan in this process, a child; begins with the `old` plan, if there is one.
+    pub fn run(mut self, rundir: &CStr, watch: Option<&OwnedFd>, old: Option<&OwnedFd>) -> ! {
         // What it finds is of use to this supervisor alone.
         let _old = set_parent_process_death_signal(Some(Signal::KILL));
+        let done = self.rescan(rundir, watch, old);
+        if let Err(errno) = done {
+            let why = raw::reason(errno);
+            self.tell(0, format_args!("unable to make a plan: {why}"));
+            raw::exit(EXIT_SET_UP);
+        }
+        if self.is_first && self.outcome != INCOMPLETE {
+            // Where nothing can be read, nothing can be done.
+            let _ended = self.end_leftovers(rundir);
+        }
+        raw::exit(self.outcome)
+    }
+
+    fn rescan(
+        &mut self,
+        rundir: &CStr,
+        watch: Option<&OwnedFd>,
+        old: Option<&OwnedFd>,
+    ) -> Result<(), Errno> {
+        for slot in self.slots.iter_mut() {
+            slot.entry.flags &= !EDITED;
+        }
+        if let Some(old) = old {
+            (self.told, self.is_first) = self.plan.take_over(old, self.slots)?;
+        }
         // First the watch: what changes from now on is for the next rescan.
         let watched = watch_dir(watch, self.confdir);
         let is_read = self.read_confdir();
-        if let Some(errno) = watched.err().filter(|_| is_read) {
+        if let Err(errno) = watched
+            && is_read
+        {
             self.tell_of_confdir("watch", errno);
             self.outcome = INCOMPLETE;
         }
@@ -111,33 +143,38 @@ impl<'a> Reader<'a> {
             let path = path.escape_ascii();
             self.tell(hash, format_args!("unable to read down in RUNDIR {path}: {why}"));
         }
-        self.find_logs();
-        // Whoever does not listen any more has died.
-        let sent = self.send_changes(channel);
-        if self.is_first && self.outcome != INCOMPLETE && sent.is_ok() {
-            // Where nothing can be read, nothing can be done.
-            let _ended = self.end_leftovers(rundir);
+        self.read_texts()?;
+        if self.outcome != COMPLETE {
+            // Nothing is known of what was not read: what was told of that is not told again.
+            for hash in &self.told {
+                let _full =
+                    if self.faults.contains(hash) { Ok(()) } else { self.faults.push(*hash) };
+            }
         }
-        raw::exit(0)
+        let is_first = self.is_first && self.outcome == INCOMPLETE;
+        self.plan.finish(&self.faults, is_first, self.slots)
     }
 
     /// Brings the table up to date with CONFDIR; whether that could be read.
     pub fn read_confdir(&mut self) -> bool {
         let result = scan::open_dir(self.confdir).and_then(|dir| {
-            for slot in self.table.slots.iter_mut().filter(|slot| has_file(slot)) {
-                let is_gone = slot.present && scan::has(&dir, &slot.name) == Some(false);
-                slot.present &= !is_gone;
-                slot.edited |= is_gone;
+            for Slot { entry, .. } in self.slots.iter_mut().skip(1) {
+                if entry.has(PRESENT) && scan::has(&dir, &entry.name) == Some(false) {
+                    entry.flags &= !PRESENT;
+                    entry.flags |= EDITED;
+                }
             }
             scan::each_name(&dir, |name| self.read_file(&dir, name))
         });
         // The main command alone needs none.
-        let is_needed = self.table.slots.iter().all(has_file);
+        let is_needed = !self.slots.first().is_some_and(|main| main.entry.has(PRESENT));
         if let Some(errno) = result.err().filter(|errno| is_needed || *errno != Errno::NOENT) {
             self.tell_of_confdir("read", errno);
         }
         if result.is_err() {
             self.outcome = INCOMPLETE;
+        } else if self.is_full && self.is_roomier && self.outcome == COMPLETE {
+            self.outcome = UNSETTLED;
         }
         result.is_ok()
     }
@@ -158,12 +195,10 @@ impl<'a> Reader<'a> {
                 self.outcome = UNSETTLED;
                 return;
             }
-            let Some(index) = self.table.find_or_add(name, clock::now_ms()) else {
+            let Some(index) = self.find_or_add(&name) else {
+                self.is_full = true;
                 break 'fault (0, ("no room", b"256 services are the limit"));
             };
-            if let Some(slot) = self.table.slots.get_mut(index).filter(|slot| !slot.present) {
-                (slot.present, slot.edited) = (true, true);
-            }
             if let Err(why) = read {
                 if why.is_passing() && self.outcome == COMPLETE {
                     self.outcome = UNREAD;
@@ -173,7 +208,8 @@ impl<'a> Reader<'a> {
             if let Err(fault) = parse(&file, &mut text) {
                 break 'fault fault;
             }
-            if self.table.set_text(index, &text).is_none() {
+            if self.set_text(index, &text).is_none() {
+                self.is_full = true;
                 break 'fault (0, ("no room", b"49152 bytes of settings are the limit"));
             }
             return;
@@ -184,6 +220,38 @@ impl<'a> Reader<'a> {
             (0, what) => self.tell(hash, format_args!("{name}: {reason}: {what}")),
             (_, what) => self.tell(hash, format_args!("{name}:{line}: {reason} \"{what}\"")),
         }
+    }
+
+    /// The place of the service `name`, or of nobody if that is empty.
+    fn find(&self, name: &[u8]) -> Option<usize> {
+        let mut places = self.slots.iter().zip(0..).skip(1);
+        places.find(|(slot, _)| slot.entry.name.as_bytes() == name).map(|(_, index)| index)
+    }
+
+    /// The place of the service `name`, made if need be; none if the table is full.
+    fn find_or_add(&mut self, name: &Name) -> Option<usize> {
+        let index = self.find(name.as_bytes()).or_else(|| self.find(b""));
+        let index = index.unwrap_or(self.slots.len());
+        if index == self.slots.len() {
+            self.slots.push(Slot::new(Entry::NONE, 0)).ok()?;
+        }
+        let entry = &mut self.slots.get_mut(index)?.entry;
+        if !entry.has(PRESENT) {
+            entry.name.clone_from(name);
+            entry.flags |= PRESENT | EDITED;
+        }
+        Some(index)
+    }
+
+    /// Gives the service at `index` this text; none if there is no room for it.
+    fn set_text(&mut self, index: usize, text: &[u8]) -> Option<()> {
+        let entry = &mut self.slots.get_mut(index)?.entry;
+        let old_len = entry.len;
+        if self.plan.set_text(entry, text).ok()? {
+            entry.flags |= GOOD | EDITED;
+            self.is_roomier |= entry.len < old_len;
+        }
+        Some(())
     }
 
     /// Finds out who is held down. Makes the directory if need be.
@@ -199,67 +267,58 @@ impl<'a> Reader<'a> {
             let _unheard = watch_dir(watch, path);
             scan::open_dir(path)
         });
-        for slot in &mut self.table.slots {
-            let held = match &dir {
-                Ok(dir) => scan::has(dir, &slot.name).unwrap_or(slot.held),
+        for Slot { entry, .. } in self.slots.iter_mut() {
+            let is_held = match &dir {
+                Ok(dir) => scan::has(dir, &entry.name).unwrap_or(entry.has(HELD)),
                 Err(Errno::NOENT | Errno::NOTDIR) => false,
-                Err(_) => slot.held,
+                Err(_) => entry.has(HELD),
             };
-            slot.edited |= held != slot.held;
-            slot.held = held;
+            if is_held != entry.has(HELD) {
+                entry.flags ^= HELD;
+                entry.flags |= EDITED;
+            }
         }
         dir.map(|_| ())
     }
 
-    /// Finds out who is logged to. Whoever is for the first time starts anew, reading a pipe then,
-    /// and so does everybody who logs to it: should he have a pipe, it is that of one who is gone.
-    fn find_logs(&mut self) {
-        let Table { slots, pool } = &mut *self.table;
-        for index in 0..slots.len() {
-            let Some(log) = slots.get(index).and_then(|slot| slot.log(pool)) else { continue };
-            let is_new = |slot: &&mut Slot| slot.name.as_bytes() == log && !slot.logged_to;
-            let Some(reader) = slots.iter_mut().find(is_new) else { continue };
-            (reader.logged_to, reader.edited) = (true, true);
-            for slot in slots.iter_mut().filter(|slot| slot.log(pool) == Some(log)) {
-                slot.edited = true;
-            }
+    /// Finds out what the texts say to the supervisor: how to start and stop, and who is logged to.
+    fn read_texts(&mut self) -> Result<(), Errno> {
+        let mut text = Text::new();
+        for index in 1..self.slots.len() {
+            let Some(slot) = self.slots.get(index) else { continue };
+            self.plan.read_text(&slot.entry, &mut text)?;
+            let log = value(&text, b"log").filter(|log| !matches!(*log, b"inherit" | b"null"));
+            let log = log.and_then(|log| self.find(log));
+            let Some(slot) = self.slots.get_mut(index) else { continue };
+            (slot.entry.policy, slot.entry.log) = (policy(&text), log);
         }
+        self.find_logs();
+        Ok(())
     }
 
-    /// Sends what has changed, and at last the faults.
-    fn send_changes(&self, channel: &OwnedFd) -> Result<(), Errno> {
-        let Table { slots, pool } = &*self.table;
-        let lengths = self.lengths.iter().copied().chain(core::iter::repeat(0));
-        // Who makes room goes before who takes it: all that fits here fits there.
-        for grows in [false, true] {
-            let slots = slots.iter().zip(lengths.clone());
-            let is_next = |(slot, length): &(&Slot, usize)| {
-                slot.edited && (slot.text(pool).len() > *length) == grows
-            };
-            for (slot, _) in slots.filter(is_next) {
-                let record = slot.record(pool).ok_or(Errno::MSGSIZE)?;
-                send(channel, &record, SendFlags::NOSIGNAL)?;
+    /// Whoever is logged to for the first time starts anew, reading a pipe then, and so does
+    /// everybody who logs to it: should he have a pipe, it is that of one who is gone.
+    fn find_logs(&mut self) {
+        for index in 1..self.slots.len() {
+            let Some(log) = self.slots.get(index).and_then(|slot| slot.entry.log) else { continue };
+            let reader = self.slots.get_mut(log);
+            let is_new = |slot: &&mut Slot| !slot.entry.has(LOGGED_TO);
+            let Some(reader) = reader.filter(is_new) else { continue };
+            reader.entry.flags |= LOGGED_TO | EDITED;
+            for slot in self.slots.iter_mut().filter(|slot| slot.entry.log == Some(log)) {
+                slot.entry.flags |= EDITED;
             }
         }
-        let mut last = Vec::<u8, { 1 + 4 * SERVICES_MAX }>::new();
-        let _fits = last.push(self.outcome);
-        let _fits = last.extend_from_slice(self.faults.as_flattened());
-        // Nothing is known of what was not read: what was told of that is not told again.
-        let old = self.told.iter().filter(|_| self.outcome != COMPLETE);
-        for hash in old.filter(|hash| !self.faults.contains(hash)) {
-            let _full = last.extend_from_slice(hash);
-        }
-        send(channel, &last, SendFlags::NOSIGNAL).map(|_| ())
     }
 
     /// Ends what a killed supervisor has left behind of services that will not be started now.
     /// Those that will see to it themselves.
     fn end_leftovers(&self, rundir: &CStr) -> Result<(), Errno> {
         let dir = twin::open_pids(rundir)?;
-        let is_started = |slot: &Slot| slot.present && !slot.held && !slot.was_never_good();
+        let is_started = |slot: &Slot| slot.entry.want() == Want::Up;
         scan::each_name(&dir, |name| {
-            let is_this = |slot: &&Slot| slot.name.as_bytes() == name.to_bytes();
-            let is_left = !self.table.slots.iter().find(is_this).is_some_and(is_started);
+            let is_this = |slot: &&Slot| slot.entry.name.as_bytes() == name.to_bytes();
+            let is_left = !self.slots.iter().find(is_this).is_some_and(is_started);
             if is_left && !name.to_bytes().starts_with(b".") {
                 // What cannot be read tells of nobody.
                 let _ended = twin::end_leftover(&dir, name);
@@ -272,7 +331,10 @@ impl<'a> Reader<'a> {
         let hash = hash.to_ne_bytes();
         // What cannot be remembered would be told again and again.
         if self.faults.push(hash).is_ok() && !self.told.contains(&hash) {
-            self.log.say(WARNING, text);
+            match self.log {
+                Some(log) => log.say(WARNING, text),
+                None => drop(print(text)),
+            }
         }
     }
 
@@ -284,9 +346,11 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Whether it is a service with a file; the main command has none.
-fn has_file(slot: &Slot) -> bool {
-    service_name(slot.name.as_bytes()).is_some()
+/// Prints a line for who has asked; whether that was possible.
+fn print(text: fmt::Arguments) -> bool {
+    let mut message = Message::default();
+    let _cut = message.write_fmt(text);
+    stdio::print(1, &[&message.0, "\n"]) == 0
 }
 
 /// Has `watch` tell of what changes in the directory at `path`.

@@ -11,6 +11,7 @@
 use super::Birth;
 use super::path::with_path;
 use crate::linux::{clock, process::signal_group, raw, rundir};
+use crate::model::config::number;
 use core::ffi::CStr;
 use core::fmt::Write;
 use core::time::Duration;
@@ -55,7 +56,7 @@ pub fn be_the_only_one(birth: &Birth) -> Result<Option<OwnedFd>, Errno> {
         open_pids(rundir)?
     };
     let file = with_path(&[birth.name.as_bytes()], |name| lock(&dir, name))?;
-    if getppid() != Some(birth.parent) {
+    if getppid().map(Pid::as_raw_pid) != Some(birth.syslog.pid) {
         return Err(Errno::SRCH);
     }
     end(&read_text(&file)?);
@@ -118,11 +119,6 @@ fn read_proc(path: &[&[u8]]) -> Option<Text> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;
     let file = with_path(path, |path| open(path, flags, Mode::empty()));
     read_text(&file.ok()?).ok()
-}
-
-/// The number that `digits` are.
-fn number(digits: &[u8]) -> Option<u64> {
-    str::from_utf8(digits).ok()?.parse().ok()
 }
 
 /// The process that the pid file `text` means, if there still is that one.

@@ -4,7 +4,7 @@
 //! falls back to another identity than the one that was asked for.
 
 use super::{Birth, EXIT_SET_UP, Failure, set_up as failed};
-use crate::model::config::value;
+use crate::model::config::{self, value};
 use heapless::Vec;
 use rustix::fs::{Mode, OFlags, open};
 use rustix::io::{Errno, read};
@@ -91,8 +91,7 @@ pub fn become_user(user: &User) -> Result<(), Errno> {
 /// The number that `value` is, if it is one. The last of them is no one's: setuid(2) takes it for
 /// "unchanged".
 fn number(value: &[u8]) -> Option<u32> {
-    let number = str::from_utf8(value).ok().filter(|_| value.iter().all(u8::is_ascii_digit));
-    number?.parse().ok().filter(|number| *number != u32::MAX)
+    config::number(value)?.try_into().ok().filter(|number| *number != u32::MAX)
 }
 
 /// Finds the line of the user called or numbered `asked`.

@@ -11,7 +11,7 @@ use crate::model::config::value;
 use linux_raw_sys::general::{SIGPIPE, SIGXFSZ};
 use rustix::fs::Mode;
 use rustix::io::Errno;
-use rustix::process::{Signal, chdir, chroot, getpid, getppid, setpgid, setsid};
+use rustix::process::{Pid, Signal, chdir, chroot, getpid, getppid, setpgid, setsid};
 use rustix::process::{set_parent_process_death_signal, umask};
 use rustix::termios::{isatty, tcsetpgrp};
 
@@ -47,7 +47,7 @@ pub fn set_up<'a>(birth: &Birth<'a>, user: &mut User) -> Result<(), Failure<'a>>
     // It is forgotten at every change of user.
     let death = set_parent_process_death_signal(Some(Signal::TERM));
     death.map_err(failed("die with the supervisor of", name))?;
-    if getppid() != Some(birth.parent) {
+    if getppid().map(Pid::as_raw_pid) != Some(birth.syslog.pid) {
         return Err(failed("outlive the supervisor of", name)(Errno::SRCH));
     }
     // What our own messages and files have brought upon us is not meant for the service.

@@ -4,11 +4,11 @@
 
 pub mod clock;
 pub mod options;
-pub mod power;
 pub mod process;
 pub mod raw;
 pub mod rundir;
 pub mod signals;
 pub mod stdio;
 pub mod syslog;
+pub mod table;
 pub mod watch;

@@ -2,9 +2,11 @@
 //!
 //! Never changes, and opens nothing.
 
-use crate::linux::{power, raw::Strings, stdio};
+use crate::linux::{raw::Strings, stdio};
 use crate::model::order::Place;
 use core::ffi::CStr;
+use rustix::process::getpid;
+use rustix::system::{RebootCommand, reboot};
 
 /// Misused, see sysexits.h(3head).
 const EXIT_USAGE: u8 = 64;
@@ -37,7 +39,7 @@ impl Options {
     /// The exit code, when what was asked for is done, or nothing can be.
     pub fn new(mut words: Strings<'static>, environment: Strings<'static>) -> Result<Self, u8> {
         let (confdir, rundir) = (c"/etc/going.d", c"/run/going");
-        let place = power::place();
+        let place = place();
         let mut options = Self { confdir, rundir, check: false, main: None, environment, place };
         words.next();
         while let Some(word) = words.next() {
@@ -65,5 +67,15 @@ impl Options {
             }
         }
         Ok(options)
+    }
+}
+
+/// Where we run. On a machine of our own Ctrl-Alt-Del becomes a signal, INT, by the way; in a
+/// container the kernel refuses that to PID 1.
+fn place() -> Place {
+    match getpid().is_init() {
+        false => Place::Process,
+        true if reboot(RebootCommand::CadOff).is_err() => Place::Container,
+        true => Place::Machine,
     }
 }

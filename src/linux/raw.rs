@@ -4,7 +4,7 @@
 
 #![allow(unsafe_code)]
 
-use crate::model::service::Pid;
+use crate::model::service::{End, Pid};
 use core::ffi::{CStr, c_char, c_int, c_long};
 use core::marker::PhantomData;
 use core::mem::offset_of;
@@ -14,18 +14,20 @@ use rustix::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use rustix::io::Errno;
 use rustix::time::Timespec;
 
-/// A set of signals as musl has it; the kernel reads the first word.
-type SignalSet = [u64; 16];
 /// A siginfo_t seen as numbers.
 type SignalInfo = [c_int; size_of::<general::siginfo_t>() / 4];
 
-/// Where in it the number of the child is.
+/// Where in it the code is, the number of the child, and its exit code or signal.
+const SI_CODE: usize = offset_of!(general::siginfo, __bindgen_anon_1.__bindgen_anon_1.si_code) / 4;
 const SI_PID: usize =
     offset_of!(general::siginfo, __bindgen_anon_1.__bindgen_anon_1._sifields._sigchld._pid) / 4;
-const PEEK: c_int = (general::WEXITED | general::WNOHANG | general::WNOWAIT).cast_signed();
-const SFD_FLAGS: c_int = (general::O_CLOEXEC | general::O_NONBLOCK).cast_signed();
+const SI_STATUS: usize =
+    offset_of!(general::siginfo, __bindgen_anon_1.__bindgen_anon_1._sifields._sigchld._status) / 4;
+const PEEK: u32 = general::WEXITED | general::WNOHANG | general::WNOWAIT;
 /// Of close_range(2); linux-raw-sys does not have it.
 const CLOSE_RANGE_CLOEXEC: u32 = 1 << 2;
+/// Bytes of a set of signals, as the kernel has it.
+const SET_LEN: usize = size_of::<u64>();
 
 #[link(name = "c")]
 unsafe extern "C" {
@@ -33,16 +35,9 @@ unsafe extern "C" {
     #[link_name = "_exit"]
     fn exit_(code: c_int) -> !;
     fn clock_gettime(clock: u32, time: *mut Timespec) -> c_int;
-    #[link_name = "execve"]
-    fn execve_(path: *const c_char, argv: *const *const c_char, env: *const *const c_char)
-    -> c_int;
-    #[link_name = "kill"]
-    fn kill_(pid: c_int, signal: u32) -> c_int;
-    fn signalfd(fd: c_int, set: *const SignalSet, flags: c_int) -> c_int;
-    fn sigprocmask(how: u32, set: *const SignalSet, old: *mut SignalSet) -> c_int;
     fn strerror(errno: c_int) -> *const c_char;
+    /// Each argument is passed as long as a register.
     fn syscall(number: c_long, ...) -> c_long;
-    fn waitid(kind: u32, id: u32, info: *mut SignalInfo, options: c_int) -> c_int;
 }
 
 /// Makes `$run` the program: a function that takes the words of the command line, the environment
@@ -134,12 +129,13 @@ impl<'a> List<'a> {
     }
 }
 
-/// The result of a call that returns -1 if it fails.
-fn result(value: c_int) -> Result<c_int, Errno> {
+/// The result of a syscall, which is -1 if it fails.
+fn result(value: c_long) -> Result<c_int, Errno> {
     // SAFETY: takes nothing, returns where this thread's errno is.
     let errno = unsafe { __errno_location() };
     // SAFETY: that place is valid as long as the thread is.
-    if value == -1 { Err(Errno::from_raw_os_error(unsafe { *errno })) } else { Ok(value) }
+    let errno = unsafe { *errno };
+    c_int::try_from(value).ok().filter(|value| *value >= 0).ok_or(Errno::from_raw_os_error(errno))
 }
 
 /// fork(2), as the kernel has it: clone(2) that shares nothing. What a libc does beside it is for
@@ -151,8 +147,7 @@ pub fn fork() -> Result<Option<Pid>, Errno> {
     let (number, flags) = (general::__NR_clone.into(), c_long::from(general::SIGCHLD));
     // SAFETY: there is one thread, so the child finds no lock held by another; without a stack of
     // its own it goes on with a copy of this one.
-    let pid = unsafe { syscall(number, flags, 0_u64, 0_u64, 0_u64, 0_u64) };
-    result(pid.try_into().unwrap_or(-1)).map(Pid::new)
+    result(unsafe { syscall(number, flags, 0_u64, 0_u64, 0_u64, 0_u64) }).map(Pid::new)
 }
 
 /// kill(2): sends `signal` to the process `pid`, or to the group `-pid`.
@@ -160,8 +155,9 @@ pub fn fork() -> Result<Option<Pid>, Errno> {
 /// # Errors
 /// EPERM if it must not be signalled, ESRCH if it is not there.
 pub fn kill(pid: i32, signal: u32) -> Result<(), Errno> {
+    let (number, pid) = (general::__NR_kill.into(), c_long::from(pid));
     // SAFETY: takes numbers, touches no memory of ours.
-    result(unsafe { kill_(pid, signal) }).map(|_| ())
+    result(unsafe { syscall(number, pid, u64::from(signal)) }).map(|_| ())
 }
 
 /// _exit(2): ends the process without another thought.
@@ -172,16 +168,18 @@ pub fn exit(code: u8) -> ! {
 
 /// execve(2). Returns why it failed.
 pub fn execve(path: &CStr, argv: Strings, env: Strings) -> Errno {
+    let number = general::__NR_execve.into();
     // SAFETY: a C string, and two lists of them that end with a null pointer.
-    result(unsafe { execve_(path.as_ptr(), argv.0, env.0) }).err().unwrap_or(Errno::IO)
+    result(unsafe { syscall(number, path.as_ptr(), argv.0, env.0) }).err().unwrap_or(Errno::IO)
 }
 
 /// Blocks all signals of this thread, or none; those that cannot be blocked stay as they are.
 pub fn block_signals(all: bool) {
-    let set: SignalSet = [if all { u64::MAX } else { 0 }; 16];
+    let (number, how) = (general::__NR_rt_sigprocmask.into(), u64::from(general::SIG_SETMASK));
+    let set = if all { u64::MAX } else { 0 };
     // SAFETY: the set lives through the call, and the old one is not asked for. It cannot fail:
     // the manner is right.
-    unsafe { sigprocmask(general::SIG_SETMASK, &raw const set, null_mut()) };
+    unsafe { syscall(number, how, &raw const set, null_mut::<u64>(), SET_LEN) };
 }
 
 /// Gives `signal` its default action. KILL and STOP refuse: they have no other.
@@ -198,11 +196,11 @@ pub fn discard(signal: u32) {
 fn set_action(signal: u32, is_ignored: bool) {
     // Past musl's sigaction(3), which refuses 32 to 34. All zero is SIG_DFL without flags, and a 1
     // in its place is SIG_IGN.
-    let (action, size) = ([u64::from(is_ignored), 0, 0, 0], size_of::<u64>());
-    let number = general::__NR_rt_sigaction.into();
+    let action = [u64::from(is_ignored), 0, 0, 0];
+    let (number, signal) = (general::__NR_rt_sigaction.into(), u64::from(signal));
     // SAFETY: the kernel reads a struct sigaction, which is no longer than `action`, and writes
     // nothing; no handler is installed that could be called.
-    unsafe { syscall(number, signal, &raw const action, null_mut::<u64>(), size) };
+    unsafe { syscall(number, signal, &raw const action, null_mut::<u64>(), SET_LEN) };
 }
 
 /// Has all descriptors from `first` on closed at the next execve(2): Linux 5.11.
@@ -210,12 +208,10 @@ fn set_action(signal: u32, is_ignored: bool) {
 /// # Errors
 /// ENOSYS or EINVAL, where the kernel is older.
 pub fn close_on_exec_from(first: u32) -> Result<(), Errno> {
-    let number = general::__NR_close_range.into();
+    let (number, last) = (general::__NR_close_range.into(), u64::from(u32::MAX));
     // SAFETY: takes numbers, and closes nothing that this program still uses.
-    match unsafe { syscall(number, first, u32::MAX, CLOSE_RANGE_CLOEXEC) } {
-        0 => Ok(()),
-        _ => result(-1).map(|_| ()),
-    }
+    let closed = unsafe { syscall(number, u64::from(first), last, u64::from(CLOSE_RANGE_CLOEXEC)) };
+    result(closed).map(|_| ())
 }
 
 /// A descriptor from which all signals are read, once they are blocked: signalfd(2).
@@ -223,20 +219,25 @@ pub fn close_on_exec_from(first: u32) -> Result<(), Errno> {
 /// # Errors
 /// EMFILE, ENFILE, ENOMEM, ENODEV.
 pub fn signal_descriptor() -> Result<OwnedFd, Errno> {
-    let set: SignalSet = [u64::MAX; 16];
+    let flags = u64::from(general::O_CLOEXEC | general::O_NONBLOCK);
+    let (number, new, set) = (general::__NR_signalfd4.into(), c_long::from(-1), u64::MAX);
     // SAFETY: the set lives through the call; -1 asks for a new descriptor.
-    let fd = result(unsafe { signalfd(-1, &raw const set, SFD_FLAGS) })?;
+    let fd = result(unsafe { syscall(number, new, &raw const set, SET_LEN, flags) })?;
     // SAFETY: the kernel has just made it for us.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// A child that has ended, left as the zombie it is: waitid(2) with WNOWAIT.
-pub fn peek_ended_child() -> Option<Pid> {
-    let mut info: SignalInfo = [0; _];
-    // SAFETY: the kernel writes a siginfo_t, which has the size of `info`.
-    unsafe { waitid(general::P_ALL, 0, &raw mut info, PEEK) };
+/// A child that has ended, and how, left as the zombie it is: waitid(2) with WNOWAIT.
+pub fn peek_ended_child() -> Option<(Pid, End)> {
+    let (number, kind) = (general::__NR_waitid.into(), u64::from(general::P_ALL));
+    let (mut info, flags, usage) = (SignalInfo::default(), u64::from(PEEK), null_mut::<u64>());
+    // SAFETY: the kernel writes a siginfo_t, which has the size of `info`, and nothing else.
+    unsafe { syscall(number, kind, 0_u64, &raw mut info, flags, usage) };
     // It stays 0 when no child has ended, and when there is none (ECHILD).
-    info.get(SI_PID).copied().and_then(Pid::new)
+    let pid = Pid::new(*info.get(SI_PID)?)?;
+    let number = u8::try_from(*info.get(SI_STATUS)?).unwrap_or(u8::MAX);
+    let has_exited = info.get(SI_CODE)?.unsigned_abs() == general::CLD_EXITED;
+    Some((pid, if has_exited { End::Exited(number) } else { End::Killed(number) }))
 }
 
 /// The time of `clock`, which is one that there is, by way of musl, which has found the kernel's

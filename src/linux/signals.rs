@@ -7,7 +7,7 @@ use crate::linux::{clock, raw};
 use core::time::Duration;
 use linux_raw_sys::general::{_NSIG, SIGCHLD};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fd::OwnedFd;
 use rustix::io::{Errno, read};
 use rustix::process::getpid;
 
@@ -23,13 +23,6 @@ const PAUSE: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
 
 /// The signals of this process.
 pub struct Signals(OwnedFd);
-
-/// To be waited for beside other things; [`Signals::read`] reads them.
-impl AsFd for Signals {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
-    }
-}
 
 impl Signals {
     /// Blocks all signals, from now on.

@@ -24,8 +24,6 @@ pub fn fill() {
 
 /// Prints `parts` to standard output (1) or error (2); returns the exit code of having done so.
 pub fn print(fd: i32, parts: &[&str]) -> u8 {
-    for part in parts {
-        let _unread = write(raw::stdio(fd), part.as_bytes());
-    }
-    0
+    let is_written = |part: &&str| write(raw::stdio(fd), part.as_bytes()) == Ok(part.len());
+    u8::from(!parts.iter().all(is_written))
 }

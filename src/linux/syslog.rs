@@ -2,11 +2,12 @@
 //!
 //! Never waits for a reader, on either way, and keeps nothing: what neither can take is lost.
 
-use crate::linux::{raw, stdio};
+use crate::linux::raw;
+use core::ffi::CStr;
 use core::fmt::{self, Write};
 use heapless::String;
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::{FileType, Mode, OFlags, fstat, open};
+use rustix::fs::{FileType, Mode, OFlags, Stat, fstat, open};
 use rustix::io::{Errno, IoSlice, ReadWriteFlags, fcntl_dupfd_cloexec, pwritev2, writev};
 use rustix::net::{AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType};
 use rustix::net::{connect, send, socket_with};
@@ -25,43 +26,32 @@ pub const INFO: u8 = 3 << 3 | 6;
 
 /// Where messages go.
 pub struct Log {
-    /// Bare texts, to standard output: somebody has just asked.
-    is_plain: bool,
     /// To /dev/log.
-    socket: Option<OwnedFd>,
+    pub socket: Option<OwnedFd>,
     /// Standard error as we write to it without waiting; the services share the original.
-    stderr: Option<OwnedFd>,
+    pub stderr: Option<OwnedFd>,
     /// The supervisor: its children speak in its name.
-    pid: i32,
+    pub pid: i32,
 }
 
 impl Log {
-    /// For `going -n`.
-    pub const PLAIN: Self = Self { is_plain: true, socket: None, stderr: None, pid: 0 };
-
     /// Opens what messages need; what cannot be opened is done without.
     pub fn open() -> Self {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let socket = socket_with(AddressFamily::UNIX, SocketType::DGRAM, flags, None).ok();
         let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-        // A file has no reader to wait for, but a position to share.
-        let is_file =
-            fstat(raw::stdio(2)).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode).is_file());
-        let stderr = if is_file {
+        let reopen = |path: &CStr| open(path, flags, Mode::empty());
+        // Without /proc it is the console that has a terminal.
+        let is_terminal = isatty(raw::stdio(2));
+        let console = |errno| if is_terminal { reopen(c"/dev/console") } else { Err(errno) };
+        let is_file = |stat: Stat| FileType::from_raw_mode(stat.st_mode).is_file();
+        let stderr = if fstat(raw::stdio(2)).is_ok_and(is_file) {
+            // It has no reader to wait for, but a position to share.
             fcntl_dupfd_cloexec(raw::stdio(2), 3)
         } else {
-            // Without /proc it is the console that has a terminal.
-            let console = |_| {
-                if isatty(raw::stdio(2)) {
-                    open(c"/dev/console", flags, Mode::empty())
-                } else {
-                    Err(Errno::NOTTY)
-                }
-            };
-            open(c"/proc/self/fd/2", flags, Mode::empty()).or_else(console)
+            reopen(c"/proc/self/fd/2").or_else(console)
         };
-        let pid = getpid().as_raw_pid();
-        Self { is_plain: false, socket, stderr: stderr.ok(), pid }
+        Self { socket, stderr: stderr.ok(), pid: getpid().as_raw_pid() }
     }
 
     /// Finds syslogd. Done for each message, for it may be another one by now; where there is none,
@@ -74,12 +64,7 @@ impl Log {
 
     /// Says `text`, which is `NAME: what happened[: reason]`.
     pub fn say(&self, level: u8, text: fmt::Arguments) {
-        let mut message = Message(String::new());
-        if self.is_plain {
-            let _cut = write!(message, "{text}");
-            let _printed = stdio::print(1, &[&message.0, "\n"]);
-            return;
-        }
+        let mut message = Message::default();
         let _cut = write!(message, "<{level}>going[{}]: {text}", self.pid);
         self.connect();
         let sent = |socket| send(socket, message.0.as_bytes(), SendFlags::DONTWAIT).is_ok();
@@ -100,9 +85,10 @@ impl Log {
 }
 
 /// Text that is cut off where there is no more room.
-struct Message(String<MESSAGE_MAX>);
+#[derive(Default)]
+pub struct Message(pub String<MESSAGE_MAX>);
 
-impl fmt::Write for Message {
+impl Write for Message {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         text.chars().try_for_each(|char| self.0.push(char)).map_err(|_| fmt::Error)
     }

@@ -1,10 +1,20 @@
 //! One service file: from bytes to normalised text, or to the line and the reason why not.
 //!
-//! Runs in children alone (see `child::reader`) and in the tools: the supervisor only looks values
-//! up. Never interprets a value as more than bytes, and never opens anything.
+//! Normalised text is `key=value\n` for every setting, in the file's order, without comments and
+//! blanks. Who needs a value looks it up by key, and whether a file changed is one comparison of
+//! bytes.
+//!
+//! Runs in children alone (see `child::reader`) and in the tools, never in the supervisor. Never
+//! opens anything.
 
-pub use crate::model::text::{NAME_MAX, Name, TEXT_MAX, Text, service_name, value, values};
+pub use crate::model::entry::{NAME_MAX, Name};
+use crate::model::service::{Policy, Restart};
+use heapless::Vec;
 
+/// Bytes of one file's normalised text.
+pub const TEXT_MAX: usize = 4096;
+/// Bytes of the texts of all services together.
+pub const POOL_MAX: usize = 48 * 1024;
 /// Bytes of one file, comments included.
 pub const FILE_MAX: usize = 16 * 1024;
 /// Lines `env` of one file.
@@ -13,6 +23,9 @@ pub const ENV_MAX: usize = 128;
 pub const WORDS_MAX: usize = 128;
 /// Bytes of the name of a user or a group.
 pub const ACCOUNT_MAX: usize = 64;
+
+/// Normalised text of one service file, or the words of its `cmd`, which are never longer.
+pub type Text = Vec<u8, TEXT_MAX>;
 /// Why a line was rejected, and what in it.
 pub type Reason<'a> = (&'static str, &'a [u8]);
 /// The line, counted from 1, or 0 for the file as a whole, and the reason.
@@ -43,6 +56,51 @@ pub const SIGNALS: [&str; 31] = [
 ];
 /// The last signal there is.
 const SIGNAL_MAX: u8 = 64;
+
+/// `name` as a service's name, if it is one: `[A-Za-z0-9_@-]{1,32}`, run-parts(8)'s rule and `@`.
+///
+/// ```
+/// use going::model::config::service_name;
+/// assert!(service_name(b"web@8080").is_some());
+/// assert!(service_name(b"web.dpkg-old").is_none());
+/// ```
+pub fn service_name(name: &[u8]) -> Option<Name> {
+    let is_allowed = |byte: &u8| byte.is_ascii_alphanumeric() || b"_@-".contains(byte);
+    let name = str::from_utf8(name).ok()?;
+    let is_name = !name.is_empty() && name.as_bytes().iter().all(is_allowed);
+    Name::try_from(name).ok().filter(|_| is_name)
+}
+
+/// The values that `key` has in normalised `text`, in order.
+pub fn values<'a>(text: &'a [u8], key: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
+    let lines = text.split(|&byte| byte == b'\n');
+    lines.filter_map(move |line| line.strip_prefix(key)?.strip_prefix(b"="))
+}
+
+/// The value of a `key` that is given once at the most.
+pub fn value<'a>(text: &'a [u8], key: &'a [u8]) -> Option<&'a [u8]> {
+    values(text, key).next()
+}
+
+/// What normalised `text` says of starting and stopping.
+pub fn policy(text: &[u8]) -> Policy {
+    let Policy { stop, timeout_ms, .. } = Policy::DEFAULT;
+    let restart = match value(text, b"restart") {
+        Some(b"failure") => Restart::Failure,
+        Some(b"never") => Restart::Never,
+        Some(b"exit") => Restart::Exit,
+        _ => Restart::Always,
+    };
+    let number = |key| number(value(text, key)?)?.try_into().ok();
+    let timeout_ms = number(b"timeout").map_or(timeout_ms, |s: u32| s.saturating_mul(1_000));
+    Policy { restart, stop: number(b"stop").unwrap_or(stop), timeout_ms }
+}
+
+/// The number that `digits` are, if they are digits and nothing else.
+pub fn number(digits: &[u8]) -> Option<u64> {
+    let text = str::from_utf8(digits).ok().filter(|_| digits.iter().all(u8::is_ascii_digit));
+    text?.parse().ok()
+}
 
 /// A number that tells one message about a file from another: FNV-1a of all `parts`.
 pub fn hash(parts: [&[u8]; 3]) -> u32 {
@@ -186,7 +244,7 @@ fn is_restart(value: &[u8]) -> bool {
 
 /// Whether it is a number of at most six digits.
 fn is_seconds(value: &[u8]) -> bool {
-    (1..=6).contains(&value.len()) && value.iter().all(u8::is_ascii_digit)
+    value.len() <= 6 && number(value).is_some()
 }
 
 /// The number of the signal called or numbered `value`.
@@ -200,6 +258,6 @@ fn is_seconds(value: &[u8]) -> bool {
 pub fn signal(value: &[u8]) -> Option<u8> {
     let mut names = SIGNALS.iter().zip(1..);
     let named = names.find(|(name, _)| name.as_bytes() == value).map(|(_, number)| number);
-    let number = || str::from_utf8(value).ok().filter(|_| is_seconds(value))?.parse().ok();
+    let number = || number(value).filter(|_| is_seconds(value))?.try_into().ok();
     named.or_else(number).filter(|number| (1..=SIGNAL_MAX).contains(number))
 }

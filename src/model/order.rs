@@ -2,7 +2,7 @@
 //!
 //! Never sends or receives one.
 
-use linux_raw_sys::general::{SIGHUP, SIGINT, SIGPWR, SIGTERM, SIGUSR1, SIGUSR2};
+use linux_raw_sys::general::{SIGINT, SIGPWR, SIGTERM, SIGUSR1, SIGUSR2};
 
 /// RTMIN+3 as the kernel counts, what systemd(1) has taken for power off.
 const SIGPOWER: u32 = 37;
@@ -31,26 +31,13 @@ pub enum Ending {
     PowerOff,
 }
 
-/// What a signal asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Order {
-    /// Read CONFDIR.
-    Rescan,
-    /// Stop everything.
-    End(Ending),
-    /// Nothing.
-    Ignore,
-}
-
-/// What `signal` asks for in that `place`.
-pub fn order(signal: u32, place: Place) -> Order {
+/// What `signal` ends in that `place`, if anything. (HUP, everywhere, asks for a rescan.)
+pub fn ending(signal: u32, place: Place) -> Option<Ending> {
     match (signal, place) {
-        (SIGHUP, _) => Order::Rescan,
-        (SIGTERM | SIGINT, Place::Process | Place::Container) => Order::End(Ending::Exit),
-        (SIGTERM | SIGINT, Place::Machine) => Order::End(Ending::Reboot),
-        (SIGPWR | SIGPOWER, Place::Container) => Order::End(Ending::Exit),
-        (SIGPWR | SIGPOWER | SIGUSR2, Place::Machine) => Order::End(Ending::PowerOff),
-        (SIGUSR1, Place::Machine) => Order::End(Ending::Halt),
-        _ => Order::Ignore,
+        (SIGTERM | SIGINT, Place::Machine) => Some(Ending::Reboot),
+        (SIGTERM | SIGINT, _) | (SIGPWR | SIGPOWER, Place::Container) => Some(Ending::Exit),
+        (SIGPWR | SIGPOWER | SIGUSR2, Place::Machine) => Some(Ending::PowerOff),
+        (SIGUSR1, Place::Machine) => Some(Ending::Halt),
+        _ => None,
     }
 }

@@ -18,9 +18,8 @@
 //!
 //! Never knows a service's name, sends a signal or looks at a clock.
 
-use crate::model::text::value;
 use core::num::NonZeroI32;
-use linux_raw_sys::general::SIGKILL;
+use linux_raw_sys::general::{SIGKILL, SIGTERM};
 
 /// Who stays up so long is respawned at once when it ends.
 const STEADY_MS: u64 = 5_000;
@@ -30,8 +29,8 @@ const STABLE_MS: u64 = 30_000;
 const DELAY_MS: u64 = 1_000;
 /// Until it is so long.
 const DELAY_MAX_MS: u64 = 30_000;
-/// The stop signal, where the service does not say otherwise: TERM.
-const STOP: u8 = 15;
+/// The stop signal, where the service does not say otherwise.
+const STOP: u32 = SIGTERM;
 /// From it to KILL, likewise.
 const TIMEOUT_MS: u32 = 5_000;
 /// From end-of-file to the stop signal: the time to write down what is left.
@@ -89,7 +88,6 @@ pub enum End {
 
 impl End {
     /// As the exit code of whoever ends for the same reason, as shells have it.
-    #[must_use]
     pub fn code(self) -> u8 {
         match self {
             Self::Exited(code) => code,
@@ -117,7 +115,7 @@ pub struct Policy {
     /// The key `restart`.
     pub restart: Restart,
     /// The key `stop`, a signal.
-    pub stop: u8,
+    pub stop: u32,
     /// The key `timeout`; 0 means never.
     pub timeout_ms: u32,
 }
@@ -126,23 +124,7 @@ impl Policy {
     /// That of a service of which nothing is known.
     pub const DEFAULT: Self = Self { restart: Restart::Always, stop: STOP, timeout_ms: TIMEOUT_MS };
 
-    /// That of a normalised `text`.
-    #[must_use]
-    pub fn of(text: &[u8]) -> Self {
-        let restart = match value(text, b"restart") {
-            Some(b"failure") => Restart::Failure,
-            Some(b"never") => Restart::Never,
-            Some(b"exit") => Restart::Exit,
-            _ => Restart::Always,
-        };
-        let number = |key| str::from_utf8(value(text, key)?).ok()?.parse::<u32>().ok();
-        let stop = number(b"stop").and_then(|stop| stop.try_into().ok()).unwrap_or(STOP);
-        let timeout_ms = number(b"timeout").map_or(TIMEOUT_MS, |s| s.saturating_mul(1_000));
-        Self { restart, stop, timeout_ms }
-    }
-
     /// Whether who ended so is not to be respawned.
-    #[must_use]
     pub fn is_done(self, end: End) -> bool {
         match self.restart {
             Restart::Always => false,
@@ -193,7 +175,6 @@ pub struct Service {
 
 impl Service {
     /// A service that has not run yet, known since `since_ms`.
-    #[must_use]
     pub const fn new(since_ms: u64) -> Self {
         let policy = Policy::DEFAULT;
         Self { state: State::Down, since_ms, failures: 0, policy, starts: 0, end: None }
@@ -205,18 +186,18 @@ impl Service {
         use State::{Backoff, Done, Down, Draining, Killed, Stopping, Up};
         let up_ms = now_ms.saturating_sub(self.since_ms);
         let is_due = |want| self.due_ms(want).is_some_and(|due_ms| due_ms <= now_ms);
-        let stop = |pid| (Stopping(pid), Some(Action::Signal(pid, self.policy.stop.into())));
+        let stop = |pid| (Stopping(pid), Some(Action::Signal(pid, self.policy.stop)));
         let (state, action) = match (self.state, event) {
             (Down, Tick(Want::Up)) => return Some(Action::Spawn),
             (Backoff, Tick(Want::Up)) if is_due(Want::Up) => return Some(Action::Spawn),
             (Down | Backoff, Spawned(pid, _)) => (Up(pid), None),
             (Down | Backoff, SpawnFailed) => (Backoff, None),
-            (Backoff | Done, Tick(Want::Down | Want::Shutdown | Want::Drain | Want::Kill)) => {
-                (Down, None)
-            }
 
+            // As it should be.
+            (Up(_) | Backoff | Done, Tick(Want::Up)) => return None,
+            (Backoff | Done, Tick(_)) => (Down, None),
             (Up(pid), Tick(Want::Drain)) => (Draining(pid), None),
-            (Up(pid), Tick(Want::Down | Want::Shutdown | Want::Kill)) => stop(pid),
+            (Up(pid), Tick(_)) => stop(pid),
             (Draining(pid), Tick(want)) if is_due(want) => stop(pid),
             (Stopping(pid), Tick(want)) if is_due(want) => {
                 (Killed(pid), Some(Action::Signal(pid, SIGKILL)))
@@ -227,10 +208,8 @@ impl Service {
             (Up(_), Ended(_)) if up_ms < STEADY_MS => (Backoff, None),
             (Up(_) | Draining(_) | Stopping(_) | Killed(_), Ended(_)) => (Down, None),
 
-            // As it should be, on its way there, or not due yet.
-            (Down, Tick(Want::Down | Want::Shutdown | Want::Drain | Want::Kill))
-            | (Up(_) | Backoff | Done, Tick(Want::Up))
-            | (Draining(_) | Stopping(_) | Killed(_), Tick(_))
+            // On its way there, or not due yet.
+            (Down | Draining(_) | Stopping(_) | Killed(_), Tick(_))
             // Cannot happen: who has no process does not end, and who has one is not spawned.
             | (Down | Backoff | Done, Ended(_))
             | (Up(_) | Draining(_) | Stopping(_) | Killed(_) | Done, Spawned(..) | SpawnFailed) => {
@@ -255,7 +234,6 @@ impl Service {
     }
 
     /// When the next [`Event::Tick`] is due, as far as time alone decides.
-    #[must_use]
     pub fn due_ms(&self, want: Want) -> Option<u64> {
         let timeout_ms = self.policy.timeout_ms;
         let delay_ms = match (self.state, want) {
@@ -273,7 +251,6 @@ impl Service {
     }
 
     /// How long the next start is put off: 0 unless the last one failed.
-    #[must_use]
     pub fn delay_ms(&self) -> u64 {
         let Some(doublings) = self.failures.checked_sub(1) else { return 0 };
         let doubled_ms = DELAY_MS.saturating_mul(2_u64.saturating_pow(doublings.into()));
@@ -281,7 +258,6 @@ impl Service {
     }
 
     /// The main process, if there is one.
-    #[must_use]
     pub fn pid(&self) -> Option<Pid> {
         use State::{Backoff, Done, Down, Draining, Killed, Stopping, Up};
         match self.state {

@@ -15,28 +15,28 @@
 //!
 //! Times are milliseconds of `CLOCK_BOOTTIME`. Fields may be added at the end only.
 
-use crate::model::service::{End, State, Want};
-use crate::model::table::Slot;
+use crate::model::entry::{Entry, GOOD};
+use crate::model::service::{End, Service, State, Want};
 use core::fmt::{Display, Formatter, Result};
 
 /// Of the format: only fields in the middle of a line would change it.
 pub const VERSION: u8 = 1;
 
 /// One service, as a line.
-pub struct Line<'a>(pub &'a Slot);
+pub struct Line<'a>(pub &'a Entry, pub &'a Service);
 
 impl Display for Line<'_> {
     fn fmt(&self, f: &mut Formatter) -> Result {
-        let (Slot { name, service, .. }, Self(slot)) = (self.0, self);
+        let Self(entry, service) = self;
         let state = match service.state {
-            State::Down if slot.was_never_good() => "rejected",
+            State::Down if !entry.has(GOOD) => "rejected",
             State::Down => "down",
             State::Up(_) => "up",
             State::Draining(_) | State::Stopping(_) | State::Killed(_) => "stopping",
             State::Backoff => "backoff",
             State::Done => "done",
         };
-        write!(f, "{name} {state} {}", OrDash(service.pid()))?;
+        write!(f, "{} {state} {}", entry.name, OrDash(service.pid()))?;
         write!(f, " {} {} ", service.since_ms, service.starts)?;
         match service.end {
             None => write!(f, "-")?,

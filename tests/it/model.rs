@@ -1,21 +1,26 @@
 //! The pure model: the state machine step by step (its random walk stands in `walk`), the service
-//! file with every key, the words of a command, the table and its records, the meaning of signals,
+//! file with every key, the words of a command, the plan and its entries, the meaning of signals,
 //! the lines of the status.
 
 use crate::needs::scenario;
 use crate::walk::Random;
+use going::child::plan::{ENTRIES, Plan, Told, read_text};
+use going::linux::table::{Slot, Slots};
 use going::model::config::{
-    ENV_MAX, FILE_MAX, NAME_MAX, TEXT_MAX, Text, WORDS_MAX, parse, service_name, signal,
-    split_words, value, values,
+    ENV_MAX, FILE_MAX, NAME_MAX, POOL_MAX, TEXT_MAX, Text, WORDS_MAX, parse, policy, service_name,
+    signal, split_words, value, values,
 };
-use going::model::order::{Ending, Order, Place, order};
+use going::model::entry::{Entry, GOOD, HELD, LOGGED_TO, PRESENT, Record, SERVICES_MAX};
+use going::model::order::{Ending, Place, ending};
 use going::model::service::{Action, End, Event, Pid, Policy, Restart, Service, State, Want};
 use going::model::status::Line;
-use going::model::table::{POOL_MAX, SERVICES_MAX, Table};
 use libtest_mimic::Trial;
 use linux_raw_sys::general::{SIGKILL, SIGTERM};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
+use rustix::fd::OwnedFd;
+use rustix::fs::{MemfdFlags, memfd_create};
+use rustix::io::{Errno, pread};
 
 pub fn tests() -> Vec<Trial> {
     vec![
@@ -42,9 +47,10 @@ pub fn tests() -> Vec<Trial> {
         scenario!(no_bytes_upset_the_parser),
         scenario!(quoted_words_come_back),
         scenario!(words_table),
-        scenario!(pool_stays_whole),
-        scenario!(records_come_back),
-        scenario!(no_record_upsets_the_table),
+        scenario!(a_plan_stays_whole),
+        scenario!(a_plan_remembers_what_was_told),
+        scenario!(entries_come_back),
+        scenario!(no_record_upsets_an_entry),
         scenario!(what_the_files_want),
         scenario!(every_signal_in_every_place),
         scenario!(status_lines),
@@ -247,7 +253,7 @@ fn policies_are_read_from_the_text() {
     let of = |settings: &str| {
         let mut text = Text::new();
         assert_eq!(parse(format!("cmd=x\n{settings}").as_bytes(), &mut text), Ok(()));
-        let Policy { restart, stop, timeout_ms } = Policy::of(&text);
+        let Policy { restart, stop, timeout_ms } = policy(&text);
         (restart, stop, timeout_ms)
     };
     assert_eq!(of(""), (Restart::Always, 15, 5_000));
@@ -562,169 +568,155 @@ fn words_table() {
     }
 }
 
-/// 10,000 random changes of a full table: every text stays what it was set to, the pool is never
-/// longer than the texts in it, and says no exactly when there is no room.
-fn pool_stays_whole() {
+/// A table of so many services without a text, and the place of the main command.
+fn table_of(services: usize) -> Box<Slots> {
+    let mut slots = Box::new(Slots::new());
+    assert!(slots.push(Slot::new(Entry::NONE, 0)).is_ok());
+    for index in 0..services {
+        let name = service_name(format!("s{index}").as_bytes()).unwrap();
+        assert!(slots.push(Slot::new(Entry { name, ..Entry::NONE }, 0)).is_ok());
+    }
+    slots
+}
+
+fn memory() -> OwnedFd {
+    memfd_create(c"plan", MemfdFlags::CLOEXEC).expect("a file in memory")
+}
+
+/// 10,000 random changes of a full table, some in each of a row of plans: every text stays what it
+/// was set to, and there is no room exactly when there is none.
+fn a_plan_stays_whole() {
     let mut random = Random(0x0060_1146);
-    let mut table = Box::new(Table::new());
-    let mut texts: Vec<Vec<u8>> = Vec::new();
-    let mut refusals = 0;
-    for index in 0..SERVICES_MAX {
-        let name = service_name(format!("s{index}").as_bytes()).unwrap();
-        assert_eq!(table.find_or_add(name, 0), Some(index));
-        texts.push(Vec::new());
-    }
-    assert_eq!(table.find_or_add(service_name(b"one-more").unwrap(), 0), None);
-    for round in 0..10_000_u64 {
-        let index = usize::try_from(random.below(SERVICES_MAX as u64)).unwrap();
-        let longest = if random.below(16) == 0 { TEXT_MAX } else { 400 };
-        let len = usize::try_from(random.below(longest as u64 + 1)).unwrap();
-        let text: Vec<u8> =
-            format!("{round},").into_bytes().into_iter().cycle().take(len).collect();
-        let others: usize = texts.iter().map(Vec::len).sum::<usize>() - texts[index].len();
-        let wanted = (others + len <= POOL_MAX).then_some(());
-        table.slots[index].edited = false;
-        assert_eq!(table.set_text(index, &text), wanted, "round {round}");
-        // Exactly what has changed is noticed.
-        assert_eq!(table.slots[index].edited, wanted.is_some() && texts[index] != text);
-        if wanted.is_some() {
-            texts[index] = text;
-        } else {
-            refusals += 1;
-        }
-        assert_eq!(table.pool.len(), texts.iter().map(Vec::len).sum::<usize>());
-        for (slot, text) in table.slots.iter().zip(&texts) {
-            assert_eq!(slot.text(&table.pool), text, "round {round}");
-        }
-    }
-    assert!(refusals > 100, "the pool was never full");
-    for slot in table.slots.iter_mut().step_by(2) {
-        slot.present = false;
-    }
-    while table.forget_one().is_some() {}
-    assert_eq!(table.slots.len(), SERVICES_MAX / 2);
-    for slot in &table.slots {
-        let index: usize = slot.name[1..].parse().unwrap();
-        assert_eq!(index % 2, 1);
-        assert_eq!(slot.text(&table.pool), texts[index]);
-    }
-}
-
-/// A table of random services, written down and taken over by an empty one, is the same table.
-fn records_come_back() {
-    let mut random = Random(0x1146);
-    let (mut ours, mut theirs) = (Box::new(Table::new()), Box::new(Table::new()));
-    for index in 0..SERVICES_MAX {
-        let name = service_name(format!("s{index}").as_bytes()).unwrap();
-        ours.find_or_add(name, 7).unwrap();
-    }
+    let mut slots = table_of(SERVICES_MAX);
+    let mut texts: Vec<Vec<u8>> = vec![Vec::new(); SERVICES_MAX + 1];
+    let (mut refusals, mut file) = (0, memory());
     for round in 0..2_000 {
-        let index = random.index(SERVICES_MAX);
-        let longest = if round % 16 == 0 { TEXT_MAX } else { 200 };
-        // Line feeds among them: only the first one ends the name.
-        let text: Vec<u8> =
-            (0..random.index(longest + 1)).map(|_| random.pick(b"\n=xyz\0")).collect();
-        let is_fitting = ours.set_text(index, &text).is_some();
-        let slot = &mut ours.slots[index];
-        slot.present = random.below(2) == 0;
-        slot.held = random.below(2) == 0;
-        slot.logged_to = random.below(2) == 0;
-        let (slot, pool) = (&ours.slots[index], &ours.pool);
-        let record = slot.record(pool).unwrap();
-        assert_eq!(theirs.apply(&record, 9), Some(()), "round {round} {is_fitting}");
-        let place = theirs.find_or_add(slot.name.clone(), 9).unwrap();
-        let other = &mut theirs.slots[place];
-        assert!(other.edited, "whoever is told of must notice");
-        other.edited = false;
-        let bits = (other.present, other.held, other.logged_to);
-        assert_eq!(bits, (slot.present, slot.held, slot.logged_to));
-        assert_eq!(other.text(&theirs.pool), slot.text(pool));
+        let next = memory();
+        let mut plan = Plan::new(&next);
+        plan.take_over(&file, &mut slots).expect("the texts");
+        for change in 0..5 {
+            let index = 1 + random.index(SERVICES_MAX);
+            let longest = if random.below(16) == 0 { TEXT_MAX } else { 400 };
+            let len = random.index(longest + 1);
+            let text = format!("{round}.{change},").into_bytes();
+            let text: Vec<u8> = text.into_iter().cycle().take(len).collect();
+            let others: usize = texts.iter().map(Vec::len).sum::<usize>() - texts[index].len();
+            let wanted =
+                if others + len <= POOL_MAX { Ok(texts[index] != text) } else { Err(Errno::NOSPC) };
+            assert_eq!(plan.set_text(&mut slots[index].entry, &text), wanted, "round {round}");
+            if wanted.is_ok() {
+                texts[index] = text;
+            } else {
+                refusals += 1;
+            }
+        }
+        plan.finish(&Told::new(), false, &slots).expect("the entries");
+        file = next;
+        for (slot, text) in slots.iter().zip(&texts) {
+            let mut read = Text::new();
+            read_text(&file, &slot.entry, &mut read).expect("a text");
+            assert_eq!(read, text.as_slice(), "round {round}");
+        }
     }
-    for slot in &ours.slots {
-        let Some(other) = theirs.slots.iter().find(|other| other.name == slot.name) else {
-            continue;
-        };
-        assert_eq!(other.text(&theirs.pool), slot.text(&ours.pool));
+    assert!(refusals > 100, "the plan was never full");
+    // What the supervisor reads is what the reader knew, to the last one.
+    for (slot, offset) in slots.iter().zip((ENTRIES..).step_by(size_of::<Record>())) {
+        let mut record = Record::default();
+        assert_eq!(pread(&file, record.as_flattened_mut(), offset), Ok(size_of::<Record>()));
+        assert_eq!(Entry::decode(record), slot.entry);
+    }
+    let end = ENTRIES + ((SERVICES_MAX + 1) * size_of::<Record>()) as u64;
+    assert_eq!(pread(&file, &mut [0; 1][..], end), Ok(0));
+}
+
+fn a_plan_remembers_what_was_told() {
+    let (old, new) = (memory(), memory());
+    let mut slots = table_of(1);
+    let told: Told = [[1, 2, 3, 4], [0, 0, 0, 1]].into_iter().collect();
+    for is_first in [true, false] {
+        Plan::new(&old).finish(&told, is_first, &slots).expect("a plan");
+        let taken_over = Plan::new(&new).take_over(&old, &mut slots);
+        assert_eq!(taken_over, Ok((told.clone(), is_first)));
     }
 }
 
-/// Garbage says nothing, or is taken for what it says; the table stays whole either way.
-fn no_record_upsets_the_table() {
-    let bytes = prop::collection::vec(any::<u8>(), 0..300);
-    let named = ("[a-c]{1,2}", prop::collection::vec(any::<u8>(), 0..300), any::<u8>());
-    let named =
-        named.prop_map(|(name, text, bits)| [&[bits][..], name.as_bytes(), b"\n", &text].concat());
-    let records = prop::collection::vec(prop_oneof![bytes, named], 0..40);
-    let property = |records: Vec<Vec<u8>>| {
-        let mut table = Box::new(Table::new());
-        for record in records {
-            let applied = table.apply(&record, 0);
-            let name = record.get(1..).unwrap_or_default().split(|&byte| byte == b'\n').next();
-            let is_record =
-                name.is_some_and(|name| service_name(name).is_some()) && record.contains(&b'\n');
-            prop_assert!(applied.is_none() || is_record);
-            let sum: usize = table.slots.iter().map(|slot| slot.text(&table.pool).len()).sum();
-            prop_assert_eq!(sum, table.pool.len());
-        }
-        while table.forget_one().is_some() {}
-        let sum: usize = table.slots.iter().map(|slot| slot.text(&table.pool).len()).sum();
-        prop_assert_eq!(sum, table.pool.len());
+/// Whatever an entry says, it is the same when it was passed on.
+fn entries_come_back() {
+    let restart = prop::sample::select(vec![
+        Restart::Always,
+        Restart::Failure,
+        Restart::Never,
+        Restart::Exit,
+    ]);
+    let policy = (restart, any::<u32>(), any::<u32>());
+    let policy =
+        policy.prop_map(|(restart, stop, timeout_ms)| Policy { restart, stop, timeout_ms });
+    let log = prop::option::of(1..=SERVICES_MAX);
+    let entries = ("[a-zA-Z0-9_@-]{0,32}", policy, log, any::<[u32; 3]>());
+    let property = |(name, policy, log, numbers): (String, Policy, Option<usize>, [u32; 3])| {
+        let name = name.as_str().try_into().unwrap();
+        let [flags, start, len] = numbers;
+        let entry = Entry { name, flags, policy, log, start, len };
+        prop_assert_eq!(Entry::decode(entry.encode()), entry);
         Ok(())
     };
-    runner().run(&records, property).unwrap();
-    for record in [&b""[..], b"\x01", b"\x01web", b"\x01\ntext", b"\x01a.b\ncmd=x\n"] {
-        assert_eq!(Table::new().apply(record, 0), None, "{}", record.escape_ascii());
-    }
+    runner().run(&entries, property).unwrap();
 }
 
-/// Up only if the file is there, was good once, is not held down and has not just changed.
+/// Garbage is no panic; nothing else is asked of it, for nobody else writes records.
+fn no_record_upsets_an_entry() {
+    let property = |record: Vec<[u8; 4]>| {
+        let entry = Entry::decode(record.try_into().unwrap());
+        prop_assert!(entry.name.len() <= NAME_MAX);
+        Ok(())
+    };
+    let words = size_of::<Record>() / 4;
+    runner().run(&prop::collection::vec(any::<[u8; 4]>(), words), property).unwrap();
+}
+
+/// Up only if the file is there, was good once, and is not held down; who is logged to is nothing
+/// special.
 fn what_the_files_want() {
-    let mut table = Box::new(Table::new());
-    table.find_or_add(service_name(b"web").unwrap(), 0).unwrap();
-    for bits in 0..16_u8 {
-        let is_set = |bit: u8| bits & bit != 0;
-        table.set_text(0, if is_set(8) { b"cmd=x\n" } else { b"" }).unwrap();
-        let slot = &mut table.slots[0];
-        (slot.present, slot.held, slot.edited) = (is_set(1), is_set(2), is_set(4));
-        let wanted = if bits == 9 { Want::Up } else { Want::Down };
-        assert_eq!(table.slots[0].want(), wanted, "{bits:b}");
-        assert_eq!(table.slots[0].was_never_good(), !is_set(8));
+    for flags in 0..32 {
+        let wanted = match flags & (PRESENT | GOOD | HELD) {
+            with if with == PRESENT | GOOD => Want::Up,
+            _ => Want::Down,
+        };
+        assert_eq!(Entry { flags, ..Entry::NONE }.want(), wanted, "{flags:b}");
+        assert_eq!(Entry { flags, ..Entry::NONE }.has(LOGGED_TO), flags & LOGGED_TO != 0);
     }
 }
 
 /// The table of going(8), whole: what is not in it is ignored.
 fn every_signal_in_every_place() {
-    use Order::{End, Ignore, Rescan};
-    let exit = End(Ending::Exit);
+    let exit = Some(Ending::Exit);
     let meant = |number| match number {
-        // HUP
-        1 => [Rescan; 3],
         // INT, TERM
-        2 | 15 => [exit, exit, End(Ending::Reboot)],
+        2 | 15 => [exit, exit, Some(Ending::Reboot)],
         // USR1, USR2
-        10 => [Ignore, Ignore, End(Ending::Halt)],
-        12 => [Ignore, Ignore, End(Ending::PowerOff)],
+        10 => [None, None, Some(Ending::Halt)],
+        12 => [None, None, Some(Ending::PowerOff)],
         // PWR, RTMIN+3
-        30 | 37 => [Ignore, exit, End(Ending::PowerOff)],
-        _ => [Ignore; 3],
+        30 | 37 => [None, exit, Some(Ending::PowerOff)],
+        _ => [None; 3],
     };
     for number in 0..=255 {
         let places = [Place::Process, Place::Container, Place::Machine];
-        assert_eq!(places.map(|place| order(number, place)), meant(number), "signal {number}");
+        assert_eq!(places.map(|place| ending(number, place)), meant(number), "signal {number}");
     }
 }
 
 fn status_lines() {
-    let mut table = Box::new(Table::new());
-    let index = table.find_or_add(service_name(b"web@1").unwrap(), 1_000).unwrap();
-    let line = |table: &Table| Line(&table.slots[index]).to_string();
-    assert_eq!(line(&table), "web@1 rejected - 1000 0 - -\n");
-    table.set_text(index, b"cmd=x\n").unwrap();
-    assert_eq!(line(&table), "web@1 down - 1000 0 - -\n");
+    let name = service_name(b"web@1").unwrap();
+    let mut entry = Entry { name, flags: PRESENT, ..Entry::NONE };
+    let mut service = Service::new(1_000);
+    assert_eq!(Line(&entry, &service).to_string(), "web@1 rejected - 1000 0 - -\n");
+    entry.flags |= GOOD;
+    assert_eq!(Line(&entry, &service).to_string(), "web@1 down - 1000 0 - -\n");
     let pid = Pid::new(321).unwrap();
     let mut step = |event, now_ms| {
-        table.slots[index].service.step(event, now_ms);
-        line(&table)
+        service.step(event, now_ms);
+        Line(&entry, &service).to_string()
     };
     step(Event::Tick(Want::Up), 1_500);
     let spawned = Event::Spawned(pid, Policy::DEFAULT);

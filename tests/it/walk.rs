@@ -207,7 +207,7 @@ impl World {
         let waited_ms = now_ms - child.signalled_ms;
         match child.signals {
             1 => {
-                assert_eq!(signal, child.policy.stop.into());
+                assert_eq!(signal, child.policy.stop);
                 let waited_ms = child.drained_ms.map(|drained_ms| now_ms - drained_ms);
                 let is_early = waited_ms.is_some_and(|waited_ms| waited_ms < 1_000);
                 assert!(!is_early || want == Want::Kill, "stopped while it drains");

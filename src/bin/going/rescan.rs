@@ -1,13 +1,16 @@
-//! The rescan, as seen from the supervisor: when one is due, and what the reader found.
+//! The rescan, as seen from the supervisor: when one is due, and what became of it.
 
-use crate::supervisor::{Memory, Supervisor};
-use going::child::reader::{COMPLETE, INCOMPLETE, Reader, UNREAD, UNSETTLED};
+use crate::supervisor::Supervisor;
+use going::child::plan::ENTRIES;
+use going::child::reader::{COMPLETE, INCOMPLETE, Reader, UNSETTLED};
 use going::linux::syslog::WARNING;
+use going::linux::table::Slot;
 use going::linux::{raw, watch};
-use going::model::table::RECORD_MAX;
+use going::model::entry::{EDITED, Entry, Record};
+use going::model::service::{End, Event, Want};
 use rustix::fd::OwnedFd;
-use rustix::io::Errno;
-use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, recv, socketpair};
+use rustix::fs::{MemfdFlags, memfd_create};
+use rustix::io::{Errno, pread};
 
 /// From the last change of a file until CONFDIR is read: a change may have several steps.
 const QUIET_MS: u64 = 200;
@@ -34,72 +37,68 @@ impl Supervisor {
             return;
         }
         (self.rescan_ms, self.noticed_ms) = (None, None);
-        match self.start_reader() {
-            Ok(channel) => self.reader = Some(channel),
-            Err(errno) => {
-                let why = raw::reason(errno);
-                self.log.say(WARNING, format_args!("unable to fork for CONFDIR: {why}"));
-                self.retry(RETRY_MS);
-            }
+        if let Err(errno) = self.start_reader() {
+            let why = raw::reason(errno);
+            self.log.say(WARNING, format_args!("unable to fork for CONFDIR: {why}"));
+            self.retry(RETRY_MS);
         }
     }
 
     fn retry(&mut self, wait_ms: u64) {
-        self.has_news = true;
         self.rescan_ms.get_or_insert(self.now_ms.saturating_add(wait_ms));
     }
 
-    fn start_reader(&mut self) -> Result<OwnedFd, Errno> {
+    fn start_reader(&mut self) -> Result<(), Errno> {
         // Without it the reader says so, and all is tried again.
         self.watch = self.watch.take().or_else(|| watch::open().ok());
-        let (family, kind) = (AddressFamily::UNIX, SocketType::SEQPACKET);
-        let (ours, theirs) = socketpair(family, kind, SocketFlags::CLOEXEC, None)?;
-        if raw::fork()?.is_none() {
-            let Memory { table, told, .. } = &mut *self.memory;
-            let is_first = !self.has_read;
-            let reader = Reader::new(self.options.confdir, table, told, &self.log, is_first);
-            reader.run(self.options.rundir, self.watch.as_ref(), &theirs)
-        }
-        Ok(ours)
+        let plan = memfd_create(c"plan", MemfdFlags::CLOEXEC)?;
+        let Some(pid) = raw::fork()? else {
+            let (confdir, log) = (self.options.confdir, Some(&self.log));
+            let reader = Reader::new(confdir, self.slots, &plan, log);
+            reader.run(self.options.rundir, self.watch.as_ref(), self.plan.as_ref())
+        };
+        self.reader = Some((pid, plan));
+        Ok(())
     }
 
-    /// Takes what the reader has sent by now. Whoever ends without a last word has failed.
-    pub fn hear(&mut self) {
-        while let Some(reader) = &self.reader {
-            let Memory { table, told, .. } = &mut *self.memory;
-            let mut record = [0; RECORD_MAX];
-            let len = match recv(reader, &mut record[..], RecvFlags::DONTWAIT) {
-                Err(Errno::AGAIN) => return,
-                received => received.map_or(0, |(len, _)| len),
-            };
-            self.has_news = true;
-            let received = record.get(..len).unwrap_or_default();
-            match received {
-                [COMPLETE | UNSETTLED | UNREAD | INCOMPLETE, faults @ ..] => {
-                    told.clear();
-                    told.extend(faults.as_chunks().0.iter().copied());
-                }
-                [_, ..] => {
-                    // The reader has found room in its copy, in this order: so there is room.
-                    let _known = table.apply(received, self.now_ms);
-                    continue;
-                }
-                [] => {}
+    /// Hears how a reader ended, which has left this plan. Whoever has not come to the end has
+    /// failed.
+    pub fn hear(&mut self, end: End, plan: OwnedFd) {
+        let outcome = end.code();
+        if outcome <= INCOMPLETE {
+            self.adopt(plan);
+        }
+        match outcome {
+            COMPLETE => {}
+            UNSETTLED => self.retry(QUIET_MS),
+            _ => self.retry(RETRY_MS),
+        }
+    }
+
+    /// Takes over the entries of a plan, and makes it the one that services are started by.
+    fn adopt(&mut self, plan: OwnedFd) {
+        let mut record = Record::default();
+        let offsets = (ENTRIES..).step_by(size_of::<Record>());
+        for (index, offset) in offsets.enumerate() {
+            if pread(&plan, record.as_flattened_mut(), offset) != Ok(size_of::<Record>()) {
+                break;
             }
-            let again_ms = match received.first() {
-                Some(&COMPLETE) => None,
-                Some(&UNSETTLED) => Some(QUIET_MS),
-                _ => Some(RETRY_MS),
-            };
-            self.has_read |= matches!(received, [COMPLETE | UNSETTLED | UNREAD, ..]);
-            if !told.is_empty() && table.slots.iter().any(|slot| slot.edited) {
-                // There may be room now for what was turned away.
-                self.rescan_ms = Some(0);
+            let entry = Entry::decode(record);
+            if index == self.slots.len() {
+                let _fits = self.slots.push(Slot::new(Entry::NONE, self.now_ms));
             }
-            self.reader = None;
-            if let Some(wait_ms) = again_ms {
-                self.retry(wait_ms);
+            let Some(slot) = self.slots.get_mut(index) else { break };
+            if slot.entry.name != entry.name {
+                *slot = Slot::new(Entry::NONE, self.now_ms);
+            }
+            let is_edited = entry.has(EDITED);
+            slot.entry = entry;
+            if is_edited {
+                // To be unwanted for a moment is what starts it anew.
+                self.step(index, Event::Tick(Want::Down));
             }
         }
+        self.plan = Some(plan);
+        self.has_news = true;
     }
 }

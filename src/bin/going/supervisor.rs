@@ -4,66 +4,49 @@
 //! The one place that turns an [`Action`] into a syscall. Waits nowhere but at the head of the
 //! loop, and ends by a shutdown alone.
 
-use crate::pipes::{self, Pipes};
-use going::child::reader::Told;
-use going::child::{self, Birth, power};
+use going::child::{self, power};
 use going::linux::options::Options;
 use going::linux::process::{reap, signal_group};
 use going::linux::rundir::Status;
 use going::linux::syslog::{INFO, Log, WARNING};
+use going::linux::table::{Slot, Slots};
 use going::linux::{clock, raw, signals::Signals};
-use going::model::order::{Ending, Order, Place, order};
-use going::model::service::{Action, End, Event, Policy, Restart, State, Want};
+use going::model::entry::{Entry, MAIN, PRESENT};
+use going::model::order::{Ending, Place, ending};
+use going::model::service::{Action, End, Event, Pid, Restart, State, Want};
 use going::model::status::{Line, VERSION};
-use going::model::table::{SERVICES_MAX, Slot, Table};
-use heapless::Vec;
-use linux_raw_sys::general::{SIGCHLD, SIGCONT, SIGKILL, SIGTERM, SIGTSTP, SIGTTIN, SIGTTOU};
+use linux_raw_sys::general::{
+    SIGCHLD, SIGCONT, SIGHUP, SIGKILL, SIGTERM, SIGTSTP, SIGTTIN, SIGTTOU,
+};
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
-use rustix::process::getpid;
 
 /// Until the end of the machine is tried again.
 const END_RETRY_MS: u64 = 1_000;
 
-/// The command of the command line, as a service: no file can have its name.
-pub const MAIN: &str = "(main)";
-
-/// What has a fixed size, but too large a one for the stack.
-pub struct Memory {
-    pub table: Table,
-    /// What was told of CONFDIR.
-    pub told: Told,
-    /// What services log through.
-    pub pipes: Pipes,
-}
-
-impl Memory {
-    pub const fn new() -> Self {
-        Self { table: Table::new(), told: Vec::new(), pipes: [const { None }; SERVICES_MAX] }
-    }
-}
-
 /// Everything there is.
 pub struct Supervisor {
     pub options: Options,
-    pub memory: &'static mut Memory,
+    pub slots: &'static mut Slots,
     pub log: Log,
     pub signals: Signals,
     /// Tells of changes in CONFDIR and RUNDIR/down.
     pub watch: Option<OwnedFd>,
-    /// Where the reader sends what it finds, as long as there is one.
-    pub reader: Option<OwnedFd>,
+    /// What services are started by.
+    pub plan: Option<OwnedFd>,
+    /// The process that reads CONFDIR, as long as there is one, and the plan that it makes.
+    pub reader: Option<(Pid, OwnedFd)>,
     /// When CONFDIR is to be read next.
     pub rescan_ms: Option<u64>,
     /// When the first change was noticed that has not been read yet.
     pub noticed_ms: Option<u64>,
-    /// Whether all of CONFDIR could be read, now or earlier.
-    pub has_read: bool,
     /// What everything is wanted to be, whatever the files say: the supervisor is to end.
     pub shutdown: Option<Want>,
     /// Whether a signal has said so: the next one hastens it.
     pub is_told: bool,
     pub ending: Ending,
+    /// The process that ends the machine, as long as there is one.
+    pub ender: Option<Pid>,
     /// The exit code that a service has brought about.
     pub code: Option<u8>,
     /// Whether the status says something else than the table.
@@ -78,78 +61,41 @@ pub struct Supervisor {
 }
 
 impl Supervisor {
-    /// Begins with a rescan.
-    pub fn new(
-        options: Options,
-        memory: &'static mut Memory,
-        log: Log,
-        signals: Signals,
-        lock: Option<OwnedFd>,
-    ) -> Self {
-        let now_ms = clock::now_ms();
-        Self {
-            options,
-            memory,
-            log,
-            signals,
-            watch: None,
-            reader: None,
-            rescan_ms: Some(now_ms),
-            noticed_ms: None,
-            has_read: false,
-            shutdown: None,
-            is_told: false,
-            ending: Ending::Exit,
-            code: None,
-            has_news: false,
-            unwritten: None,
-            lock,
-            now_ms,
-            start_ms: now_ms,
-        }
-    }
-
     /// Supervises until it is told to end.
     pub fn run(&mut self) {
         let mut due_ms = self.rescan_ms;
         loop {
-            let others = [self.watch.as_ref(), self.reader.as_ref()];
-            let may_have_changed = self.signals.wait(due_ms, others);
+            let may_have_changed = self.signals.wait(due_ms, [self.watch.as_ref(), None]);
             self.now_ms = clock::now_ms();
             if may_have_changed {
                 self.notice();
             }
             self.signals.read().for_each(|signal| self.take(signal));
             while self.reap_one().is_some() {}
-            self.hear();
-            let (mut tick_ms, mut has_children) = self.tick();
-            if tick_ms.is_some_and(|tick_ms| tick_ms <= self.now_ms) {
-                // What was edited is started before anything is written about it.
-                (tick_ms, has_children) = self.tick();
-            }
-            if self.reader.is_none() {
-                self.forget();
-            }
+            let (tick_ms, has_children) = self.tick();
             self.rescan();
             self.write_status();
-            if self.shutdown.is_some() && !has_children {
-                return;
-            }
             let may_rescan = self.reader.is_none() && self.shutdown.is_none();
             let rescan_ms = self.rescan_ms.filter(|_| may_rescan);
             due_ms = [tick_ms, rescan_ms].into_iter().flatten().min();
+            if self.shutdown.is_some() && !has_children {
+                if self.options.place != Place::Machine {
+                    return;
+                }
+                self.end_machine();
+                due_ms = Some(self.now_ms.saturating_add(END_RETRY_MS));
+            }
         }
     }
 
     /// Does what a signal asks for. The command of the command line gets it, too.
     fn take(&mut self, signal: u32) {
-        let main = self.memory.table.slots.iter().find(|slot| slot.name == MAIN);
-        let pid = main.and_then(|slot| slot.service.pid());
-        let ends = signal == SIGTERM || self.options.place == Place::Machine;
-        let order = order(signal, self.options.place);
-        match (order, pid) {
-            // It is stopped by the shutdown.
-            (Order::End(ending), _) if pid.is_none() || ends => {
+        let main = self.slots.get(MAIN).and_then(|main| main.service.pid());
+        let is_for_all =
+            main.is_none() || signal == SIGTERM || self.options.place == Place::Machine;
+        match (ending(signal, self.options.place), main) {
+            // The command is stopped by the shutdown.
+            (Some(ending), _) if is_for_all => {
                 self.end(ending);
                 self.shutdown = if self.is_told { Some(Want::Kill) } else { self.shutdown };
                 self.is_told = true;
@@ -159,7 +105,7 @@ impl Supervisor {
             }
             _ => {}
         }
-        if order == Order::Rescan {
+        if signal == SIGHUP {
             self.rescan_ms = Some(0);
         }
     }
@@ -175,27 +121,27 @@ impl Supervisor {
     /// Reaps a child that has ended, if there is one: a service, a reader, or an orphan that became
     /// ours.
     fn reap_one(&mut self) -> Option<()> {
-        let pid = raw::peek_ended_child()?;
-        let mut slots = self.memory.table.slots.iter();
-        let index = slots.position(|slot| slot.service.pid() == Some(pid));
+        let (pid, end) = raw::peek_ended_child()?;
+        let index = self.slots.iter().position(|slot| slot.service.pid() == Some(pid));
         if index.is_some() {
             // What is left of its group; until the leader is reaped nobody else has the number.
             signal_group(pid, SIGKILL);
         }
-        let end = reap(pid)?;
-        match index {
-            Some(index) => self.ended(index, end),
-            None => Some(()),
+        reap(pid);
+        self.ender = self.ender.filter(|ender| *ender != pid);
+        if let Some((_, plan)) = self.reader.take_if(|(reader, _)| *reader == pid) {
+            self.hear(end, plan);
         }
+        index.map_or(Some(()), |index| self.ended(index, end))
     }
 
     /// Takes the step that the end of its process means to a service, and says so.
     fn ended(&mut self, index: usize, end: End) -> Option<()> {
-        let before = self.memory.table.slots.get(index)?.service;
+        let before = self.slots.get(index)?.service;
         self.step(index, Event::Ended(end));
-        let Slot { name, service: after, .. } = self.memory.table.slots.get(index)?;
+        let Slot { entry: Entry { name, .. }, service: after, .. } = self.slots.get(index)?;
         let was_up = matches!(before.state, State::Up(_));
-        let is_last = before.policy.restart == Restart::Exit && (was_up || name == MAIN);
+        let is_last = before.policy.restart == Restart::Exit && (was_up || index == MAIN);
         let (how, number) = match end {
             End::Exited(code) => ("exited", code),
             End::Killed(signal) => ("killed by signal", signal),
@@ -222,41 +168,40 @@ impl Supervisor {
     /// whether there are processes.
     fn tick(&mut self) -> (Option<u64>, bool) {
         let (mut due_ms, mut has_children) = (None, false);
-        for index in 0..self.memory.table.slots.len() {
+        for index in 0..self.slots.len() {
             let want = self.want(index);
             self.step(index, Event::Tick(want));
-            let Some(slot) = self.memory.table.slots.get_mut(index) else { continue };
-            let mut slot_due_ms = slot.service.due_ms(want);
-            if slot.edited && self.reader.is_none() {
-                // Now that it has been unwanted for one tick; there may be another step at once.
-                slot.edited = false;
-                slot_due_ms = Some(self.now_ms);
+            let Some(slot) = self.slots.get_mut(index) else { continue };
+            due_ms = [due_ms, slot.service.due_ms(want)].into_iter().flatten().min();
+            let is_over = slot.service.pid().is_none();
+            has_children |= !is_over;
+            if is_over && !slot.entry.has(PRESENT) && slot.entry != Entry::NONE {
+                *slot = Slot::new(Entry::NONE, self.now_ms);
+                self.has_news = true;
+                // There may be room now for what was turned away.
+                self.rescan_ms = Some(0);
             }
-            due_ms = [due_ms, slot_due_ms].into_iter().flatten().min();
-            has_children |= slot.service.pid().is_some();
         }
         (due_ms, has_children)
     }
 
     /// What the service at `index` should be.
     fn want(&mut self, index: usize) -> Want {
-        let Memory { table, pipes, .. } = &mut *self.memory;
-        let Some(slot) = table.slots.get(index) else { return Want::Down };
+        let Some(slot) = self.slots.get(index) else { return Want::Down };
         let is_up = |slot: &Slot| slot.service.pid().is_some();
-        let main_is_up = || table.slots.iter().any(|slot| slot.name == MAIN && is_up(slot));
+        let mut writers = self.slots.iter().filter(|slot| slot.entry.log == Some(index)).peekable();
         match self.shutdown {
-            None => slot.want(),
+            None => slot.entry.want(),
             // It takes its time, as it would without us; the others end after it.
-            Some(Want::Shutdown) if slot.name == MAIN => Want::Down,
-            Some(Want::Shutdown) if main_is_up() => slot.want(),
+            Some(Want::Shutdown) if index == MAIN => Want::Down,
+            Some(Want::Shutdown) if self.slots.get(MAIN).is_some_and(is_up) => slot.entry.want(),
             // Who once was logged to, and is no more, is like any other.
-            Some(Want::Shutdown) if slot.logged_to && table.is_logged_to(&slot.name, |_| true) => {
-                let may_go_on = matches!(slot.service.state, State::Up(_));
-                if may_go_on && table.is_logged_to(&slot.name, is_up) {
-                    return slot.want();
+            Some(Want::Shutdown) if writers.peek().is_some() => {
+                if matches!(slot.service.state, State::Up(_)) && writers.any(is_up) {
+                    return slot.entry.want();
                 }
                 // The last that could write has ended: end-of-file.
-                pipes.get_mut(index).map(Option::take);
+                self.slots.get_mut(index).map(|slot| slot.pipe.take());
                 Want::Drain
             }
             Some(want) => want,
@@ -264,8 +209,8 @@ impl Supervisor {
     }
 
     /// Takes one step of the state machine, and does what it says.
-    fn step(&mut self, index: usize, event: Event) {
-        let Some(slot) = self.memory.table.slots.get_mut(index) else { return };
+    pub fn step(&mut self, index: usize, event: Event) {
+        let Some(slot) = self.slots.get_mut(index) else { return };
         let before = slot.service;
         let action = slot.service.step(event, self.now_ms);
         self.has_news |= slot.service.state != before.state;
@@ -274,68 +219,40 @@ impl Supervisor {
             Some(Action::Signal(pid, signal)) => {
                 if matches!(slot.service.state, State::Killed(_)) {
                     let seconds = self.now_ms.saturating_sub(before.since_ms) / 1_000;
-                    let (name, what) = (&slot.name, "does not stop after");
+                    let (name, what) = (&slot.entry.name, "does not stop after");
                     self.log.say(WARNING, format_args!("{name}: {what} {seconds} s, killing"));
                 }
                 signal_group(pid, signal);
                 signal_group(pid, SIGCONT);
             }
-            Some(Action::Spawn) => self.spawn(index),
+            Some(Action::Spawn) => drop(self.spawn(index)),
         }
     }
 
     /// Makes the process of a service.
-    fn spawn(&mut self, index: usize) {
-        let Memory { table, pipes, .. } = &mut *self.memory;
-        let Some(slot) = table.slots.get(index) else { return };
-        let (name, text) = (slot.name.clone(), slot.text(&table.pool));
-        let (policy, parent) = (Policy::of(text), getpid());
-        let log = slot.log(&table.pool);
-        match pipes::open_for(pipes, slot, &table.slots, log).and_then(|()| raw::fork()) {
-            Ok(None) => child::become_service(&Birth {
-                name: &name,
-                text,
-                table,
-                stdin: pipes::find(pipes, &table.slots, name.as_bytes()).map(|pipe| &pipe.read),
-                log: log
-                    .and_then(|log| pipes::find(pipes, &table.slots, log))
-                    .map(|pipe| &pipe.write),
-                options: &self.options,
-                is_main: name == MAIN,
-                parent,
-                syslog: &self.log,
-            }),
+    fn spawn(&mut self, index: usize) -> Option<()> {
+        let Entry { name, policy, log, .. } = self.slots.get(index)?.entry.clone();
+        let mut pipes = [Some(index), log].into_iter().flatten();
+        let opened =
+            pipes.try_for_each(|of| self.slots.get_mut(of).map_or(Ok(()), Slot::open_pipe));
+        match opened.and_then(|()| raw::fork()) {
+            Ok(None) => {
+                let (plan, options) = (self.plan.as_ref(), &self.options);
+                child::become_service(self.slots, index, plan, options, &self.log)
+            }
             Ok(Some(pid)) => {
                 self.log.say(INFO, format_args!("{name}: started, pid {pid}"));
                 self.step(index, Event::Spawned(pid, policy));
             }
             Err(errno) => {
                 self.step(index, Event::SpawnFailed);
-                let delay_ms =
-                    self.memory.table.slots.get(index).map(|slot| slot.service.delay_ms());
-                let (why, delay) = (raw::reason(errno), delay_ms.unwrap_or(0) / 1_000);
+                let delay = self.slots.get(index)?.service.delay_ms() / 1_000;
+                let why = raw::reason(errno);
                 let text = format_args!("{name}: unable to fork: {why}, next start in {delay} s");
                 self.log.say(WARNING, text);
             }
         }
-    }
-
-    /// Forgets who has gone.
-    fn forget(&mut self) {
-        let Memory { table, pipes, told, .. } = &mut *self.memory;
-        while let Some(index) = table.forget_one() {
-            self.has_news = true;
-            pipes.get_mut(index).map(Option::take);
-            // The last slot has moved there, and so does its pipe.
-            let moved = pipes.get_mut(table.slots.len()).and_then(Option::take);
-            if let Some(place) = pipes.get_mut(index) {
-                *place = moved;
-            }
-            if !told.is_empty() {
-                // There may be room now for what was turned away.
-                self.rescan_ms = Some(0);
-            }
-        }
+        Some(())
     }
 
     /// Brings RUNDIR/status up to date; what fails is tried again when we are next awake.
@@ -345,13 +262,9 @@ impl Supervisor {
         }
         let status = Status::new(self.options.rundir, &mut self.lock);
         let written = status.and_then(|mut status| {
-            status.add(format_args!(
-                "going {VERSION} {} {}\n",
-                getpid().as_raw_pid(),
-                self.start_ms
-            ))?;
-            for slot in &self.memory.table.slots {
-                status.add(format_args!("{}", Line(slot)))?;
+            status.add(format_args!("going {VERSION} {} {}\n", self.log.pid, self.start_ms))?;
+            for slot in self.slots.iter().filter(|slot| slot.entry != Entry::NONE) {
+                status.add(format_args!("{}", Line(&slot.entry, &slot.service)))?;
             }
             status.publish()
         });
@@ -363,23 +276,15 @@ impl Supervisor {
         self.unwritten = written.err();
     }
 
-    /// Ends the machine. A child does it, which may wait; PID 1 goes on reaping.
-    pub fn end_machine(&self) -> ! {
-        let mut child = None;
-        loop {
-            if child.is_none() {
-                child = match raw::fork() {
-                    Ok(None) => power::end_machine(self.ending, &self.log),
-                    Ok(pid) => pid,
-                    Err(_) => None,
-                };
-            }
-            self.signals.wait(Some(clock::now_ms().saturating_add(END_RETRY_MS)), [None, None]);
-            self.signals.read().for_each(drop);
-            while let Some(pid) = raw::peek_ended_child() {
-                child = child.filter(|child| *child != pid);
-                reap(pid);
-            }
+    /// Has the machine ended by a child, which may wait; PID 1 goes on reaping.
+    fn end_machine(&mut self) {
+        if self.ender.is_some() {
+            return;
         }
+        self.ender = match raw::fork() {
+            Ok(None) => power::end_machine(self.ending, &self.log),
+            // What failed is tried again.
+            forked => forked.unwrap_or(None),
+        };
     }
 }

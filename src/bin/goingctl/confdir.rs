@@ -4,8 +4,8 @@ use crate::interrupt::io_error;
 use crate::output::{EXIT_ABSENT, EXIT_FAILED, Failure, reason, unable};
 use crate::regular;
 use going::child::reader;
+use going::linux::table::Slots;
 use going::model::config::{Fault, Text, parse, service_name};
-use going::model::table::Table;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 use std::ffi::CString;
@@ -63,8 +63,8 @@ fn told(name: &str, (line, (reason, what)): Fault) -> String {
 pub fn check(confdir: &Path) -> Result<bool, Failure> {
     let path = CString::new(confdir.as_os_str().as_bytes());
     let path = path.map_err(|error| unable("read the directory")(error.into()))?;
-    let mut table = Box::new(Table::new());
-    Ok(!reader::check(&path, &mut table))
+    let mut slots = Box::new(Slots::new());
+    Ok(!reader::check(&path, &mut slots))
 }
 
 /// Gives a file another name, unless there is one of that name.

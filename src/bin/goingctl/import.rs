@@ -8,7 +8,7 @@ use crate::options::Options;
 use crate::output::{EXIT_FAILED, EXIT_OK, Failure, tell, unable, visible, warn};
 use crate::procfile::{self, Formation, Process};
 use going::model::config::service_name;
-use going::model::table::SERVICES_MAX;
+use going::model::entry::SERVICES_MAX;
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf, absolute};

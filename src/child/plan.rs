@@ -1,0 +1,117 @@
+//! The plan: what should be, as a reader leaves it behind, in a file in memory: the normalised text
+//! of every service, what was told of CONFDIR, and last of all the entries.
+//!
+//! Each reader writes a plan of its own from the beginning, so nobody ever reads half of one, and
+//! there are no gaps in it. Of the texts the supervisor sees nothing.
+
+use crate::linux::table::{Slot, Slots};
+use crate::model::config::{POOL_MAX, Text};
+use crate::model::entry::{Entry, SERVICES_MAX};
+use heapless::Vec;
+use rustix::fd::OwnedFd;
+use rustix::io::{Errno, pread, pwrite};
+
+/// Room for the texts: those of before, and what comes in their place.
+const TEXTS_MAX: u64 = 2 * POOL_MAX as u64;
+/// Where it stands what was told; nothing is 0.
+const TOLD: u64 = TEXTS_MAX;
+/// Where it stands whether CONFDIR has never been read.
+const IS_FIRST: u64 = TOLD + 4 * SERVICES_MAX as u64;
+/// Where the entries begin, in the order of the table.
+pub const ENTRIES: u64 = IS_FIRST + 1;
+
+/// Hashes of the faults that were found: each is told once, as long as it lasts.
+pub type Told = Vec<[u8; 4], SERVICES_MAX>;
+
+/// A plan that is being written.
+pub struct Plan<'a> {
+    file: &'a OwnedFd,
+    /// Where the next text goes.
+    end: u64,
+    /// Bytes of the texts that are somebody's.
+    len: usize,
+}
+
+impl<'a> Plan<'a> {
+    /// One in `file`, which is empty.
+    pub fn new(file: &'a OwnedFd) -> Self {
+        Self { file, end: 0, len: 0 }
+    }
+
+    /// Takes over the texts of all `slots` from the plan before; what was told according to that,
+    /// and whether CONFDIR has never been read.
+    ///
+    /// # Errors
+    /// Those of read(2) and write(2).
+    pub fn take_over(&mut self, old: &OwnedFd, slots: &mut Slots) -> Result<(Told, bool), Errno> {
+        let mut text = Text::new();
+        for Slot { entry, .. } in slots {
+            read_text(old, entry, &mut text)?;
+            entry.len = 0;
+            self.set_text(entry, &text)?;
+        }
+        let mut hashes = [[0; 4]; SERVICES_MAX];
+        pread(old, hashes.as_flattened_mut(), TOLD)?;
+        let mut is_first = [0];
+        pread(old, &mut is_first, IS_FIRST)?;
+        let told = hashes.into_iter().filter(|hash| *hash != [0; 4]).collect();
+        Ok((told, is_first != [0]))
+    }
+
+    /// The text of `entry`.
+    ///
+    /// # Errors
+    /// Those of read(2).
+    pub fn read_text(&self, entry: &Entry, text: &mut Text) -> Result<(), Errno> {
+        read_text(self.file, entry, text)
+    }
+
+    /// Gives `entry` this text; whether it had another one.
+    ///
+    /// # Errors
+    /// ENOSPC if there is no room for it, and those of read(2) and write(2); then nothing changes.
+    pub fn set_text(&mut self, entry: &mut Entry, text: &[u8]) -> Result<bool, Errno> {
+        let mut old = Text::new();
+        self.read_text(entry, &mut old)?;
+        if old == text {
+            return Ok(false);
+        }
+        let len = self.len.saturating_sub(old.len()).saturating_add(text.len());
+        let end = self.end.saturating_add(text.len() as u64);
+        if len > POOL_MAX || end > TEXTS_MAX {
+            return Err(Errno::NOSPC);
+        }
+        pwrite(self.file, text, self.end)?;
+        entry.start = self.end.try_into().unwrap_or(0);
+        entry.len = text.len().try_into().unwrap_or(0);
+        (self.end, self.len) = (end, len);
+        Ok(true)
+    }
+
+    /// Adds all that is not a text.
+    ///
+    /// # Errors
+    /// Those of write(2).
+    pub fn finish(&self, told: &Told, is_first: bool, slots: &Slots) -> Result<(), Errno> {
+        pwrite(self.file, told.as_flattened(), TOLD)?;
+        pwrite(self.file, &[is_first.into()], IS_FIRST)?;
+        let mut offset = ENTRIES;
+        for slot in slots {
+            let len = pwrite(self.file, slot.entry.encode().as_flattened(), offset)?;
+            offset = offset.saturating_add(len as u64);
+        }
+        Ok(())
+    }
+}
+
+/// The text of `entry`, out of the plan in `file`.
+///
+/// # Errors
+/// Those of read(2).
+pub fn read_text(file: &OwnedFd, entry: &Entry, text: &mut Text) -> Result<(), Errno> {
+    text.clear();
+    text.resize_default(entry.len as usize).map_err(|_| Errno::NOBUFS)?;
+    let len = pread(file, text.as_mut_slice(), entry.start.into())?;
+    text.truncate(len);
+    Ok(())
+}

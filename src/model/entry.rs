@@ -1,0 +1,108 @@
+//! An entry of the plan: what a rescan has found out about one service, as far as the supervisor
+//! has to know.
+//!
+//! The reader of a rescan passes it on as a [`Record`]. What the service file says beyond it is for
+//! the service's own child to read.
+
+use crate::model::service::{Policy, Restart, Want};
+
+/// Services, rejected files among them.
+pub const SERVICES_MAX: usize = 256;
+/// The place of the main command, which nobody logs to; the services have those behind it.
+pub const MAIN: usize = 0;
+/// Bytes of one service's name.
+pub const NAME_MAX: usize = 32;
+
+/// The name of a service, which is that of its file.
+pub type Name = heapless::String<NAME_MAX, u8>;
+
+/// Bits of [`Entry::flags`]: the file is there.
+pub const PRESENT: u32 = 1;
+/// A version of the file was good: there is something to run.
+pub const GOOD: u32 = 2;
+/// A file in RUNDIR/down holds the service down.
+pub const HELD: u32 = 4;
+/// Somebody logs to it, or did.
+pub const LOGGED_TO: u32 = 8;
+/// It is to start anew: something else is known of it than before.
+pub const EDITED: u32 = 16;
+
+/// In the order of the numbers that stand for them.
+const RESTARTS: [Restart; 4] = [Restart::Always, Restart::Failure, Restart::Never, Restart::Exit];
+/// An entry as it is passed on: numbers, and the name.
+pub type Record = [[u8; 4]; NUMBERS + NAME_MAX / 4];
+const NUMBERS: usize = 7;
+
+/// What is known of one service.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Entry {
+    /// Its name; empty as long as the entry is nobody's.
+    pub name: Name,
+    /// See [`PRESENT`] and the others.
+    pub flags: u32,
+    /// What its file says of starting and stopping.
+    pub policy: Policy,
+    /// The place of the service that it logs to.
+    pub log: Option<usize>,
+    /// Where its normalised text begins in the plan.
+    pub start: u32,
+    /// Bytes of it.
+    pub len: u32,
+}
+
+impl Entry {
+    /// Nobody's.
+    pub const NONE: Self =
+        Self { name: Name::new(), flags: 0, policy: Policy::DEFAULT, log: None, start: 0, len: 0 };
+
+    /// Whether it has this flag.
+    pub fn has(&self, flag: u32) -> bool {
+        self.flags & flag != 0
+    }
+
+    /// What the files want of the service.
+    pub fn want(&self) -> Want {
+        let is_wanted = self.flags & (PRESENT | GOOD | HELD) == PRESENT | GOOD;
+        if is_wanted { Want::Up } else { Want::Down }
+    }
+
+    /// As it is passed on.
+    ///
+    /// ```
+    /// use going::model::entry::{Entry, GOOD, Name, PRESENT};
+    /// let name = Name::try_from("web@8080").unwrap();
+    /// let entry = Entry { name, flags: PRESENT | GOOD, log: Some(7), ..Entry::NONE };
+    /// assert_eq!(Entry::decode(entry.encode()), entry);
+    /// ```
+    pub fn encode(&self) -> Record {
+        let Policy { restart, stop, timeout_ms } = self.policy;
+        let log = self.log.and_then(|log| log.try_into().ok()).unwrap_or(0);
+        let numbers = [self.flags, restart as u32, stop, timeout_ms, log, self.start, self.len];
+        let mut record = Record::default();
+        for (word, number) in record.iter_mut().zip(numbers) {
+            *word = number.to_ne_bytes();
+        }
+        let (_, name) = record.split_at_mut(NUMBERS);
+        for (place, byte) in name.as_flattened_mut().iter_mut().zip(self.name.bytes()) {
+            *place = byte;
+        }
+        record
+    }
+
+    /// What was passed on.
+    pub fn decode(record: Record) -> Self {
+        let numbers = record.map(u32::from_ne_bytes);
+        let [flags, restart, stop, timeout_ms, log, start, len, ..] = numbers;
+        let (_, name) = record.split_at(NUMBERS);
+        let name = str::from_utf8(name.as_flattened()).unwrap_or_default();
+        let restart = RESTARTS.get(restart as usize).copied().unwrap_or(Restart::Always);
+        Self {
+            name: Name::try_from(name.trim_end_matches('\0')).unwrap_or_default(),
+            flags,
+            policy: Policy { restart, stop, timeout_ms },
+            log: Some(log as usize).filter(|log| *log != MAIN),
+            start,
+            len,
+        }
+    }
+}
