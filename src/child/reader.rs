@@ -20,7 +20,8 @@ use rustix::fd::OwnedFd;
 use rustix::fs::inotify::{WatchFlags, add_watch};
 use rustix::fs::{CWD, MemfdFlags, Mode, memfd_create, mkdirat};
 use rustix::io::Errno;
-use rustix::process::{Signal, set_parent_process_death_signal};
+use rustix::process::{Resource, Rlimit, Signal};
+use rustix::process::{getrlimit, set_parent_process_death_signal, setrlimit};
 
 /// What makes a rescan due.
 const WATCHED: WatchFlags = WatchFlags::CREATE
@@ -103,6 +104,9 @@ impl<'a> Reader<'a> {
     pub fn run(mut self, rundir: &CStr, watch: Option<&OwnedFd>, old: Option<&OwnedFd>) -> ! {
         // What it finds is of use to this supervisor alone.
         let _old = set_parent_process_death_signal(Some(Signal::KILL));
+        // What is meant for files on disk is to limit the plan as little as possible.
+        let limit = getrlimit(Resource::Fsize);
+        let _limited = setrlimit(Resource::Fsize, Rlimit { current: limit.maximum, ..limit });
         let done = self.rescan(rundir, watch, old);
         if let Err(errno) = done {
             let why = raw::reason(errno);

@@ -134,8 +134,9 @@ fn result(value: c_long) -> Result<c_int, Errno> {
     // SAFETY: takes nothing, returns where this thread's errno is.
     let errno = unsafe { __errno_location() };
     // SAFETY: that place is valid as long as the thread is.
-    let errno = unsafe { *errno };
-    c_int::try_from(value).ok().filter(|value| *value >= 0).ok_or(Errno::from_raw_os_error(errno))
+    let errno = || Errno::from_raw_os_error(unsafe { *errno });
+    // No errno if it has not failed: that may be 0, which is none.
+    c_int::try_from(value).ok().filter(|value| *value >= 0).ok_or_else(errno)
 }
 
 /// fork(2), as the kernel has it: clone(2) that shares nothing. What a libc does beside it is for
