@@ -94,6 +94,16 @@ pub fn ctl_to(going: &Going, code: i32, words: &[&str]) -> Ran {
     ran
 }
 
+/// It has to fail for its standard output is on a full disk.
+#[track_caller]
+pub fn ctl_full(going: &Going, words: &[&str]) -> Ran {
+    let full = File::options().write(true).open("/dev/full").expect("a device");
+    let output = command(going).args(words).stdout(full).output();
+    let ran = Ran::from(output.expect("goingctl can be executed"));
+    assert_eq!(ran.code, FAILED, "{words:?}: {ran:?}");
+    ran
+}
+
 /// The line of the status that is about this service.
 pub fn status_line(going: &Going, name: &str) -> Option<String> {
     let status = fs::read_to_string(going.path("run/status")).unwrap_or_default();

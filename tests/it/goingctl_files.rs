@@ -5,6 +5,7 @@ use crate::goingctl::{
 };
 use crate::harness::{Going, send};
 use crate::needs::scenario;
+use crate::proc;
 use libtest_mimic::Trial;
 use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
@@ -31,6 +32,7 @@ pub fn tests() -> Vec<Trial> {
         scenario!(edit_wants_a_file),
         scenario!(logs_prints_the_end),
         scenario!(logs_follows),
+        scenario!(logs_notices_a_full_disk),
         scenario!(logs_says_where_else_to_look),
         scenario!(logs_takes_nothing_from_a_fifo),
         scenario!(logs_finds_the_disabled),
@@ -308,6 +310,21 @@ fn logs_follows() {
     assert_eq!(next(), "4");
     send(process.id().try_into().expect("a pid"), Signal::SIGINT);
     assert!(process.wait().expect("our own child").success());
+}
+
+fn logs_notices_a_full_disk() {
+    let going = with_log();
+    log(&going, "one\n");
+    let full = fs::File::options().write(true).open("/dev/full").expect("a device");
+    let mut command = command(&going);
+    command.args(["logs", "-fn0", "web"]).stdout(full).stderr(Stdio::null());
+    let mut process = command.spawn().expect("goingctl can be executed");
+    let pid = process.id().try_into().expect("a pid");
+    going.wait_for("its end", || {
+        log(&going, "two\n");
+        proc::stat(pid).is_some_and(|stat| stat.state == 'Z')
+    });
+    assert_eq!(process.wait().expect("our own child").code(), Some(FAILED));
 }
 
 fn logs_says_where_else_to_look() {

@@ -1,7 +1,8 @@
 //! `goingctl status`: what is shown, in which form, and what the exit code says.
 
 use crate::goingctl::{
-    ABSENT, Forked, NOT_UP, OK, OnTerminal, Ran, command, ctl, ctl_to, status_line, wait_state,
+    ABSENT, Forked, NOT_UP, OK, OnTerminal, Ran, command, ctl, ctl_full, ctl_to, status_line,
+    wait_state,
 };
 use crate::harness::{Going, install_program, run_by, send};
 use crate::needs::scenario;
@@ -46,6 +47,7 @@ pub fn tests() -> Vec<Trial> {
         scenario!(control_characters_stay_in),
         scenario!(a_status_does_nothing_to_a_terminal),
         scenario!(nobody_reading_is_no_failure),
+        scenario!(a_full_disk_is_a_failure),
         scenario!(everybody_may_look, Root),
         scenario!(watch_redraws_until_q),
         scenario!(watch_scrolls),
@@ -544,7 +546,7 @@ fn nobody_reading_is_no_failure() {
     going.start();
     wait_state(&going, "web", "up");
     let stop = ["stop", "web", "--timeout", "60"];
-    for words in [&["status"][..], &["--json"], &["--prometheus"], &["--help"], &stop] {
+    for words in [&["status"][..], &["--json"], &["--prometheus"], &["--help"], &["check"], &stop] {
         let (unread, written) = pipe().expect("a pipe");
         drop(unread);
         let mut command = command(&going);
@@ -553,6 +555,42 @@ fn nobody_reading_is_no_failure() {
         assert_eq!((ran.code, ran.err.as_str()), (OK, ""), "{words:?}");
     }
     wait_state(&going, "web", "down");
+    going.terminate();
+}
+
+/// Each way of output.
+fn a_full_disk_is_a_failure() {
+    let mut going = Going::new();
+    going.hold("web");
+    going.write("db", format!("cmd=sleep 1\nlog={}\n", going.path("db.log").display()));
+    fs::write(going.path("db.log"), "a line\n").expect("our own file");
+    fs::write(going.path("Procfile"), "app: sleep 1\n").expect("our own file");
+    let procfile = going.path("Procfile").display().to_string();
+    going.start();
+    wait_state(&going, "web", "up");
+    for words in [
+        &["status"][..],
+        &["--json"],
+        &["--prometheus"],
+        &["--help"],
+        &["--version"],
+        &["check"],
+        &["logs", "db"],
+        &["export", "web"],
+        &["reload", "web"],
+        &["start", "web", "--timeout", "60"],
+        &["enable", "web", "db"],
+        &["disable", "web", "db", "--no-wait"],
+        &["import", &procfile],
+    ] {
+        let ran = ctl_full(&going, words);
+        let (what, why) = ran.err.rsplit_once(": ").expect("a reason");
+        assert!(what.starts_with("goingctl: unable to "), "{words:?}: {ran:?}");
+        assert_eq!((what.lines().count(), why), (1, "No space left on device\n"), "{words:?}");
+    }
+    for name in [".web", ".db", "app"] {
+        assert!(going.path("going.d").join(name).exists(), "{name}");
+    }
     going.terminate();
 }
 

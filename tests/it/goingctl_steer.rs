@@ -2,8 +2,8 @@
 //! what they leave behind.
 
 use crate::goingctl::{
-    ABSENT, FAILED, Forked, NOT_UP, OK, Ran, command, ctl, ctl_to, is_held, program, status_line,
-    wait_state,
+    ABSENT, FAILED, Forked, NOT_UP, OK, Ran, command, ctl, ctl_full, ctl_to, is_held, program,
+    status_line, wait_state,
 };
 use crate::harness::{Going, Helper, install_program, run_by, send};
 use crate::needs::scenario;
@@ -440,12 +440,8 @@ fn a_name_never_leads_out_of_its_directory() {
 fn what_cannot_be_said_is_done_all_the_same() {
     let mut going = started(&["web", "db"]);
     let run = |words: &[&str]| {
-        let full = fs::File::options().write(true).open("/dev/full").expect("a device");
-        let mut command = command(&going);
-        command.args(words).stdout(full);
-        let ran = Ran::from(command.output().expect("goingctl can be executed"));
-        assert_eq!(ran.code, FAILED, "{ran:?}");
-        assert!(ran.err.contains("No space left on device"), "{ran:?}");
+        let ran = ctl_full(&going, words);
+        assert_eq!(ran.err, "goingctl: unable to print: No space left on device\n", "{words:?}");
     };
     run(&["restart", "all", "--timeout", "60"]);
     let pids = [going.wait_starts("web", 2)[1].pid, going.wait_starts("db", 2)[1].pid];

@@ -1,10 +1,9 @@
 //! CONFDIR: what a service file says, and the leading dot that keeps going from seeing it.
 
-use crate::interrupt::io_error;
-use crate::output::{EXIT_ABSENT, EXIT_FAILED, Failure, reason, unable};
+use crate::output::{EXIT_ABSENT, EXIT_FAILED, Failure, caught, io_error, print, unable};
 use crate::regular;
 use going::child::reader;
-use going::linux::table::Slots;
+use going::linux::{raw, table::Slots};
 use going::model::config::{Fault, Text, parse, service_name};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
@@ -64,7 +63,9 @@ pub fn check(confdir: &Path) -> Result<bool, Failure> {
     let path = CString::new(confdir.as_os_str().as_bytes());
     let path = path.map_err(|error| unable("read the directory")(error.into()))?;
     let mut slots = Box::new(Slots::new());
-    Ok(!reader::check(&path, &mut slots))
+    let checked = caught(|| reader::check(&path, &mut slots));
+    let (is_bad, said) = checked.map_err(io_error).map_err(unable("check"))?;
+    print(said).map(|()| !is_bad)
 }
 
 /// Gives a file another name, unless there is one of that name.
@@ -74,7 +75,7 @@ pub fn rename(confdir: &Path, from: &str, to: &str) -> Result<(), Failure> {
     let renamed = renameat_with(CWD, old, CWD, new, RenameFlags::NOREPLACE);
     renamed.map_err(|errno| {
         let code = if errno == Errno::NOENT { EXIT_ABSENT } else { EXIT_FAILED };
-        let why = reason(&io_error(errno));
+        let why = raw::reason(errno);
         Failure::new(code, format!("unable to rename {from} to {to}: {why}"))
     })
 }

@@ -4,7 +4,7 @@
 
 use crate::confdir::{self, disabled};
 use crate::options::Options;
-use crate::output::{EXIT_ABSENT, EXIT_OK, Failure, print, warn};
+use crate::output::{EXIT_ABSENT, EXIT_FAILED, EXIT_OK, Failure, tell, warn};
 use crate::rundir::Rundir;
 use crate::select::is_meant;
 use crate::steer::{Goal, Patience, steer};
@@ -19,7 +19,7 @@ pub enum Change {
 /// Renames the files of all services that are meant; the exit code.
 pub fn enable(rundir: &Rundir, change: Change, options: &Options) -> Result<u8, Failure> {
     let is_running = rundir.look().is_ok();
-    let (names, code) = rename(change, options)?;
+    let (names, mut code) = rename(change, options)?;
     let (what, goal) = match change {
         Change::Enable => ("enabled", Goal::Appear),
         Change::Disable => ("disabled", Goal::Disappear),
@@ -27,7 +27,9 @@ pub fn enable(rundir: &Rundir, change: Change, options: &Options) -> Result<u8, 
     if !is_running || !options.is_waiting {
         let note = if is_running { "" } else { "; going does not run" };
         for name in &names {
-            print(format!("{name}: {what}{note}\n"))?;
+            if !tell(name, &format!("{what}{note}")) {
+                code = EXIT_FAILED;
+            }
         }
         return Ok(code);
     }
@@ -73,7 +75,8 @@ fn chosen(change: Change, options: &Options, code: &mut u8) -> Result<Vec<String
                 warn(format!("no such service: {word}"));
                 *code = EXIT_ABSENT;
             }
-            (true, false) => print(format!("{word}: already {what}\n"))?,
+            (true, false) if tell(word, &format!("already {what}")) => {}
+            (true, false) => *code = EXIT_FAILED,
             (false, _) => chosen.extend(changing.into_iter().map(name)),
         }
     }

@@ -1,10 +1,8 @@
 //! Signals while waiting: all are blocked and read, so that nothing is left half done.
 
-use crate::output::{Failure, unable};
+use crate::output::{Failure, io_error, unable};
 use going::linux::signals::Signals;
-use rustix::io::Errno;
 use rustix::process::Signal;
-use std::io;
 
 /// What asks a program to end.
 const ENDING: [Signal; 4] = [Signal::HUP, Signal::INT, Signal::QUIT, Signal::TERM];
@@ -23,9 +21,4 @@ pub fn code(signals: &Signals) -> Option<u8> {
         }
     }
     None
-}
-
-/// The error of the standard library that is this one.
-pub fn io_error(errno: Errno) -> io::Error {
-    io::Error::from_raw_os_error(errno.raw_os_error())
 }

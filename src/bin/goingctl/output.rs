@@ -1,8 +1,11 @@
 //! What is printed where, and the exit codes.
 
 use going::linux::raw;
-use rustix::io::Errno;
+use rustix::fs::{MemfdFlags, fstat, memfd_create};
+use rustix::io::{Errno, fcntl_dupfd_cloexec, pread};
+use rustix::stdio::dup2_stdout;
 use std::io::{self, ErrorKind, Write};
+use std::sync::Once;
 
 /// All is as it should be.
 pub const EXIT_OK: u8 = 0;
@@ -44,6 +47,11 @@ pub fn reason(error: &io::Error) -> String {
     }
 }
 
+/// The error of the standard library that is this one.
+pub fn io_error(errno: Errno) -> io::Error {
+    io::Error::from_raw_os_error(errno.raw_os_error())
+}
+
 /// Prints to standard output. That nobody reads it is no failure: what there was to do is done.
 pub fn print(text: impl AsRef<[u8]>) -> Result<(), Failure> {
     let mut stdout = io::stdout().lock();
@@ -54,10 +62,25 @@ pub fn print(text: impl AsRef<[u8]>) -> Result<(), Failure> {
 }
 
 /// Says what became of a service; whether that could be said. If not, that is no reason to leave
-/// undone what there is to do for others.
+/// undone what there is to do for others, and is worth one warning for all of them.
 pub fn tell(name: &str, text: &str) -> bool {
+    static WARNED: Once = Once::new();
     let told = print(format!("{}: {}\n", visible(name), visible(text)));
-    told.map_err(|failure| warn(&failure.text)).is_ok()
+    told.map_err(|failure| WARNED.call_once(|| warn(&failure.text))).is_ok()
+}
+
+/// What `run` comes to, and what it prints by itself: going's own code does not look whether that
+/// arrives, so it is kept from going there directly.
+pub fn caught<T>(run: impl FnOnce() -> T) -> Result<(T, Vec<u8>), Errno> {
+    let stdout = fcntl_dupfd_cloexec(raw::stdio(1), 3)?;
+    let caught = memfd_create(c"caught", MemfdFlags::CLOEXEC)?;
+    dup2_stdout(&caught)?;
+    let done = run();
+    dup2_stdout(&stdout)?;
+    let mut text = vec![0; usize::try_from(fstat(&caught)?.st_size).unwrap_or_default()];
+    let len = pread(&caught, &mut *text, 0)?;
+    text.truncate(len);
+    Ok((done, text))
 }
 
 /// Says on standard error what deserves notice.

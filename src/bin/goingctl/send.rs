@@ -3,14 +3,13 @@
 //! A number may be another process's by the time it is used. So the process is opened first, and
 //! only then asked after: what is then found true of the number is true of what was opened.
 
-use crate::interrupt::io_error;
-use crate::output::{EXIT_FAILED, EXIT_OK, EXIT_USAGE, Failure, reason, tell};
+use crate::output::{EXIT_FAILED, EXIT_OK, EXIT_USAGE, Failure, tell};
 use crate::proc;
 use crate::rundir::Rundir;
 use crate::status::Status;
+use going::linux::raw::reason;
 use going::model::config::signal as signal_number;
 use rustix::fd::OwnedFd;
-use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 /// The signal called `word`: in capitals or not, with SIG or without, or its number.
@@ -28,7 +27,7 @@ pub fn send(rundir: &Rundir, signal: Signal, names: &[String]) -> u8 {
         let sent = open(rundir, name).and_then(|(process, pid)| {
             pidfd_send_signal(process, signal)
                 .map(|()| format!("sent signal {} to pid {pid}", signal.as_raw()))
-                .map_err(|errno| format!("unable to signal pid {pid}: {}", words(errno)))
+                .map_err(|errno| format!("unable to signal pid {pid}: {}", reason(errno)))
         });
         let is_told = tell(name, sent.as_ref().unwrap_or_else(|why| why));
         if sent.is_err() || !is_told {
@@ -47,7 +46,7 @@ fn open(rundir: &Rundir, name: &str) -> Result<(OwnedFd, i32), String> {
     let number = pid_in(&status).ok_or_else(|| format!("{state}, no process to signal"))?;
     let pid = Pid::from_raw(number).ok_or("no process to signal")?;
     let process = pidfd_open(pid, PidfdFlags::empty())
-        .map_err(|errno| format!("unable to open pid {number}: {}", words(errno)))?;
+        .map_err(|errno| format!("unable to open pid {number}: {}", reason(errno)))?;
     let status = read()?;
     let is_same = pid_in(&status) == Some(number);
     let is_child = proc::stat(number).is_none_or(|stat| Some(stat.parent) == status.pid);
@@ -56,8 +55,4 @@ fn open(rundir: &Rundir, name: &str) -> Result<(OwnedFd, i32), String> {
     } else {
         Err(format!("pid {number} is not its process any more"))
     }
-}
-
-fn words(errno: Errno) -> String {
-    reason(&io_error(errno))
 }
