@@ -112,10 +112,17 @@ install: all ## install below $(DESTDIR)$(prefix), with an empty /etc/going.d
 		[ -z "$$mode" ] || install -D -m "$$mode" "$$source" "$(DESTDIR)$$destination"; \
 	done
 
+# Users of a package get them; who builds for themselves has the sources.
+install-notices: ## install the notices of what is linked into the programs, to be passed on with them
+	@mkdir -p target
+	scripts/package/notices $(TARGET) >target/THIRD-PARTY
+	install -D -m 644 target/THIRD-PARTY $(DESTDIR)$(licensedir)/THIRD-PARTY
+
 uninstall: ## remove what install has installed, but no service file
 	@echo "$$INSTALLED" | while read -r mode source destination; do \
 		[ -z "$$mode" ] || rm -f "$(DESTDIR)$$destination"; \
 	done
+	@rm -f "$(DESTDIR)$(licensedir)/THIRD-PARTY"
 	@for directory in $(docdir)/examples $(docdir) $(datadir)/going $(sysconfdir)/going.d; do \
 		[ ! -d "$(DESTDIR)$$directory" ] || rmdir "$(DESTDIR)$$directory" || true; \
 	done
@@ -170,5 +177,5 @@ clean: ## remove what was built
 help: ## show this
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
-.PHONY: all demo test check loc size bench bench-report man install uninstall doc site site-check \
-	dist deb rpm arch oci package-check try-packages release-check clean help
+.PHONY: all demo test check loc size bench bench-report man install install-notices uninstall doc \
+	site site-check dist deb rpm arch oci package-check try-packages release-check clean help
