@@ -1,6 +1,6 @@
 //! CONFDIR: what a service file says, and the leading dot that keeps going from seeing it.
 
-use crate::output::{EXIT_ABSENT, EXIT_FAILED, Failure, caught, io_error, print, unable};
+use crate::output::{EXIT_ABSENT, EXIT_FAILED, Failure, caught, fault, io_error, print, unable};
 use crate::regular;
 use going::child::reader;
 use going::linux::{raw, table::Slots};
@@ -13,6 +13,11 @@ use std::io::{self, ErrorKind, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+
+/// What everybody may read.
+pub const MODE_OPEN: u32 = 0o644;
+/// What may hold passwords.
+pub const MODE_CLOSED: u32 = 0o600;
 
 /// The file of a service that is disabled.
 pub fn disabled(name: &str) -> String {
@@ -50,7 +55,7 @@ pub fn normalise(name: &str, raw: &[u8]) -> Result<Text, Failure> {
     let mut text = Text::new();
     match parse(raw, &mut text) {
         Ok(()) => Ok(text),
-        Err(fault) => Err(Failure::new(EXIT_FAILED, told(name, fault))),
+        Err(found) => Err(fault(told(name, found))),
     }
 }
 

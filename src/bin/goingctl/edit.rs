@@ -1,7 +1,7 @@
 //! edit: an editor on a copy of a service file, which takes its place when it is good.
 
 use crate::confdir::{self, draft, normalise};
-use crate::output::{EXIT_FAILED, EXIT_OK, Failure, print, unable, warn};
+use crate::output::{EXIT_OK, Failure, fault, print, unable, warn};
 use crate::regular;
 use going::model::config::service_name;
 use nix::sys::signal::{SigSet, Signal};
@@ -20,7 +20,7 @@ const NEW: &[u8] = b"# See going(5).\ncmd=\n";
 /// Edits the file of one service, made if need be.
 pub fn edit(confdir: &Path, name: &str) -> Result<u8, Failure> {
     if service_name(name.as_bytes()).is_none() {
-        return Err(Failure::new(EXIT_FAILED, format!("not the name of a service: {name}")));
+        return Err(fault(format!("not the name of a service: {name}")));
     }
     let path = confdir::file(confdir, name);
     let path = fs::canonicalize(&path).unwrap_or(path);
@@ -39,18 +39,16 @@ pub fn edit(confdir: &Path, name: &str) -> Result<u8, Failure> {
     match edit_until_good(name, &draft) {
         Ok(text) if text == begin => {
             let _none = fs::remove_file(&draft);
-            print(format!("{name}: unchanged\n"))?;
-            Ok(EXIT_OK)
+            print(format!("{name}: unchanged\n")).map(|()| EXIT_OK)
         }
         Ok(_) if regular::read(&path).ok() != before => {
-            let text = format!("{name} was changed by somebody else; see {}", draft.display());
-            Err(Failure::new(EXIT_FAILED, text))
+            let draft = draft.display();
+            Err(fault(format!("{name} was changed by somebody else; see {draft}")))
         }
         Ok(_) => {
             let what = format!("rename {} to {}", draft.display(), path.display());
             fs::rename(&draft, &path).map_err(unable(what))?;
-            print(format!("{name}: saved\n"))?;
-            Ok(EXIT_OK)
+            print(format!("{name}: saved\n")).map(|()| EXIT_OK)
         }
         Err(Failure { code, text }) if regular::read(&draft).is_ok_and(|text| text != begin) => {
             let text = format!("{text}; nothing is changed, see {}", draft.display());
@@ -107,7 +105,7 @@ fn run_editor(draft: &Path) -> Result<(), Failure> {
     let editor = editor.to_string_lossy();
     match wait_for(shell).map_err(unable(format!("run {editor}")))? {
         status if status.success() => Ok(()),
-        status => Err(Failure::new(EXIT_FAILED, format!("{editor} ended with {status}"))),
+        status => Err(fault(format!("{editor} ended with {status}"))),
     }
 }
 

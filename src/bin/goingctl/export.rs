@@ -2,11 +2,11 @@
 //!
 //! What a Procfile cannot say is named on standard error.
 
-use crate::confdir;
+use crate::confdir::{self, MODE_CLOSED, MODE_OPEN};
 use crate::options::Options;
-use crate::output::{EXIT_ABSENT, EXIT_FAILED, EXIT_OK, Failure, print, unable, warn};
+use crate::output::{EXIT_ABSENT, EXIT_OK, Failure, fault, print, unable, warn};
 use crate::procfile;
-use crate::select::is_meant;
+use crate::select::{is_chosen, is_meant};
 use going::model::config::{Text, service_name, value, values};
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -15,9 +15,6 @@ use std::path::Path;
 /// Keys that have no place in a Procfile; `cwd` is where the Procfile is, so it has to be the same
 /// for all.
 const LOST: [&[u8]; 7] = [b"chroot", b"group", b"log", b"restart", b"stop", b"timeout", b"user"];
-/// What may hold passwords.
-const MODE_CLOSED: u32 = 0o600;
-const MODE_OPEN: u32 = 0o644;
 
 /// A process type, made of one service, or of several that are alike.
 struct Process {
@@ -68,12 +65,8 @@ fn chosen(options: &Options) -> Result<Vec<String>, Failure> {
     if let Some(word) = words.iter().find(|word| !names.iter().any(|name| is_meant(name, word))) {
         return Err(Failure::new(EXIT_ABSENT, format!("no such service: {word}")));
     }
-    names.retain(|name| words.is_empty() || words.iter().any(|word| is_meant(name, word)));
+    names.retain(|name| is_chosen(name, words));
     Ok(names)
-}
-
-fn fault(text: impl Into<String>) -> Failure {
-    Failure::new(EXIT_FAILED, text)
 }
 
 /// Adds a service: NAME, or NAME@NUMBER as one more of NAME.

@@ -3,9 +3,9 @@
 //! All of them are made and checked before the first is written. The process type `web` becomes the
 //! service `web`, or `web@1`, `web@2`… where there is more than one.
 
-use crate::confdir;
+use crate::confdir::{self, MODE_CLOSED, MODE_OPEN};
 use crate::options::Options;
-use crate::output::{EXIT_FAILED, EXIT_OK, Failure, tell, unable, visible, warn};
+use crate::output::{EXIT_FAILED, EXIT_OK, Failure, fault, tell, unable, visible, warn};
 use crate::procfile::{self, Formation, Process};
 use going::model::config::service_name;
 use going::model::entry::SERVICES_MAX;
@@ -17,9 +17,6 @@ use std::path::{Path, PathBuf, absolute};
 const PORT: u16 = 5000;
 /// From one type to the next.
 const PORT_STEP: usize = 100;
-/// What everybody may read, and what may hold passwords.
-const MODE_OPEN: u32 = 0o644;
-const MODE_CLOSED: u32 = 0o600;
 
 /// What is the same in all service files.
 struct App {
@@ -66,10 +63,6 @@ pub fn import(options: &Options) -> Result<u8, Failure> {
     }
     warn_of_others(directory, &processes, &files)?;
     Ok(if is_told { EXIT_OK } else { EXIT_FAILED })
-}
-
-fn fault(text: impl Into<String>) -> Failure {
-    Failure::new(EXIT_FAILED, text)
 }
 
 /// foreman passes such lines over in silence.

@@ -57,9 +57,8 @@ fn object<'a>(row: &'a Row) -> Object<'a> {
         for_ms: row.for_ms,
         starts: service.starts,
         restarts: service.restarts(),
-        exit_code: end.and_then(|end| if let End::Exited(code) = end { Some(*code) } else { None }),
-        signal: end
-            .and_then(|end| if let End::Killed(signal) = end { Some(*signal) } else { None }),
+        exit_code: end.and_then(End::exit_code),
+        signal: end.and_then(End::signal),
         end: end.map(crate::amounts::end),
         next_ms: service.next_ms,
         next_in_ms: row.next_in_ms,

@@ -3,7 +3,7 @@
 use crate::confdir;
 use crate::interrupt;
 use crate::options::Options;
-use crate::output::{EXIT_FAILED, EXIT_OK, Failure, print, unable};
+use crate::output::{EXIT_OK, Failure, fault, print, unable};
 use crate::regular;
 use crate::rundir;
 use going::linux::signals::Signals;
@@ -50,8 +50,7 @@ fn path(confdir: &Path, name: &str) -> Result<PathBuf, Failure> {
         path if path.starts_with(b"/") => return Ok(PathBuf::from(OsStr::from_bytes(path))),
         _ => format!("the service {word} writes it down"),
     };
-    let text = format!("{name} logs to no file, but has log={word}: {why}");
-    Err(Failure::new(EXIT_FAILED, text))
+    Err(fault(format!("{name} logs to no file, but has log={word}: {why}")))
 }
 
 /// The last lines; the file is read to its end then.

@@ -94,9 +94,7 @@ fn status(rundir: &Rundir, options: &Options) -> Result<u8, Failure> {
         Format::Json => print(json::text(&status, &rows))?,
         Format::Prometheus => print(prometheus::text_of(&status, &rows))?,
         Format::Table | Format::Watch => {
-            let columns = terminal::size().map(|(columns, _)| columns);
-            let lines = table::lines(&rows, columns, terminal::has_colours());
-            print(lines.join("\n") + "\n")?;
+            print(table::lines(&rows).join("\n") + "\n")?;
         }
     }
     if !is_complete {

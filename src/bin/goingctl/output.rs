@@ -31,12 +31,14 @@ impl Failure {
     }
 }
 
+/// That something could not be done.
+pub fn fault(text: impl Into<String>) -> Failure {
+    Failure::new(EXIT_FAILED, text)
+}
+
 /// `unable to do what: why`.
 pub fn unable(what: impl AsRef<str>) -> impl FnOnce(io::Error) -> Failure {
-    move |error| {
-        let text = format!("unable to {}: {}", what.as_ref(), reason(&error));
-        Failure::new(EXIT_FAILED, text)
-    }
+    move |error| fault(format!("unable to {}: {}", what.as_ref(), reason(&error)))
 }
 
 /// What the error means, in the words that going has for it.

@@ -20,16 +20,10 @@ const METRICS: [Metric; 9] = [
     }),
     ("starts_total", "counter", "Processes until now.", |row| text(row.service.starts)),
     ("last_exit_code", "gauge", "Exit code of the last process that exited.", |row| {
-        text(match row.service.end {
-            Some(End::Exited(code)) => Some(code),
-            _ => None,
-        })
+        text(row.service.end.as_ref().and_then(End::exit_code))
     }),
     ("last_signal", "gauge", "Signal that killed the last process that was killed.", |row| {
-        text(match row.service.end {
-            Some(End::Killed(signal)) => Some(signal),
-            _ => None,
-        })
+        text(row.service.end.as_ref().and_then(End::signal))
     }),
     ("next_start_seconds", "gauge", "Unix time of the next start, in backoff.", |row| {
         row.service.next_ms.map(unix_time)

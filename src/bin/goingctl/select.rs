@@ -19,8 +19,12 @@ pub fn select<'a>(services: &'a [Service], words: &[String]) -> (Vec<&'a Service
             is_complete = false;
         }
     }
-    let is_chosen = |name: &str| words.is_empty() || words.iter().any(|word| is_meant(name, word));
-    (services.iter().filter(|service| is_chosen(&service.name)).collect(), is_complete)
+    (services.iter().filter(|service| is_chosen(&service.name, words)).collect(), is_complete)
+}
+
+/// Whether one of the words means this name; no words mean all.
+pub fn is_chosen(name: &str, words: &[String]) -> bool {
+    words.is_empty() || words.iter().any(|word| is_meant(name, word))
 }
 
 /// Whether the word means this name.

@@ -12,6 +12,16 @@ pub enum End {
     Other(String),
 }
 
+impl End {
+    pub fn exit_code(&self) -> Option<u8> {
+        if let Self::Exited(code) = self { Some(*code) } else { None }
+    }
+
+    pub fn signal(&self) -> Option<u8> {
+        if let Self::Killed(signal) = self { Some(*signal) } else { None }
+    }
+}
+
 /// One service.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Service {

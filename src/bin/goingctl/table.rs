@@ -29,8 +29,10 @@ const GAP: usize = 2;
 
 type Cells = [String; 10];
 
-/// The lines of the table, the first being what stands above; `columns` is how wide it may be.
-pub fn lines(rows: &[Row], columns: Option<usize>, has_colours: bool) -> Vec<String> {
+/// The lines of the table, as the terminal takes them; the first is what stands above.
+pub fn lines(rows: &[Row]) -> Vec<String> {
+    let columns = terminal::size().map(|(columns, _)| columns);
+    let has_colours = terminal::has_colours();
     let header = COLUMNS.map(|(title, ..)| title.to_owned());
     let cells: Vec<_> = rows.iter().map(cells).collect();
     let width = |index: usize| {

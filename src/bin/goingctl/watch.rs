@@ -3,16 +3,15 @@
 use crate::amounts;
 use crate::interrupt;
 use crate::options::Options;
-use crate::output::{EXIT_OK, EXIT_USAGE, Failure, unable, visible};
+use crate::output::{EXIT_OK, EXIT_USAGE, Failure, print, visible};
 use crate::rows::rows;
 use crate::rundir::{Rundir, Supervisor, supervisor};
-use crate::select::is_meant;
+use crate::select::is_chosen;
 use crate::status::{Service, Status};
 use crate::table;
 use crate::terminal::{self, Key, Keys};
 use going::linux::{clock, watch};
 use std::collections::BTreeMap;
-use std::io::{self, Write};
 
 /// What is counted up, such as times, is brought up to date so often.
 const REDRAW_MS: u64 = 1_000;
@@ -31,21 +30,15 @@ impl Screen {
             return Err(Failure::new(EXIT_USAGE, "--watch needs a terminal"));
         }
         let screen = Self { keys: Keys::open() };
-        draw(ENTER)?;
+        print(ENTER)?;
         Ok(screen)
     }
 }
 
 impl Drop for Screen {
     fn drop(&mut self) {
-        let _gone = draw(LEAVE);
+        let _gone = print(LEAVE);
     }
-}
-
-fn draw(text: &str) -> Result<(), Failure> {
-    let mut stdout = io::stdout().lock();
-    let written = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
-    written.map_err(unable("draw"))
 }
 
 /// Shows the table until somebody has seen enough.
@@ -60,7 +53,7 @@ pub fn show(rundir: &Rundir, options: &Options) -> Result<u8, Failure> {
         let (columns, height) = terminal::size().unwrap_or((80, 24));
         let room = height.saturating_sub(2).max(1);
         first = first.min(lines.len().saturating_sub(2).saturating_sub(room));
-        draw(&page(&lines, first, room, columns))?;
+        print(page(&lines, first, room, columns))?;
         let keys = screen.keys.as_ref();
         let next_ms = clock::now_ms().saturating_add(REDRAW_MS);
         signals.wait(Some(next_ms), [news.as_ref(), keys.map(|keys| &keys.fd)]);
@@ -90,15 +83,11 @@ fn lines(rundir: &Rundir, options: &Options) -> Vec<String> {
         Ok(status) => status,
         Err(failure) => return vec![visible(&failure.text)],
     };
-    let is_chosen = |service: &&Service| {
-        let words = &options.words;
-        words.is_empty() || words.iter().any(|word| is_meant(&service.name, word))
-    };
+    let is_chosen = |service: &&Service| is_chosen(&service.name, &options.words);
     let chosen: Vec<_> = status.services.iter().filter(is_chosen).collect();
-    let columns = terminal::size().map(|(columns, _)| columns);
     let rows = rows(status.pid, &chosen, &options.confdir);
     let mut lines = vec![summary(&status, &chosen)];
-    lines.extend(table::lines(&rows, columns, terminal::has_colours()));
+    lines.extend(table::lines(&rows));
     lines
 }
 
