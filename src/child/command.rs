@@ -2,11 +2,11 @@
 //!
 //! Never uses a shell, and never expands anything.
 
-use super::environment::{self, Environment, FEW, MANY};
+use super::environment::{self, FEW, MANY};
 use super::path::with_path;
 use super::users::User;
 use super::{Birth, EXIT_NOT_EXECUTABLE, EXIT_NOT_FOUND, EXIT_SET_UP, Failure, give_up};
-use crate::linux::raw::{self, List, Strings};
+use crate::linux::raw::{self, Strings};
 use crate::model::config::{Text, WORDS_MAX, split_words, value};
 use core::ffi::CStr;
 use core::ptr::null;
@@ -26,12 +26,13 @@ pub fn execute(birth: &Birth, user: &User) -> ! {
     let _split = split_words(cmd, |byte| words.push(byte).ok());
     let program = CStr::from_bytes_until_nul(&words).unwrap_or_default();
     let mut room = [null(); WORDS_MAX + 1];
-    let mut list = List::new(&mut room);
-    for word in words.split_inclusive(|&byte| byte == 0) {
-        let _fits = CStr::from_bytes_with_nul(word).ok().and_then(|word| list.put(None, word));
-    }
+    let list = words.split_inclusive(|&byte| byte == 0);
+    let list = list.filter_map(|word| CStr::from_bytes_with_nul(word).ok());
+    let list = Strings::collect_in(&mut room, list, |_, _| false);
     let strings = environment::Strings::new(birth, user);
-    let execute = |environment: Strings| search(program, list.strings(), environment);
+    let execute = |environment: Strings| {
+        list.map_or(Errno::TOOBIG, |list| search(program, list, environment))
+    };
     let errno = in_room::<FEW>(birth, &strings, &execute);
     match errno.or_else(|| in_room::<MANY>(birth, &strings, &execute)) {
         Some(errno) => give_up(birth, &failed(program, errno)),
@@ -56,9 +57,7 @@ fn in_room<const N: usize>(
     execute: &dyn Fn(Strings) -> Errno,
 ) -> Option<Errno> {
     let mut room = [null(); N];
-    let mut environment = Environment(List::new(&mut room));
-    environment.fill(birth, strings)?;
-    Some(execute(environment.0.strings()))
+    environment::collect_in(&mut room, birth, strings).map(execute)
 }
 
 /// Why `program` could not be executed.

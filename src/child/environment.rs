@@ -4,10 +4,10 @@
 
 use super::Birth;
 use super::users::{FIELD_MAX, User};
-use crate::linux::raw::{self, List};
+use crate::linux::raw;
 use crate::model::config::Text;
 use crate::model::order::Place;
-use core::ffi::CStr;
+use core::ffi::{CStr, c_char};
 use heapless::Vec;
 
 /// Entries of most environments, and one for the end.
@@ -50,38 +50,28 @@ impl Strings {
     }
 }
 
-/// The entries, each name once.
-pub struct Environment<'a>(pub List<'a>);
-
-impl<'a> Environment<'a> {
-    /// Puts all in, later ones in place of earlier ones; none if they are too many.
-    pub fn fill(&mut self, birth: &Birth, strings: &'a Strings) -> Option<()> {
-        self.set(PATH)?;
-        if birth.options.place != Place::Process {
-            birth.options.environment.into_iter().try_for_each(|entry| self.set(entry))?;
-        }
-        let to_string = |bytes: &'a [u8]| CStr::from_bytes_with_nul(bytes).ok();
-        for entry in strings.account.iter().filter_map(|bytes| to_string(bytes)) {
-            self.set(entry)?;
-        }
-        let lines = strings.lines.split_inclusive(|&byte| byte == 0);
-        for entry in lines.filter_map(|line| line.strip_prefix(b"env=")).filter_map(to_string) {
-            if entry.to_bytes().contains(&b'=') {
-                self.set(entry)?;
-                continue;
-            }
-            let is_meant = |other: &&CStr| entry == c"*" || name(other) == entry.to_bytes();
-            let mut imported = birth.options.environment.into_iter().filter(is_meant);
-            imported.try_for_each(|entry| self.set(entry))?;
-        }
-        Some(())
-    }
-
-    /// Puts one in; none if there is no room.
-    fn set(&mut self, entry: &'a CStr) -> Option<()> {
-        let index = self.0.strings().position(|other| name(other) == name(entry));
-        self.0.put(index, entry)
-    }
+/// All entries, each name once, in `room`; later ones in place of earlier ones. None if they are
+/// too many. Once for all sizes of rooms, not once for each.
+#[inline(never)]
+pub fn collect_in<'a>(
+    room: &'a mut [*const c_char],
+    birth: &'a Birth,
+    strings: &'a Strings,
+) -> Option<raw::Strings<'a>> {
+    let own = birth.options.environment;
+    let inherited = own.filter(|_| birth.options.place != Place::Process);
+    let to_string = |bytes: &'a [u8]| CStr::from_bytes_with_nul(bytes).ok();
+    let account = strings.account.iter().filter_map(move |bytes| to_string(bytes));
+    let lines = strings.lines.split_inclusive(|&byte| byte == 0);
+    let settings = lines.filter_map(|line| line.strip_prefix(b"env=")).filter_map(to_string);
+    let set = settings.flat_map(move |setting| {
+        // What has a value is no name.
+        let is_meant = move |entry: &&CStr| setting == c"*" || name(entry) == setting.to_bytes();
+        let value = setting.to_bytes().contains(&b'=').then_some(setting);
+        value.into_iter().chain(own.filter(is_meant))
+    });
+    let entries = [PATH].into_iter().chain(inherited).chain(account).chain(set);
+    raw::Strings::collect_in(room, entries, |entry, other| name(entry) == name(other))
 }
 
 /// The value of PATH in an environment, or the default one.

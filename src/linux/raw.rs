@@ -73,7 +73,7 @@ macro_rules! program {
 #[derive(Clone, Copy)]
 pub struct Strings<'a>(*const *const c_char, PhantomData<&'a CStr>);
 
-impl Strings<'_> {
+impl<'a> Strings<'a> {
     /// All of a list.
     ///
     /// # Safety
@@ -81,6 +81,24 @@ impl Strings<'_> {
     /// for the lifetime.
     pub const unsafe fn new(list: *const *const c_char) -> Self {
         Self(list, PhantomData)
+    }
+
+    /// Makes a list in `room` of all `strings`, each in the place of one that it `replaces`, or
+    /// else behind all; none if there is no room.
+    pub fn collect_in(
+        room: &'a mut [*const c_char],
+        strings: impl Iterator<Item = &'a CStr>,
+        replaces: impl Fn(&CStr, &CStr) -> bool,
+    ) -> Option<Self> {
+        room.fill(null());
+        for string in strings {
+            let mut others = Strings(room.as_ptr(), PhantomData);
+            let behind = others.count();
+            let index = others.position(|other| replaces(string, other)).unwrap_or(behind);
+            let (_end, places) = room.split_last_mut()?;
+            *places.get_mut(index)? = string.as_ptr();
+        }
+        Some(Self(room.as_ptr(), PhantomData))
     }
 }
 
@@ -96,36 +114,6 @@ impl<'a> Iterator for Strings<'a> {
         self.0 = self.0.wrapping_add(1);
         // SAFETY: `new` was promised a C string that stays.
         Some(unsafe { CStr::from_ptr(string) })
-    }
-}
-
-/// A list of C strings that is being made, in the room that it is given.
-pub struct List<'a> {
-    room: &'a mut [*const c_char],
-    len: usize,
-    strings: PhantomData<&'a CStr>,
-}
-
-impl<'a> List<'a> {
-    /// An empty one; of the `room` one entry is for the end.
-    pub fn new<const N: usize>(room: &'a mut [*const c_char; N]) -> Self {
-        const { assert!(N > 0) };
-        room.fill(null());
-        Self { room, len: 0, strings: PhantomData }
-    }
-
-    /// Puts one in the place of that at `index`, or else behind all; none if there is no room.
-    pub fn put(&mut self, index: Option<usize>, string: &'a CStr) -> Option<()> {
-        let index = index.unwrap_or(self.len);
-        let (_end, room) = self.room.split_last_mut()?;
-        *room.get_mut(index)? = string.as_ptr();
-        self.len = self.len.max(index.saturating_add(1));
-        Some(())
-    }
-
-    /// As they are passed on.
-    pub fn strings(&self) -> Strings<'_> {
-        Strings(self.room.as_ptr(), PhantomData)
     }
 }
 

@@ -21,7 +21,7 @@ use core::fmt::Write;
 use core::panic::PanicInfo;
 use core::ptr::null;
 use core::time::Duration;
-use going::linux::raw::{self, List, Strings};
+use going::linux::raw::{self, Strings};
 use going::model::service::Pid;
 use heapless::{String, Vec};
 use linux_raw_sys::general::SIGTERM;
@@ -137,9 +137,9 @@ fn repeat(
         let _fits = write_number(&mut text, id);
         let id = CStr::from_bytes_until_nul(&text).unwrap_or_default();
         let mut room = [null(); 4];
-        let mut list = List::new(&mut room);
-        if [program, fifo, id].into_iter().all(|word| list.put(None, word).is_some()) {
-            raw::execve(program, list.strings(), environment);
+        let words = [program, fifo, id].into_iter();
+        if let Some(words) = Strings::collect_in(&mut room, words, |_, _| false) {
+            raw::execve(program, words, environment);
         }
         raw::exit(127)
     };
