@@ -6,7 +6,8 @@
 
 use crate::linux::table::{Slot, Slots};
 use crate::model::config::{POOL_MAX, Text};
-use crate::model::entry::{Entry, SERVICES_MAX};
+use crate::model::entry::{Entry, NUMBERS, Record, SERVICES_MAX};
+use crate::model::service::Policy;
 use heapless::Vec;
 use rustix::fd::OwnedFd;
 use rustix::io::{Errno, pread, pwrite};
@@ -97,7 +98,7 @@ impl<'a> Plan<'a> {
         pwrite(self.file, &[is_first.into()], IS_FIRST)?;
         let mut offset = ENTRIES;
         for slot in slots {
-            let len = pwrite(self.file, slot.entry.encode().as_flattened(), offset)?;
+            let len = pwrite(self.file, encode(&slot.entry).as_flattened(), offset)?;
             offset = offset.saturating_add(len as u64);
         }
         Ok(())
@@ -114,4 +115,28 @@ pub fn read_text(file: &OwnedFd, entry: &Entry, text: &mut Text) -> Result<(), E
     let len = pread(file, text.as_mut_slice(), entry.start.into())?;
     text.truncate(len);
     Ok(())
+}
+
+/// An entry as it is passed on.
+///
+/// ```
+/// use going::child::plan::encode;
+/// use going::model::entry::{Entry, GOOD, Name, PRESENT};
+/// let name = Name::try_from("web@8080").unwrap();
+/// let entry = Entry { name, flags: PRESENT | GOOD, log: Some(7), ..Entry::NONE };
+/// assert_eq!(Entry::decode(encode(&entry)), entry);
+/// ```
+pub fn encode(entry: &Entry) -> Record {
+    let Entry { flags, start, len, policy: Policy { restart, stop, timeout_ms }, .. } = *entry;
+    let log = entry.log.and_then(|log| log.try_into().ok()).unwrap_or(0);
+    let numbers = [flags, restart as u32, stop, timeout_ms, log, start, len];
+    let mut record = Record::default();
+    for (word, number) in record.iter_mut().zip(numbers) {
+        *word = number.to_ne_bytes();
+    }
+    let (_, name) = record.split_at_mut(NUMBERS);
+    for (place, byte) in name.as_flattened_mut().iter_mut().zip(entry.name.bytes()) {
+        *place = byte;
+    }
+    record
 }

@@ -10,7 +10,7 @@
 
 use super::Birth;
 use super::path::with_path;
-use crate::linux::{clock, process::signal_group, raw, rundir};
+use crate::linux::{clock, raw, rundir, signals::signal_group};
 use crate::model::config::number;
 use core::ffi::CStr;
 use core::fmt::Write;

@@ -4,7 +4,6 @@
 
 pub mod clock;
 pub mod options;
-pub mod process;
 pub mod raw;
 pub mod rundir;
 pub mod signals;

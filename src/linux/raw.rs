@@ -23,7 +23,6 @@ const SI_PID: usize =
     offset_of!(general::siginfo, __bindgen_anon_1.__bindgen_anon_1._sifields._sigchld._pid) / 4;
 const SI_STATUS: usize =
     offset_of!(general::siginfo, __bindgen_anon_1.__bindgen_anon_1._sifields._sigchld._status) / 4;
-const PEEK: u32 = general::WEXITED | general::WNOHANG | general::WNOWAIT;
 /// Of close_range(2); linux-raw-sys does not have it.
 const CLOSE_RANGE_CLOEXEC: u32 = 1 << 2;
 /// Bytes of a set of signals, as the kernel has it.
@@ -218,10 +217,21 @@ pub fn signal_descriptor() -> Result<OwnedFd, Errno> {
 
 /// A child that has ended, and how, left as the zombie it is: waitid(2) with WNOWAIT.
 pub fn peek_ended_child() -> Option<(Pid, End)> {
-    let (number, kind) = (general::__NR_waitid.into(), u64::from(general::P_ALL));
-    let (mut info, flags, usage) = (SignalInfo::default(), u64::from(PEEK), null_mut::<u64>());
+    wait_for(general::P_ALL, 0, general::WNOWAIT)
+}
+
+/// Reaps `pid`, a child that has ended.
+pub fn reap(pid: Pid) {
+    // It was there until now: it is this one, and has ended as it was seen to.
+    let _reaped = wait_for(general::P_PID, pid.get(), 0);
+}
+
+fn wait_for(kind: u32, id: i32, flags: u32) -> Option<(Pid, End)> {
+    let (kind, id) = (u64::from(kind), i64::from(id));
+    let flags = u64::from(general::WEXITED | general::WNOHANG | flags);
+    let (mut info, usage) = (SignalInfo::default(), null_mut::<u64>());
     // SAFETY: the kernel writes a siginfo_t, which has the size of `info`, and nothing else.
-    unsafe { syscall(number, kind, 0_u64, &raw mut info, flags, usage) };
+    unsafe { syscall(general::__NR_waitid.into(), kind, id, &raw mut info, flags, usage) };
     // It stays 0 when no child has ended, and when there is none (ECHILD).
     let pid = Pid::new(*info.get(SI_PID)?)?;
     let number = u8::try_from(*info.get(SI_STATUS)?).unwrap_or(u8::MAX);

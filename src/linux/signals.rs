@@ -1,9 +1,11 @@
-//! Signals as something to read, and the one place where the program waits.
+//! Signals: as something to read, and sent to process groups; and the one place where the program
+//! waits.
 //!
 //! All signals are blocked for good, so none can interrupt anything, and none is lost between
 //! looking and waiting. Never handles one: what a signal means is for `bin/` to say.
 
 use crate::linux::{clock, raw};
+use crate::model::service::Pid;
 use core::time::Duration;
 use linux_raw_sys::general::{_NSIG, SIGCHLD};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -73,4 +75,14 @@ fn number(record: &[u8; RECORD_LEN]) -> Option<u32> {
         *number != SIGCHLD && field(SENDER) == Some(getpid().as_raw_pid().unsigned_abs())
     };
     field(0).filter(|number| !is_own(number))
+}
+
+/// Sends `signal` to the process group that `pid` leads, which is not reaped yet: after that its
+/// number may be anybody's. Right after fork(2), when there is no such group yet, it goes to the
+/// process itself.
+pub fn signal_group(pid: Pid, signal: u32) {
+    if raw::kill(pid.get().wrapping_neg(), signal).is_err() {
+        // ESRCH: it has ended. EPERM: it is another user's now; that it does not stop will be said.
+        let _unheard = raw::kill(pid.get(), signal);
+    }
 }

@@ -1,8 +1,8 @@
 //! An entry of the plan: what a rescan has found out about one service, as far as the supervisor
 //! has to know.
 //!
-//! The reader of a rescan passes it on as a [`Record`]. What the service file says beyond it is for
-//! the service's own child to read.
+//! The reader of a rescan passes it on as a [`Record`], which `child::plan` makes. What the service
+//! file says beyond it is for the service's own child to read.
 
 use crate::model::service::{Policy, Restart, Want};
 
@@ -29,9 +29,10 @@ pub const EDITED: u32 = 16;
 
 /// In the order of the numbers that stand for them.
 const RESTARTS: [Restart; 4] = [Restart::Always, Restart::Failure, Restart::Never, Restart::Exit];
-/// An entry as it is passed on: numbers, and the name.
+/// An entry as it is passed on: numbers in the order of its fields, but the name last.
 pub type Record = [[u8; 4]; NUMBERS + NAME_MAX / 4];
-const NUMBERS: usize = 7;
+/// How many these are.
+pub const NUMBERS: usize = 7;
 
 /// What is known of one service.
 #[derive(Clone, Debug, PartialEq)]
@@ -66,30 +67,7 @@ impl Entry {
         if is_wanted { Want::Up } else { Want::Down }
     }
 
-    /// As it is passed on.
-    ///
-    /// ```
-    /// use going::model::entry::{Entry, GOOD, Name, PRESENT};
-    /// let name = Name::try_from("web@8080").unwrap();
-    /// let entry = Entry { name, flags: PRESENT | GOOD, log: Some(7), ..Entry::NONE };
-    /// assert_eq!(Entry::decode(entry.encode()), entry);
-    /// ```
-    pub fn encode(&self) -> Record {
-        let Policy { restart, stop, timeout_ms } = self.policy;
-        let log = self.log.and_then(|log| log.try_into().ok()).unwrap_or(0);
-        let numbers = [self.flags, restart as u32, stop, timeout_ms, log, self.start, self.len];
-        let mut record = Record::default();
-        for (word, number) in record.iter_mut().zip(numbers) {
-            *word = number.to_ne_bytes();
-        }
-        let (_, name) = record.split_at_mut(NUMBERS);
-        for (place, byte) in name.as_flattened_mut().iter_mut().zip(self.name.bytes()) {
-            *place = byte;
-        }
-        record
-    }
-
-    /// What was passed on.
+    /// What a reader has passed on, see `child::plan`.
     pub fn decode(record: Record) -> Self {
         let numbers = record.map(u32::from_ne_bytes);
         let [flags, restart, stop, timeout_ms, log, start, len, ..] = numbers;

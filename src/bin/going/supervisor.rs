@@ -6,11 +6,11 @@
 
 use going::child::{self, power};
 use going::linux::options::Options;
-use going::linux::process::{reap, signal_group};
 use going::linux::rundir::Status;
+use going::linux::signals::{Signals, signal_group};
 use going::linux::syslog::{INFO, Log, WARNING};
 use going::linux::table::{Slot, Slots};
-use going::linux::{clock, raw, signals::Signals};
+use going::linux::{clock, raw};
 use going::model::entry::{Entry, MAIN, PRESENT};
 use going::model::order::{Ending, Place, ending};
 use going::model::service::{Action, End, Event, Pid, Restart, State, Want};
@@ -127,7 +127,7 @@ impl Supervisor {
             // What is left of its group; until the leader is reaped nobody else has the number.
             signal_group(pid, SIGKILL);
         }
-        reap(pid);
+        raw::reap(pid);
         self.ender = self.ender.filter(|ender| *ender != pid);
         if let Some((_, plan)) = self.reader.take_if(|(reader, _)| *reader == pid) {
             self.hear(end, plan);
