@@ -51,7 +51,10 @@ pub fn set_up<'a>(birth: &Birth<'a>, user: &mut User) -> Result<(), Failure<'a>>
         return Err(failed("outlive the supervisor of", name)(Errno::SRCH));
     }
     // What our own messages and files have brought upon us is not meant for the service.
-    [SIGPIPE, SIGXFSZ].into_iter().for_each(raw::discard);
+    for signal in [SIGPIPE, SIGXFSZ] {
+        raw::set_ignored(signal, true);
+        raw::set_ignored(signal, false);
+    }
     // Last: a stop signal that came in the meantime ends this process now, not half set up.
     raw::block_signals(false);
     // The lock on the pid file, if there is one, goes with execve(2).

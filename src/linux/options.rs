@@ -43,6 +43,7 @@ impl Options {
         let mut options = Self { confdir, rundir, check: false, main: None, environment, place };
         words.next();
         while let Some(word) = words.next() {
+            let shown = word.to_str().unwrap_or("?");
             let has_value = word == c"-d" || word == c"-r";
             match (word.to_bytes(), if has_value { words.next() } else { None }) {
                 (b"-d", Some(path)) => options.confdir = path,
@@ -51,17 +52,15 @@ impl Options {
                     options.main = Some(words);
                     break;
                 }
-                (word, _) if place == Place::Machine => {
-                    let word = str::from_utf8(word).unwrap_or("?");
-                    stdio::print(2, &["going: passed over: ", word, "\n"]);
+                _ if place == Place::Machine => {
+                    stdio::print(2, &["going: passed over: ", shown, "\n"]);
                 }
                 (b"-n", _) => options.check = true,
                 (b"-h", _) => return Err(stdio::print(1, &[USAGE])),
                 (b"-V", _) => return Err(stdio::print(1, &[VERSION])),
-                (word, _) => {
-                    let word = str::from_utf8(word).unwrap_or("?");
+                _ => {
                     let what = "going: unknown option or nothing after it: ";
-                    stdio::print(2, &[what, word, "\n", USAGE]);
+                    stdio::print(2, &[what, shown, "\n", USAGE]);
                     return Err(EXIT_USAGE);
                 }
             }

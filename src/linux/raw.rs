@@ -170,18 +170,9 @@ pub fn block_signals(all: bool) {
     unsafe { syscall(number, how, &raw const set, null_mut::<u64>(), SET_LEN) };
 }
 
-/// Gives `signal` its default action. KILL and STOP refuse: they have no other.
-pub fn reset_action(signal: u32) {
-    set_action(signal, false);
-}
-
-/// Forgets `signal`, should it have come while it was blocked.
-pub fn discard(signal: u32) {
-    set_action(signal, true);
-    set_action(signal, false);
-}
-
-fn set_action(signal: u32, is_ignored: bool) {
+/// Has `signal` ignored, which also forgets one that came while it was blocked; or gives it
+/// its default action. KILL and STOP refuse: they have no other.
+pub fn set_ignored(signal: u32, is_ignored: bool) {
     // Past musl's sigaction(3), which refuses 32 to 34. All zero is SIG_DFL without flags, and a 1
     // in its place is SIG_IGN.
     let action = [u64::from(is_ignored), 0, 0, 0];

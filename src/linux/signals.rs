@@ -35,7 +35,7 @@ impl Signals {
         raw::block_signals(true);
         // Whoever started us may have left some ignored. With SIGCHLD the kernel would do the
         // reaping, and services would inherit it.
-        (1..=_NSIG).for_each(raw::reset_action);
+        (1..=_NSIG).for_each(|signal| raw::set_ignored(signal, false));
         raw::signal_descriptor().map(Self)
     }
 
