@@ -13,9 +13,9 @@ use rustix::io::{Errno, fcntl_dupfd_cloexec, ioctl_fionread, read, write};
 use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_getpipe_size, fcntl_setpipe_size};
 use rustix::pipe::{pipe_with, splice, tee};
 
-/// A quarter of what the kernel allows everybody for one pipe, so that it is also allowed for the
-/// pipes of hundreds of services, see pipe(7).
-const PIPE_SIZE: usize = 256 * 1024;
+/// What the kernel allows everybody for one pipe; and a quarter of that, should it be too much for
+/// all pipes of one user, see pipe(7).
+const PIPE_SIZES: [usize; 2] = [1024 * 1024, 256 * 1024];
 /// Bytes taken at once from what is no pipe, which has room for several times as many.
 const FILL_LEN: usize = 8 * 1024;
 
@@ -40,9 +40,9 @@ impl Input {
             source = Some((replace(&mut pipe, inner), filler));
         }
         // Its writers wait less often, and more is moved at once. Not everybody may.
-        if fcntl_getpipe_size(&pipe).is_ok_and(|size| size < PIPE_SIZE) {
-            let _size = fcntl_setpipe_size(&pipe, PIPE_SIZE);
-        }
+        let size = fcntl_getpipe_size(&pipe)?;
+        let mut larger = PIPE_SIZES.into_iter().filter(|&wanted| wanted > size);
+        let _is_larger = larger.any(|wanted| fcntl_setpipe_size(&pipe, wanted).is_ok());
         let news = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let flags = epoll::EventFlags::IN | epoll::EventFlags::ET;
         epoll::add(&news, &pipe, epoll::EventData::new_u64(0), flags)?;

@@ -29,8 +29,8 @@ const SPLICE_MAX: usize = 1 << 20;
 /// What failed is tried again after so long, then after twice as long, and so on.
 const DELAY_MS: u64 = 1_000;
 const DELAY_MAX_MS: u64 = 30_000;
-/// So long it waits for more, when there is little.
-const GATHER_MS: u64 = 1;
+/// So long it waits for more, when there is little: a writer does not fill the pipe meanwhile.
+const GATHER_MS: u64 = 2;
 /// Bytes of a path in a message, and of a message.
 const SHOWN_MAX: usize = 400;
 const MESSAGE_MAX: usize = 2000;
