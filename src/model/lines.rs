@@ -7,72 +7,63 @@ use heapless::Vec;
 
 /// Bytes looked at in one go: the longest line whose end is seen before it is moved.
 pub const HEAD_MAX: usize = 32 * 1024;
+/// Bytes written at once: the head, and some stamps.
+pub const OUT_MAX: usize = HEAD_MAX + 4096;
 
 /// The file that lines go to, as it is.
 #[derive(Clone, Copy, Debug)]
 pub struct Room {
     /// Bytes in it.
-    pub size: u64,
+    pub size: usize,
     /// Bytes that may be in it.
-    pub limit: u64,
+    pub limit: usize,
     /// Whether it ends with a whole line.
     pub is_fresh: bool,
 }
 
 impl Room {
     /// Bytes that may still come.
-    pub fn left(&self) -> u64 {
+    fn left(&self) -> usize {
         self.limit.saturating_sub(self.size)
     }
 
-    /// The length up to which no line ever makes a file larger than the limit: what is kept free
-    /// for the end of a line whose beginning is moved unseen.
-    pub fn reserve(&self) -> u64 {
-        (self.limit / 2).min(HEAD_MAX as u64)
-    }
-
-    /// Bytes that may be moved without a look at them.
-    pub fn unseen(&self) -> u64 {
-        self.left().saturating_sub(self.reserve())
+    /// Bytes that may be moved without a look at them. Of what is left, as much is kept free as a
+    /// line may have, so that it ends within the limit when its beginning is moved unseen.
+    pub fn unseen(&self) -> usize {
+        self.left().saturating_sub(HEAD_MAX.min(self.limit / 2))
     }
 
     /// Puts the lines at the beginning of `head` that go into this file next into `out`, the
     /// `stamp` before each; returns how many bytes of `head` that are. None: another file is due.
     ///
-    /// These are all the whole lines that fit; else one line, or what is seen of it, that does not
-    /// fit anywhere better. `head` is not empty, and `out` has room for it and one stamp.
+    /// These are all the whole lines that fit, and the beginning of one where unseen bytes may be;
+    /// else one line, or what is seen of it, that fits nowhere better. `head` is not empty, and
+    /// `out` is.
     ///
     /// ```
     /// use going::model::lines::Room;
-    /// let mut out = heapless::Vec::<u8, 64>::new();
+    /// let mut out = heapless::Vec::new();
     /// let room = Room { size: 90, limit: 100, is_fresh: true };
     /// assert_eq!(room.pack(b"one\ntwo\nthree\n", b"", &mut out), Some(8));
+    /// out.clear();
     /// assert_eq!(room.pack(b"much too long\n", b"", &mut out), None);
     /// ```
-    pub fn pack<const N: usize>(
-        &self,
-        head: &[u8],
-        stamp: &[u8],
-        out: &mut Vec<u8, N>,
-    ) -> Option<usize> {
-        out.clear();
+    pub fn pack(&self, head: &[u8], stamp: &[u8], out: &mut Vec<u8, OUT_MAX>) -> Option<usize> {
         let (mut taken, mut is_fresh) = (0_usize, self.is_fresh);
         for line in head.split_inclusive(|&byte| byte == b'\n') {
             let stamp = if is_fresh { stamp } else { b"" };
             let len = out.len().saturating_add(stamp.len()).saturating_add(line.len());
-            let (is_whole, fits) = (line.ends_with(b"\n"), len as u64 <= self.left());
-            let may_overflow = !fits || !is_whole && self.left() <= self.reserve();
-            if taken > 0 && (!is_whole || !fits || len > N) {
+            let is_whole = line.ends_with(b"\n");
+            let fits = if is_whole { len <= self.left() } else { out.len() < self.unseen() };
+            let is_first = taken == 0 && self.size == 0;
+            if len > OUT_MAX || is_fresh && !fits && !is_first {
                 break;
-            }
-            if is_fresh && may_overflow && self.size > 0 {
-                return None;
             }
             let _fits = out.extend_from_slice(stamp).and(out.extend_from_slice(line));
             taken = taken.saturating_add(line.len());
             is_fresh = is_whole;
         }
-        Some(taken)
+        (taken > 0).then_some(taken)
     }
 }
 
@@ -82,15 +73,15 @@ impl Room {
 /// use going::model::lines::size;
 /// assert_eq!(size("64K"), Some(65536));
 /// assert_eq!(size("64k"), None);
-/// assert_eq!(size("0"), Some(u64::MAX));
+/// assert_eq!(size("0"), Some(usize::MAX));
 /// ```
-pub fn size(text: &str) -> Option<u64> {
+pub fn size(text: &str) -> Option<usize> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (digits, unit) = text.split_at_checked(digits)?;
-    let power = ["", "K", "M", "G"].iter().position(|known| *known == unit)?;
-    let unit = 1024_u64.checked_pow(power.try_into().ok()?)?;
-    let size = digits.parse::<u64>().ok()?.checked_mul(unit)?;
-    Some(if size == 0 { u64::MAX } else { size })
+    let units = [("", 1), ("K", 1 << 10), ("M", 1 << 20), ("G", 1 << 30)];
+    let (_, unit) = units.into_iter().find(|(name, _)| *name == unit)?;
+    let size = digits.parse::<usize>().ok()?.checked_mul(unit)?;
+    Some(if size == 0 { usize::MAX } else { size })
 }
 
 /// The first line of `text`, or as much of it as there is.

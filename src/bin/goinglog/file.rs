@@ -1,4 +1,4 @@
-//! FILE: opened, locked, looked at, and renamed out of the way.
+//! FILE: opened, locked, and renamed out of the way.
 //!
 //! Never follows a link, never truncates what it finds, and writes to nothing but a regular file.
 
@@ -7,9 +7,9 @@ use core::fmt::Write;
 use going::linux::raw;
 use heapless::Vec;
 use rustix::fd::OwnedFd;
-use rustix::fs::{AtFlags, CWD, FileType, FlockOperation, Mode, OFlags};
-use rustix::fs::{fcntl_lock, fstat, open, renameat, statat, unlinkat};
-use rustix::io::{Errno, pread};
+use rustix::fs::{FileType, FlockOperation, Mode, OFlags};
+use rustix::fs::{fcntl_lock, fstat, lstat, open, rename, unlink};
+use rustix::io::Errno;
 
 /// What could not be done, and why.
 pub type Failure = (&'static str, Errno);
@@ -49,31 +49,21 @@ pub fn open_and_lock(path: &CStr) -> Result<OwnedFd, Failure> {
     fcntl_lock(&file, lock).map(|()| file).map_err(unable("open"))
 }
 
-/// Whether `file`, of so many bytes, ends with a whole line, or is empty.
-pub fn is_fresh(file: &OwnedFd, size: u64) -> Result<bool, Failure> {
-    let mut byte = *b"\n";
-    if let Some(last) = size.checked_sub(1) {
-        pread(file, &mut byte, last).map_err(unable("read"))?;
-    }
-    Ok(byte == *b"\n")
-}
-
 /// Renames FILE to FILE.1, and before that each older file to the next number, up to the first
 /// number that is free: one that was killed here left a gap, and this takes no file for it.
 pub fn rotate(path: &CStr, count: u32) -> Result<(), Failure> {
-    let stat = |name: &[u8]| statat(CWD, name, AtFlags::SYMLINK_NOFOLLOW);
-    let last = (1..count).find(|&number| stat(&name(path, number)).is_err()).unwrap_or(count);
+    let is_free = |&number: &u32| lstat(name(path, number).as_slice()).is_err();
+    let last = (1..count).find(is_free).unwrap_or(count);
     // It would be replaced; but then ext4 first writes out all of what replaces it.
-    let _gone = unlinkat(CWD, name(path, last).as_slice(), AtFlags::empty());
-    for number in (0..last).rev() {
+    let _gone = unlink(name(path, last).as_slice());
+    (0..last).rev().try_for_each(|number| {
         let (old, new) = (name(path, number), name(path, number.saturating_add(1)));
-        match renameat(CWD, old.as_slice(), CWD, new.as_slice()) {
-            // The latter if somebody was faster.
-            Ok(()) | Err(Errno::NOENT) => {}
-            Err(errno) => return Err(("rotate", errno)),
+        match rename(old.as_slice(), new.as_slice()) {
+            // Somebody was faster.
+            Err(Errno::NOENT) => Ok(()),
+            renamed => renamed.map_err(unable("rotate")),
         }
-    }
-    Ok(())
+    })
 }
 
 /// FILE, or FILE.NUMBER.

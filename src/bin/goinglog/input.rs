@@ -3,42 +3,50 @@
 //!
 //! Never waits, and never changes how standard input is opened: others share it.
 
-use core::mem::{MaybeUninit, replace};
+use core::mem::MaybeUninit;
 use going::linux::raw;
+use going::model::lines::{HEAD_MAX, first_line};
 use heapless::Vec;
 use rustix::event::{PollFd, PollFlags, Timespec, epoll, poll};
 use rustix::fd::OwnedFd;
 use rustix::fs::{FileType, fstat};
-use rustix::io::{Errno, fcntl_dupfd_cloexec, ioctl_fionread, read, write};
+use rustix::io::{Errno, fcntl_dupfd_cloexec, ioctl_fionread, read};
 use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_getpipe_size, fcntl_setpipe_size};
 use rustix::pipe::{pipe_with, splice, tee};
 
 /// What the kernel allows everybody for one pipe; and a quarter of that, should it be too much for
 /// all pipes of one user, see pipe(7).
-const PIPE_SIZES: [usize; 2] = [1024 * 1024, 256 * 1024];
-/// Bytes taken at once from what is no pipe, which has room for several times as many.
-const FILL_LEN: usize = 8 * 1024;
+const PIPE_SIZES: [usize; 2] = [MOVE_MAX, MOVE_MAX / 4];
+/// Bytes moved at once at the most: signals are to be heard in between.
+const MOVE_MAX: usize = 1 << 20;
+
+/// What is seen at the head of the pipe.
+pub type Head = Vec<u8, HEAD_MAX>;
 
 /// Where the lines come from.
 pub struct Input {
     /// Standard input, or what is filled from it.
-    pub pipe: OwnedFd,
+    pipe: OwnedFd,
     /// If the latter: standard input until its end, and the other end of the pipe.
-    pub source: Option<(OwnedFd, OwnedFd)>,
-    /// Can be read when something has come into the pipe that is there already.
-    pub news: OwnedFd,
+    source: Option<(OwnedFd, OwnedFd)>,
     /// What tee(2) copies into, empty in between: where from, where to.
     copy: (OwnedFd, OwnedFd),
+    /// Can be read when something has come into the pipe since it was looked into.
+    news: OwnedFd,
+    /// Whether it is that which is waited for: the end of a line that is to be seen whole.
+    is_open: bool,
+    /// Bytes up to which it is to be seen whole, one at a time; 0 if all that is there may be seen.
+    line_max: usize,
+    /// Bytes before its end, when that is known.
+    pub left: Option<usize>,
 }
 
 impl Input {
-    pub fn new() -> Result<Self, Errno> {
-        let mut pipe = fcntl_dupfd_cloexec(raw::stdio(0), 3)?;
-        let mut source = None;
-        if !FileType::from_raw_mode(fstat(&pipe)?.st_mode).is_fifo() {
-            let (inner, filler) = pipe_with(PipeFlags::CLOEXEC)?;
-            source = Some((replace(&mut pipe, inner), filler));
-        }
+    pub fn new(line_max: usize) -> Result<Self, Errno> {
+        let stdin = fcntl_dupfd_cloexec(raw::stdio(0), 3)?;
+        let is_pipe = FileType::from_raw_mode(fstat(&stdin)?.st_mode).is_fifo();
+        let (inner, filler) = pipe_with(PipeFlags::CLOEXEC)?;
+        let (pipe, source) = if is_pipe { (stdin, None) } else { (inner, Some((stdin, filler))) };
         // Its writers wait less often, and more is moved at once. Not everybody may.
         let size = fcntl_getpipe_size(&pipe)?;
         let mut larger = PIPE_SIZES.into_iter().filter(|&wanted| wanted > size);
@@ -46,53 +54,87 @@ impl Input {
         let news = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let flags = epoll::EventFlags::IN | epoll::EventFlags::ET;
         epoll::add(&news, &pipe, epoll::EventData::new_u64(0), flags)?;
-        Ok(Self { pipe, source, news, copy: pipe_with(PipeFlags::CLOEXEC)? })
+        let copy = pipe_with(PipeFlags::CLOEXEC)?;
+        Ok(Self { pipe, source, copy, news, is_open: false, line_max, left: None })
     }
 
-    /// Takes note of what has come. Whether more can come, for somebody may write.
-    pub fn take_news(&self) -> bool {
-        let mut events = [MaybeUninit::uninit()];
-        let _none = epoll::wait(&self.news, &mut events, Some(&Timespec::default()));
-        let mut fds = [PollFd::new(&self.pipe, PollFlags::IN)];
-        let _ready = poll(&mut fds, Some(&Timespec::default()));
-        !fds.iter().any(|pipe| pipe.revents().contains(PollFlags::HUP))
+    /// What can be read when there is more to do.
+    pub fn awaited(&self) -> [Option<&OwnedFd>; 2] {
+        let pipe = if self.is_open { &self.news } else { &self.pipe };
+        [Some(pipe), self.source.as_ref().map(|(stdin, _)| stdin)]
+    }
+
+    /// Whether each byte is worth waiting a moment for others: each time that some are moved costs
+    /// as much as kilobytes do. Not if they are taken a line at a time.
+    pub fn is_scarce(&self) -> bool {
+        self.line_max == 0 && self.len() < HEAD_MAX
     }
 
     /// Bytes that can be moved at once.
-    pub fn len(&self) -> usize {
-        ioctl_fionread(&self.pipe).ok().and_then(|len| len.try_into().ok()).unwrap_or(0)
+    fn len(&self) -> usize {
+        ioctl_fionread(&self.pipe).map_or(0, |len| len.try_into().unwrap_or(usize::MAX))
     }
 
-    /// Takes more from a standard input that is no pipe, when there is little in the pipe.
+    /// Takes no more than what is there.
+    pub fn end(&mut self) {
+        self.left = Some(self.len());
+    }
+
+    /// Takes more from a standard input that is no pipe.
     pub fn fill(&mut self) {
         let Some((stdin, filler)) = &self.source else { return };
-        let mut fds = [PollFd::new(stdin, PollFlags::IN)];
-        let is_ready = self.len() < FILL_LEN && poll(&mut fds, Some(&Timespec::default())) == Ok(1);
-        let mut bytes = [0; FILL_LEN];
-        match is_ready.then(|| read(stdin, &mut bytes)) {
-            None | Some(Err(Errno::AGAIN | Errno::INTR)) => {}
-            Some(Ok(len @ 1..)) => drop(write(filler, bytes.get(..len).unwrap_or_default())),
+        if self.left.is_none() && !poll_now(stdin).is_empty() {
+            let filled = splice(stdin, None, filler, None, MOVE_MAX, SpliceFlags::NONBLOCK);
             // A terminal that has hung up is at its end too.
-            Some(Ok(0) | Err(_)) => self.source = None,
+            if !matches!(filled, Ok(1..) | Err(Errno::AGAIN | Errno::INTR)) {
+                self.source = None;
+            }
         }
     }
 
-    /// Copies what is at the head of the pipe, `max` bytes at the most; none is its end.
-    pub fn peek<const N: usize>(&self, head: &mut Vec<u8, N>, max: usize) -> Result<(), Errno> {
-        head.clear();
-        let len = tee(&self.pipe, &self.copy.1, max.min(N), SpliceFlags::NONBLOCK)?;
+    /// Copies what is at the head of the pipe, or EAGAIN: there is nothing yet, or never again.
+    pub fn peek(&mut self, head: &mut Head) -> Result<(), Errno> {
+        // What comes from here on is news.
+        let _none =
+            epoll::wait(&self.news, &mut [MaybeUninit::uninit()], Some(&Timespec::default()));
+        let can_grow = self.left.is_none() && !poll_now(&self.pipe).contains(PollFlags::HUP);
+        let max = self.left.unwrap_or(HEAD_MAX).min(HEAD_MAX);
+        let len = tee(&self.pipe, &self.copy.1, max, SpliceFlags::NONBLOCK)?;
         let _fits = head.resize_default(len);
-        read(&self.copy.0, head.as_mut_slice()).map(|_| ())
+        read(&self.copy.0, head.as_mut_slice())?;
+        if self.line_max > 0 {
+            head.truncate(first_line(head).len().min(self.line_max));
+        }
+        self.is_open = can_grow && head.len() < self.line_max && !head.ends_with(b"\n");
+        if len == 0 {
+            self.left = Some(0);
+        }
+        if self.is_open || len == 0 { Err(Errno::AGAIN) } else { Ok(()) }
     }
 
-    /// Moves up to `max` bytes to the offset of a file; 0 are the end. What the file does not take
-    /// stays.
-    pub fn splice(&self, file: &OwnedFd, mut offset: u64, max: usize) -> Result<usize, Errno> {
-        splice(&self.pipe, None, file, Some(&mut offset), max, SpliceFlags::NONBLOCK)
+    /// Moves up to `max` bytes to the offset of a file. What the file does not take stays.
+    pub fn splice(&mut self, file: &OwnedFd, offset: usize, max: usize) -> Result<(), Errno> {
+        let max = self.left.unwrap_or(MOVE_MAX).min(MOVE_MAX).min(max);
+        let mut offset = offset as u64;
+        let flags = SpliceFlags::NONBLOCK;
+        splice(&self.pipe, None, file, Some(&mut offset), max, flags).map(|len| self.moved(len))
     }
 
     /// Removes what was looked at, which ends up in `head` once more.
-    pub fn skip(&self, head: &mut [u8]) -> usize {
-        read(&self.pipe, head).unwrap_or(0)
+    pub fn skip(&mut self, head: &mut Head) {
+        let len = read(&self.pipe, head.as_mut_slice()).unwrap_or(0);
+        self.moved(len);
     }
+
+    /// Takes note that so many bytes have left the pipe; 0 are its end.
+    fn moved(&mut self, len: usize) {
+        self.left = if len == 0 { Some(0) } else { self.left.map(|left| left.saturating_sub(len)) };
+    }
+}
+
+/// What there is to say of `fd` now.
+fn poll_now(fd: &OwnedFd) -> PollFlags {
+    let mut fds = [PollFd::new(fd, PollFlags::IN)];
+    let _ready = poll(&mut fds, Some(&Timespec::default()));
+    fds.iter().map(PollFd::revents).collect()
 }

@@ -10,33 +10,89 @@ mod logger;
 mod syslog;
 
 use core::ffi::CStr;
-use core::num::NonZeroU32;
 use core::panic::PanicInfo;
+use core::slice::EscapeAscii;
 use going::linux::raw::{self, Strings};
 use going::linux::stdio;
-use going::model::{lines, priority, stamp::Style};
-use logger::{Logger, Memory, Options, say, say_unable};
+use going::model::stamp::{Stamp, rfc3339, tai64n};
+use going::model::{lines, priority};
+use input::Head;
+use logger::{Logger, say, say_unable};
 
 /// Misused, see sysexits.h(3head).
 const EXIT_USAGE: u8 = 64;
 /// Unable to start.
 const EXIT_START: u8 = 111;
+/// Bytes of FILE in a message.
+const SHOWN_MAX: usize = 400;
 
 const USAGE: &str = include_str!("usage");
 const VERSION: &str = concat!("goinglog ", env!("CARGO_PKG_VERSION"), "\n");
 
-going::program!(run, Memory);
+going::program!(run, Head);
+
+/// What the command line says.
+#[derive(Default)]
+struct Options {
+    /// FILE as it was given; empty as long as it was not.
+    word: &'static CStr,
+    limit: usize,
+    count: u32,
+    stamp: Option<Stamp>,
+    drops: bool,
+    has_syslog: bool,
+    priority: u8,
+}
+
+impl Options {
+    /// Takes a word, and the next one of `words` if that is its value. None: there is no such
+    /// option, or no such value.
+    fn take(&mut self, word: &'static CStr, words: &mut Strings<'static>) -> Option<()> {
+        let mut value = || words.next()?.to_str().ok();
+        match word.to_bytes() {
+            b"-s" => self.limit = lines::size(value()?)?,
+            b"-n" => self.count = value()?.parse().ok().filter(|&count| count > 0)?,
+            b"-p" => self.priority = priority::parse(value()?)?,
+            b"-t" => self.stamp = Some(rfc3339),
+            b"-T" => self.stamp = Some(tai64n),
+            b"-d" => self.drops = true,
+            b"-y" => self.has_syslog = true,
+            [b'-', ..] | [] => return None,
+            _ if !self.word.is_empty() => return None,
+            _ => self.word = word,
+        }
+        Some(())
+    }
+
+    /// The last part of FILE.
+    fn name(&self) -> &'static [u8] {
+        self.word.to_bytes().rsplit(|&byte| byte == b'/').next().unwrap_or_default()
+    }
+
+    /// FILE, unless it is only what syslog is to call the lines: that has no slash.
+    fn path(&self) -> Option<&'static CStr> {
+        let is_name = self.has_syslog && self.name() == self.word.to_bytes();
+        (!is_name).then_some(self.word)
+    }
+
+    /// The beginning of FILE, for messages.
+    fn shown(&self) -> EscapeAscii<'static> {
+        let word = self.word.to_bytes();
+        word.get(..SHOWN_MAX).unwrap_or(word).escape_ascii()
+    }
+}
 
 /// The program: its exit code, for the `words` of its command line.
-fn run(words: Strings<'static>, _: Strings<'static>, memory: &'static mut Memory) -> u8 {
+fn run(mut words: Strings<'static>, _: Strings<'static>, head: &'static mut Head) -> u8 {
     stdio::fill();
-    let mut options = Options::DEFAULT;
-    let mut words = words.skip(1);
+    // 1 MiB, ten times; daemon.info.
+    let mut options = Options { limit: 1 << 20, count: 10, priority: 30, ..Options::default() };
+    words.next();
     while let Some(word) = words.next() {
         match word.to_bytes() {
             b"-h" => return stdio::print(1, &[USAGE]),
             b"-V" => return stdio::print(1, &[VERSION]),
-            _ if take(&mut options, word, || words.next()).is_none() => return misused(word),
+            _ if options.take(word, &mut words).is_none() => return misused(word),
             _ => {}
         }
     }
@@ -44,34 +100,11 @@ fn run(words: Strings<'static>, _: Strings<'static>, memory: &'static mut Memory
         return misused(c"no FILE");
     }
     // Once it runs, nothing ends it but the end of its input and TERM.
-    let code = Logger::new(&options, memory).map(|mut logger| logger.run());
+    let code = Logger::new(&options, head).map(|mut logger| logger.run());
     code.unwrap_or_else(|failure| {
         say_unable(failure, &options, "");
         EXIT_START
     })
-}
-
-/// Takes a word, and the `next` one if that is its value. None: there is no such option, or no such
-/// value.
-fn take(
-    options: &mut Options,
-    word: &'static CStr,
-    next: impl FnOnce() -> Option<&'static CStr>,
-) -> Option<()> {
-    let value = || next()?.to_str().ok();
-    match word.to_bytes() {
-        b"-s" => options.limit = lines::size(value()?)?,
-        b"-n" => options.count = value()?.parse::<NonZeroU32>().ok()?.get(),
-        b"-p" => options.priority = priority::parse(value()?)?,
-        b"-t" => options.style = Some(Style::Rfc3339),
-        b"-T" => options.style = Some(Style::Tai64n),
-        b"-d" => options.drops = true,
-        b"-y" => options.has_syslog = true,
-        [b'-', ..] | [] => return None,
-        _ if !options.word.is_empty() => return None,
-        _ => options.word = word,
-    }
-    Some(())
 }
 
 fn misused(word: &CStr) -> u8 {

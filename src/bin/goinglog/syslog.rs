@@ -2,7 +2,7 @@
 //!
 //! Drops nothing: what cannot be sent is for the caller to send again. Waits no longer than it may.
 
-use crate::logger::Options;
+use crate::Options;
 use core::fmt::Write;
 use core::time::Duration;
 use heapless::Vec;
