@@ -4,54 +4,32 @@
 
 use core::ffi::CStr;
 use core::fmt::Write;
-use going::linux::raw;
 use heapless::Vec;
 use rustix::fd::OwnedFd;
 use rustix::fs::{FileType, FlockOperation, Mode, OFlags};
 use rustix::fs::{fcntl_lock, fstat, lstat, open, rename, unlink};
 use rustix::io::Errno;
 
-/// What could not be done, and why.
-pub type Failure = (&'static str, Errno);
-
 /// Bytes of a path, the NUL included, see open(2).
 const PATH_MAX: usize = 4096;
-
-/// Says that `what` is what failed.
-pub fn unable(what: &'static str) -> impl Fn(Errno) -> Failure {
-    move |errno| (what, errno)
-}
-
-/// Why that could not be done, in words.
-pub fn reason(failure: Failure) -> &'static str {
-    match failure {
-        // A link; a FIFO, a device or a socket; a directory.
-        ("open", Errno::LOOP | Errno::NXIO | Errno::ISDIR) => "not a regular file",
-        ("open", Errno::AGAIN) => "another goinglog writes to it",
-        (_, errno) => raw::reason(errno),
-    }
-}
 
 /// Opens FILE, which is created if it is missing, and locks it: two that write to one file, each
 /// at the end it knows of, would overwrite what the other wrote.
 ///
 /// Not by `O_APPEND`, which splice(2) refuses. To be read, for its last byte.
-pub fn open_and_lock(path: &CStr) -> Result<OwnedFd, Failure> {
+pub fn open_and_lock(path: &CStr) -> Result<OwnedFd, Errno> {
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK;
     let mode = Mode::RUSR | Mode::WUSR | Mode::RGRP;
-    let file = open(path, flags | OFlags::NOCTTY | OFlags::CLOEXEC, mode);
-    let file = file.map_err(unable("open"))?;
-    let stat = fstat(&file).map_err(unable("open"))?;
-    if !FileType::from_raw_mode(stat.st_mode).is_file() {
-        return Err(("open", Errno::NXIO));
+    let file = open(path, flags | OFlags::NOCTTY | OFlags::CLOEXEC, mode)?;
+    if !FileType::from_raw_mode(fstat(&file)?.st_mode).is_file() {
+        return Err(Errno::NXIO);
     }
-    let lock = FlockOperation::NonBlockingLockExclusive;
-    fcntl_lock(&file, lock).map(|()| file).map_err(unable("open"))
+    fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive).map(|()| file)
 }
 
 /// Renames FILE to FILE.1, and before that each older file to the next number, up to the first
 /// number that is free: one that was killed here left a gap, and this takes no file for it.
-pub fn rotate(path: &CStr, count: u32) -> Result<(), Failure> {
+pub fn rotate(path: &CStr, count: u32) -> Result<(), Errno> {
     let is_free = |&number: &u32| lstat(name(path, number).as_slice()).is_err();
     let last = (1..count).find(is_free).unwrap_or(count);
     // It would be replaced; but then ext4 first writes out all of what replaces it.
@@ -61,15 +39,14 @@ pub fn rotate(path: &CStr, count: u32) -> Result<(), Failure> {
         match rename(old.as_slice(), new.as_slice()) {
             // Somebody was faster.
             Err(Errno::NOENT) => Ok(()),
-            renamed => renamed.map_err(unable("rotate")),
+            renamed => renamed,
         }
     })
 }
 
 /// FILE, or FILE.NUMBER.
 fn name(path: &CStr, number: u32) -> Vec<u8, PATH_MAX> {
-    let mut name = Vec::new();
-    let _cut = name.extend_from_slice(path.to_bytes());
+    let mut name = Vec::from_slice(path.to_bytes()).unwrap_or_default();
     if number > 0 {
         let _cut = write!(name, ".{number}");
     }

@@ -8,7 +8,7 @@ use going::linux::raw;
 use going::model::lines::{HEAD_MAX, first_line};
 use heapless::Vec;
 use rustix::event::{PollFd, PollFlags, Timespec, epoll, poll};
-use rustix::fd::OwnedFd;
+use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{FileType, fstat};
 use rustix::io::{Errno, fcntl_dupfd_cloexec, ioctl_fionread, read};
 use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_getpipe_size, fcntl_setpipe_size};
@@ -64,26 +64,15 @@ impl Input {
         [Some(pipe), self.source.as_ref().map(|(stdin, _)| stdin)]
     }
 
-    /// Whether each byte is worth waiting a moment for others: each time that some are moved costs
-    /// as much as kilobytes do. Not if they are taken a line at a time.
-    pub fn is_scarce(&self) -> bool {
-        self.line_max == 0 && self.len() < HEAD_MAX
-    }
-
     /// Bytes that can be moved at once.
-    fn len(&self) -> usize {
+    pub fn len(&self) -> usize {
         ioctl_fionread(&self.pipe).map_or(0, |len| len.try_into().unwrap_or(usize::MAX))
-    }
-
-    /// Takes no more than what is there.
-    pub fn end(&mut self) {
-        self.left = Some(self.len());
     }
 
     /// Takes more from a standard input that is no pipe.
     pub fn fill(&mut self) {
         let Some((stdin, filler)) = &self.source else { return };
-        if self.left.is_none() && !poll_now(stdin).is_empty() {
+        if self.left.is_none() && !poll_now(stdin, PollFlags::IN).is_empty() {
             let filled = splice(stdin, None, filler, None, MOVE_MAX, SpliceFlags::NONBLOCK);
             // A terminal that has hung up is at its end too.
             if !matches!(filled, Ok(1..) | Err(Errno::AGAIN | Errno::INTR)) {
@@ -97,7 +86,8 @@ impl Input {
         // What comes from here on is news.
         let _none =
             epoll::wait(&self.news, &mut [MaybeUninit::uninit()], Some(&Timespec::default()));
-        let can_grow = self.left.is_none() && !poll_now(&self.pipe).contains(PollFlags::HUP);
+        let can_grow =
+            self.left.is_none() && !poll_now(&self.pipe, PollFlags::IN).contains(PollFlags::HUP);
         let max = self.left.unwrap_or(HEAD_MAX).min(HEAD_MAX);
         let len = tee(&self.pipe, &self.copy.1, max, SpliceFlags::NONBLOCK)?;
         let _fits = head.resize_default(len);
@@ -132,9 +122,9 @@ impl Input {
     }
 }
 
-/// What there is to say of `fd` now.
-fn poll_now(fd: &OwnedFd) -> PollFlags {
-    let mut fds = [PollFd::new(fd, PollFlags::IN)];
+/// Which of these `flags` are true of `fd` now, and of those that are always asked for.
+pub fn poll_now(fd: impl AsFd, flags: PollFlags) -> PollFlags {
+    let mut fds = [PollFd::new(&fd, flags)];
     let _ready = poll(&mut fds, Some(&Timespec::default()));
     fds.iter().map(PollFd::revents).collect()
 }

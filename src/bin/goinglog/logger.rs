@@ -5,16 +5,16 @@
 //! but at the head of the loop, for the disk, and a moment for the syslog daemon.
 
 use crate::Options;
-use crate::file::{Failure, open_and_lock, reason, rotate, unable};
-use crate::input::{Head, Input};
-use crate::syslog::{self, TEXT_MAX, send_line};
+use crate::file::{open_and_lock, rotate};
+use crate::input::{Head, Input, poll_now};
+use crate::syslog::{TEXT_MAX, send_line};
 use core::fmt::{self, Write};
 use core::time::Duration;
 use going::linux::{clock, raw, signals::Signals, stdio};
-use going::model::lines::{Room, first_line};
+use going::model::lines::{HEAD_MAX, Room, first_line};
 use heapless::{String, Vec, format};
 use linux_raw_sys::general::{CLOCK_REALTIME, SIGHUP, SIGTERM, SIGUSR1};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::PollFlags;
 use rustix::fd::OwnedFd;
 use rustix::fs::{fstat, ftruncate};
 use rustix::io::{Errno, pread, pwrite};
@@ -27,6 +27,9 @@ const GATHER_MS: u64 = 2;
 /// Bytes of a message.
 const MESSAGE_MAX: usize = 2000;
 
+/// What could not be done, and why.
+pub type Failure = (&'static str, Errno);
+
 /// Everything there is.
 pub struct Logger<'a> {
     options: &'a Options,
@@ -34,7 +37,6 @@ pub struct Logger<'a> {
     signals: Signals,
     input: Input,
     file: Option<OwnedFd>,
-    syslog: Option<OwnedFd>,
     /// Whether bytes can go to FILE without passing through here.
     splices: bool,
     now: Now,
@@ -60,18 +62,17 @@ impl<'a> Logger<'a> {
         let signals = Signals::new().map_err(unable("read signals for"))?;
         let line_max = if options.has_syslog { TEXT_MAX } else { 0 };
         let input = Input::new(line_max).map_err(unable("read standard input for"))?;
-        let file = options.path().map(open_and_lock).transpose()?;
-        let syslog = options.has_syslog.then(syslog::open).transpose();
-        let syslog = syslog.map_err(unable("send to /dev/log for"))?;
-        let splices = options.stamp.is_none() && syslog.is_none();
-        Ok(Self { options, head, signals, input, file, syslog, splices, now: Now::default() })
+        let file = options.path().map(open_and_lock).transpose().map_err(unable("open"))?;
+        let splices = options.stamp.is_none() && !options.has_syslog;
+        Ok(Self { options, head, signals, input, file, splices, now: Now::default() })
     }
 
     /// Moves lines until their end, or until it is told to end; returns the exit code.
     pub fn run(&mut self) -> u8 {
         while self.input.left != Some(0) {
             self.wait();
-            let is_due = self.is_due();
+            // Whether FILE can be written, as far as is known, or has to be tried again.
+            let is_due = self.now.due_ms <= clock::now_ms();
             let drops = self.options.drops && !is_due;
             let result = if drops { self.drop_lines() } else { self.step() };
             let is_idle = matches!(result, Err(("write", Errno::AGAIN | Errno::INTR)));
@@ -91,17 +92,14 @@ impl<'a> Logger<'a> {
         (self.now.delay_ms > 0).into()
     }
 
-    /// Whether FILE can be written, as far as is known, or has to be tried again.
-    fn is_due(&self) -> bool {
-        self.now.due_ms <= clock::now_ms()
-    }
-
     /// Waits until there is something to do, and reads signals.
     fn wait(&mut self) {
-        let takes_more = self.is_due() || self.options.drops;
+        let takes_more = self.now.delay_ms == 0 || self.options.drops;
         let others = if takes_more { self.input.awaited() } else { [None; 2] };
         self.signals.wait((self.now.delay_ms > 0).then_some(self.now.due_ms), others);
-        if self.input.is_scarce() {
+        // With a moment's patience there is more to move at once: each time costs as much as
+        // kilobytes do. Not for syslog, which takes a line at a time.
+        if !self.options.has_syslog && self.input.len() < HEAD_MAX {
             self.signals.wait(Some(clock::now_ms().saturating_add(GATHER_MS)), [None; 2]);
         }
         for signal in self.signals.read() {
@@ -109,7 +107,7 @@ impl<'a> Logger<'a> {
             match signal {
                 SIGHUP => self.now.asked = Some(signal),
                 SIGUSR1 => self.now.asked = self.now.asked.or(Some(signal)),
-                SIGTERM => self.input.end(),
+                SIGTERM => self.input.left = Some(self.input.len()),
                 _ => {}
             }
         }
@@ -121,7 +119,13 @@ impl<'a> Logger<'a> {
         let room = self.room()?;
         let is_note = self.now.dropped > 0;
         if is_note {
-            self.note_dropped(room);
+            self.head.clear();
+            let _fits = if room.is_fresh {
+                writeln!(self.head, "goinglog: {} lines dropped", self.now.dropped)
+            } else {
+                // The end of the line that had begun, for the rest of it was dropped too.
+                writeln!(self.head)
+            };
         } else if self.now.is_cut {
             return self.drop_lines();
         } else if self.splices && room.unseen() > 0 {
@@ -154,7 +158,8 @@ impl<'a> Logger<'a> {
         let Some(path) = self.options.path() else {
             return Ok(Room { size: 0, limit: usize::MAX, is_fresh: true });
         };
-        let file = self.file.take().map_or_else(|| open_and_lock(path), Ok)?;
+        let file =
+            self.file.take().map_or_else(|| open_and_lock(path), Ok).map_err(unable("open"))?;
         let stat = fstat(&file).map_err(unable("write"))?;
         let mut last = *b"\n";
         let last_at = stat.st_size.unsigned_abs().saturating_sub(1);
@@ -168,7 +173,7 @@ impl<'a> Logger<'a> {
             return Ok(Room { size, limit, is_fresh });
         }
         if self.now.asked == Some(SIGHUP) && is_fresh && !is_empty {
-            rotate(path, self.options.count)?;
+            rotate(path, self.options.count).map_err(unable("rotate"))?;
         }
         self.now.asked = None;
         self.room()
@@ -183,26 +188,15 @@ impl<'a> Logger<'a> {
         if self.splices { moved.map_err(unable("write")) } else { Ok(()) }
     }
 
-    /// Makes the head the line that says how many lines are missing; before that, the end of the
-    /// line that had begun, for the rest of it was dropped too.
-    fn note_dropped(&mut self, room: Room) {
-        self.head.clear();
-        if room.is_fresh {
-            let _fits = write!(self.head, "goinglog: {} lines dropped", self.now.dropped);
-        }
-        let _fits = writeln!(self.head);
-    }
-
     /// Writes all of `out`, and sends what it was made of to syslog, or neither.
     fn write(&self, room: Room, out: &[u8]) -> Result<(), Failure> {
         let write = |file| pwrite(file, out, room.size as u64);
         let written = self.file.as_ref().map_or(Ok(out.len()), write);
-        let result = match &self.syslog {
-            _ if written != Ok(out.len()) => Err(("write", written.err().unwrap_or(Errno::NOSPC))),
-            Some(socket) => {
-                send_line(socket, self.options, self.head).map_err(unable("send to /dev/log for"))
-            }
-            None => Ok(()),
+        let result = match written {
+            Err(errno) => Err(("write", errno)),
+            Ok(len) if len < out.len() => Err(("write", Errno::NOSPC)),
+            Ok(_) if !self.options.has_syslog => Ok(()),
+            Ok(_) => send_line(self.options, self.head).map_err(unable("send to /dev/log for")),
         };
         if result.is_err()
             && let Some(file) = &self.file
@@ -240,17 +234,26 @@ impl<'a> Logger<'a> {
     }
 }
 
+/// Says that `what` is what failed.
+fn unable(what: &'static str) -> impl Fn(Errno) -> Failure {
+    move |errno| (what, errno)
+}
+
 /// What failed, and what becomes of it in the `end`.
-pub fn say_unable(failure: Failure, options: &Options, end: &str) {
-    let (what, path, why) = (failure.0, options.shown(), reason(failure));
-    say(format_args!("unable to {what} {path}: {why}{end}"));
+pub fn say_unable((what, errno): Failure, options: &Options, end: &str) {
+    let why = match (what, errno) {
+        // A link; a FIFO, a device or a socket; a directory.
+        ("open", Errno::LOOP | Errno::NXIO | Errno::ISDIR) => "not a regular file",
+        ("open", Errno::AGAIN) => "another goinglog writes to it",
+        _ => raw::reason(errno),
+    };
+    say(format_args!("unable to {what} {}: {why}{end}", options.shown()));
 }
 
 /// To standard error, if that takes it at once.
 pub fn say(text: fmt::Arguments) {
     let line: String<MESSAGE_MAX> = format!("goinglog: {text}\n").unwrap_or_default();
-    let mut stderr = [PollFd::from_borrowed_fd(raw::stdio(2), PollFlags::OUT)];
-    if poll(&mut stderr, Some(&Timespec::default())) == Ok(1) {
+    if poll_now(raw::stdio(2), PollFlags::OUT) == PollFlags::OUT {
         stdio::print(2, &[&line]);
     }
 }

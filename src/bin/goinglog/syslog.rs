@@ -6,11 +6,10 @@ use crate::Options;
 use core::fmt::Write;
 use core::time::Duration;
 use heapless::Vec;
-use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType};
-use rustix::net::{connect, send, socket_with};
+use rustix::net::{sendto, socket_with};
 
 /// Bytes of a line that go into one message; what is longer becomes several. Many take no more
 /// than the 1024 that RFC 3164 allows, with the name and the rest.
@@ -18,22 +17,16 @@ pub const TEXT_MAX: usize = 900;
 /// So long a syslog daemon may let us wait that does not read what is in its queue.
 const SEND_MAX: Duration = Duration::from_secs(1);
 
-pub fn open() -> Result<OwnedFd, Errno> {
-    let (family, flags) = (AddressFamily::UNIX, SocketFlags::CLOEXEC);
-    let socket = socket_with(family, SocketType::DGRAM, flags, None)?;
-    set_socket_timeout(&socket, Timeout::Send, Some(SEND_MAX)).map(|()| socket)
-}
-
-/// Sends one line.
-pub fn send_line(socket: &OwnedFd, options: &Options, line: &[u8]) -> Result<(), Errno> {
+/// Sends one line, to whoever is the syslog daemon by now: by a new socket, so that none is kept
+/// to one that is no more.
+pub fn send_line(options: &Options, line: &[u8]) -> Result<(), Errno> {
     let name = str::from_utf8(options.name()).unwrap_or("?");
     let mut message = Vec::<u8, 1024>::new();
     let _cut = write!(message, "<{}>{name:.100}: ", options.priority);
     let _cut = message.extend_from_slice(line.strip_suffix(b"\n").unwrap_or(line));
-    let send = || send(socket, &message, SendFlags::empty()).map(|_| ());
-    send().or_else(|_| {
-        // Not connected yet, or to one that is no more.
-        connect(socket, &SocketAddrUnix::new(c"/dev/log")?)?;
-        send()
-    })
+    let (family, flags) = (AddressFamily::UNIX, SocketFlags::CLOEXEC);
+    let socket = socket_with(family, SocketType::DGRAM, flags, None)?;
+    set_socket_timeout(&socket, Timeout::Send, Some(SEND_MAX))?;
+    let address = SocketAddrUnix::new(c"/dev/log")?;
+    sendto(&socket, &message, SendFlags::empty(), &address).map(|_| ())
 }
