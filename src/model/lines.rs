@@ -22,15 +22,10 @@ pub struct Room {
 }
 
 impl Room {
-    /// Bytes that may still come.
-    fn left(&self) -> usize {
-        self.limit.saturating_sub(self.size)
-    }
-
     /// Bytes that may be moved without a look at them. Of what is left, as much is kept free as a
     /// line may have, so that it ends within the limit when its beginning is moved unseen.
     pub fn unseen(&self) -> usize {
-        self.left().saturating_sub(HEAD_MAX.min(self.limit / 2))
+        self.limit.saturating_sub(self.size).saturating_sub(HEAD_MAX.min(self.limit / 2))
     }
 
     /// Puts the lines at the beginning of `head` that go into this file next into `out`, the
@@ -49,12 +44,13 @@ impl Room {
     /// assert_eq!(room.pack(b"much too long\n", b"", &mut out), None);
     /// ```
     pub fn pack(&self, head: &[u8], stamp: &[u8], out: &mut Vec<u8, OUT_MAX>) -> Option<usize> {
+        let left = self.limit.saturating_sub(self.size);
         let (mut taken, mut is_fresh) = (0_usize, self.is_fresh);
         for line in head.split_inclusive(|&byte| byte == b'\n') {
             let stamp = if is_fresh { stamp } else { b"" };
             let len = out.len().saturating_add(stamp.len()).saturating_add(line.len());
             let is_whole = line.ends_with(b"\n");
-            let fits = if is_whole { len <= self.left() } else { out.len() < self.unseen() };
+            let fits = if is_whole { len <= left } else { out.len() < self.unseen() };
             let is_first = taken == 0 && self.size == 0;
             if len > OUT_MAX || is_fresh && !fits && !is_first {
                 break;

@@ -59,6 +59,7 @@ pub fn tests() -> Vec<Trial> {
         scenario!(a_full_disk_drops_lines_if_told_to, Mounts),
         scenario!(term_on_a_full_disk_leaves_lines_in_the_pipe, Mounts),
         scenario!(a_read_only_disk_is_waited_for, Mounts),
+        scenario!(a_broken_disk_is_waited_for),
         scenario!(a_vanished_directory_is_waited_for),
         scenario!(a_failed_rotation_keeps_the_size),
         scenario!(what_is_no_regular_file_is_refused),
@@ -72,6 +73,8 @@ pub fn tests() -> Vec<Trial> {
         scenario!(lines_go_to_syslog, Mounts),
         scenario!(lines_wait_for_syslog, Mounts),
         scenario!(syslog_waits_for_the_end_of_a_line, Mounts),
+        scenario!(syslog_takes_a_line_in_any_pieces, Mounts),
+        scenario!(an_open_line_for_syslog_is_no_wake_up, Mounts),
         scenario!(syslog_has_what_the_file_has, Mounts),
         scenario!(memory_is_fixed),
         scenario!(nothing_to_do_is_no_wake_up),
@@ -793,6 +796,29 @@ fn a_read_only_disk_is_waited_for() {
     assert_same(&log.content(), &lines);
 }
 
+/// Whose first page nobody can write, as if it were a disk: EIO. It takes nothing by splice(2).
+fn a_broken_disk_is_waited_for() {
+    for is_stamped in [false, true] {
+        let mut log = Log::new();
+        let (link, disk) = (log.scene.path("link"), log.scene.path("disk"));
+        symlink("/proc/self", &link).expect("our own link");
+        (log.word, log.file) = (link.join("mem"), disk.join("mem"));
+        log.start(&with_stamps(&[], is_stamped));
+        let lines = numbered(0..1000);
+        log.write(&lines);
+        log.scene.wait_log(": I/O error, trying again");
+        assert_eq!(usize::try_from(waiting(&log.reader)), Ok(lines.len()), "not kept");
+        fs::create_dir(&disk).expect("an empty directory");
+        fs::remove_file(&link).expect("our own link");
+        symlink("disk", &link).expect("our own link");
+        log.signal(Signal::SIGUSR1);
+        wait_again(&log);
+        log.finish();
+        let all = log.content();
+        assert_same(&if is_stamped { unstamped(&all) } else { all }, &lines);
+    }
+}
+
 fn a_vanished_directory_is_waited_for() {
     let mut log = Log::new();
     let directory = log.scene.path("logs");
@@ -1051,6 +1077,58 @@ fn syslog_waits_for_the_end_of_a_line() {
     }
 }
 
+/// Also in more of them than it can look at: they are not waited for then.
+fn syslog_takes_a_line_in_any_pieces() {
+    let mut log = Log::new();
+    let world = World::with_dev(&log.scene.path(""));
+    let socket = UnixDatagram::bind(world.view(Path::new("/dev/log"))).expect("a new socket");
+    log.word = "web".into();
+    let mut command = log.command(&["-y"]);
+    world.enter(&mut command);
+    log.start_as(command);
+    // By then the pipe has room for so many.
+    log.wait_idle();
+    log.signal(Signal::SIGSTOP);
+    // What is moved from pipe to pipe is never put together.
+    let (reader, mut writer) = io::pipe().expect("a pipe");
+    let line = "a line of which each byte has a buffer of its own\n";
+    for byte in line.bytes() {
+        writer.write_all(&[byte]).expect("both ends are open");
+        let output = log.writer.as_ref().expect("the input has not ended").as_raw_fd();
+        let none = std::ptr::null_mut();
+        // SAFETY: both are ours, and neither has an offset.
+        let moved = unsafe { libc::splice(reader.as_raw_fd(), none, output, none, 1, 0) };
+        assert_eq!(moved, 1);
+    }
+    log.signal(Signal::SIGCONT);
+    let mut found = String::new();
+    while found.len() < line.len() - 1 {
+        found += receive(&socket).strip_prefix("<30>web: ").expect("a priority and a name");
+    }
+    assert_eq!(found, line.trim_end());
+    log.finish();
+}
+
+/// Also when it was waited for before: that all is well again does not depend on its end.
+fn an_open_line_for_syslog_is_no_wake_up() {
+    let mut log = Log::new();
+    let world = World::with_dev(&log.scene.path(""));
+    log.word = "web".into();
+    let mut command = log.command(&["-y"]);
+    world.enter(&mut command);
+    log.start_as(command);
+    log.write("one\ntw");
+    log.scene.wait_log(", trying again");
+    let socket = UnixDatagram::bind(world.view(Path::new("/dev/log"))).expect("a new socket");
+    log.signal(Signal::SIGUSR1);
+    assert_eq!(receive(&socket), "<30>web: one");
+    wait_again(&log);
+    log.wait_idle();
+    log.write("o\n");
+    assert_eq!(receive(&socket), "<30>web: two");
+    log.finish();
+}
+
 /// Each line once, also when one of both cannot take it at first.
 fn syslog_has_what_the_file_has() {
     let mut log = Log::new();
@@ -1083,12 +1161,13 @@ fn syslog_has_what_the_file_has() {
 fn memory_is_fixed() {
     let mut log = Log::new();
     log.start(&["-t", "-s", "64K", "-n", "3"]);
+    log.wait_idle();
     let descriptors = proc::descriptors(log.pid()).len();
     for _ in 0..10 {
         log.write(numbered(0..10_000));
         log.signal(Signal::SIGUSR1);
     }
-    log.wait_empty();
+    log.wait_idle();
     assert_eq!(proc::descriptors(log.pid()).len(), descriptors);
     let peak = proc::status_number(log.pid(), "VmPeak");
     assert!(peak < PEAK_KB, "{peak} kB");

@@ -84,17 +84,19 @@ impl Input {
     /// Copies what is at the head of the pipe, or EAGAIN: there is nothing yet, or never again.
     pub fn peek(&mut self, head: &mut Head) -> Result<(), Errno> {
         // What comes from here on is news.
-        let _none =
-            epoll::wait(&self.news, &mut [MaybeUninit::uninit()], Some(&Timespec::default()));
-        let can_grow =
-            self.left.is_none() && !poll_now(&self.pipe, PollFlags::IN).contains(PollFlags::HUP);
+        let mut events = [MaybeUninit::uninit()];
+        let _none = epoll::wait(&self.news, &mut events, Some(&Timespec::default()));
+        let has_writer = !poll_now(&self.pipe, PollFlags::IN).contains(PollFlags::HUP);
         let max = self.left.unwrap_or(HEAD_MAX).min(HEAD_MAX);
+        // Of a pipe with many small pieces it is less, for the copy has room for few.
+        let least = self.len().min(max);
         let len = tee(&self.pipe, &self.copy.1, max, SpliceFlags::NONBLOCK)?;
         let _fits = head.resize_default(len);
         read(&self.copy.0, head.as_mut_slice())?;
         if self.line_max > 0 {
             head.truncate(first_line(head).len().min(self.line_max));
         }
+        let can_grow = has_writer && self.left.is_none() && len >= least;
         self.is_open = can_grow && head.len() < self.line_max && !head.ends_with(b"\n");
         if len == 0 {
             self.left = Some(0);

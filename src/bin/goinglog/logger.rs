@@ -158,21 +158,20 @@ impl<'a> Logger<'a> {
         let Some(path) = self.options.path() else {
             return Ok(Room { size: 0, limit: usize::MAX, is_fresh: true });
         };
-        let file =
-            self.file.take().map_or_else(|| open_and_lock(path), Ok).map_err(unable("open"))?;
+        let file = self.file.take().map_or_else(|| open_and_lock(path), Ok);
+        let file = file.map_err(unable("open"))?;
         let stat = fstat(&file).map_err(unable("write"))?;
+        let size = stat.st_size.try_into().unwrap_or(usize::MAX);
         let mut last = *b"\n";
-        let last_at = stat.st_size.unsigned_abs().saturating_sub(1);
-        pread(&file, &mut last, last_at).map_err(unable("read"))?;
-        let (is_empty, is_fresh) = (stat.st_size == 0, last == *b"\n");
+        pread(&file, &mut last, size.saturating_sub(1) as u64).map_err(unable("read"))?;
+        let is_fresh = last == *b"\n";
         // Unless somebody has deleted it.
         if stat.st_nlink > 0 && (self.now.asked.is_none() || !is_fresh) {
-            let limit = if self.now.asked.is_none() { self.options.limit } else { 0 };
             self.file = Some(file);
-            let size = stat.st_size.try_into().unwrap_or(usize::MAX);
+            let limit = if self.now.asked.is_none() { self.options.limit } else { 0 };
             return Ok(Room { size, limit, is_fresh });
         }
-        if self.now.asked == Some(SIGHUP) && is_fresh && !is_empty {
+        if self.now.asked == Some(SIGHUP) && is_fresh && size > 0 {
             rotate(path, self.options.count).map_err(unable("rotate"))?;
         }
         self.now.asked = None;
