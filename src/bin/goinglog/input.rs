@@ -10,7 +10,7 @@ use heapless::Vec;
 use rustix::event::{PollFd, PollFlags, Timespec, epoll, poll};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{FileType, fstat};
-use rustix::io::{Errno, fcntl_dupfd_cloexec, ioctl_fionread, read};
+use rustix::io::{Errno, fcntl_dupfd_cloexec, ioctl_fionread, read, write};
 use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_getpipe_size, fcntl_setpipe_size};
 use rustix::pipe::{pipe_with, splice, tee};
 
@@ -20,6 +20,9 @@ const PIPE_SIZES: [usize; 2] = [MOVE_MAX, MOVE_MAX / 4];
 /// Bytes moved at once at the most: signals are to be heard in between.
 const MOVE_MAX: usize = 1 << 20;
 
+/// Bytes taken at once from what is no pipe: the smallest pipe has room for twice as many.
+const FILL_LEN: usize = 4096;
+
 /// What is seen at the head of the pipe.
 pub type Head = Vec<u8, HEAD_MAX>;
 
@@ -28,7 +31,7 @@ pub struct Input {
     /// Standard input, or what is filled from it.
     pipe: OwnedFd,
     /// If the latter: standard input until its end, and the other end of the pipe.
-    source: Option<(OwnedFd, OwnedFd)>,
+    pub source: Option<(OwnedFd, OwnedFd)>,
     /// What tee(2) copies into, empty in between: where from, where to.
     copy: (OwnedFd, OwnedFd),
     /// Can be read when something has come into the pipe since it was looked into.
@@ -69,14 +72,17 @@ impl Input {
         ioctl_fionread(&self.pipe).map_or(0, |len| len.try_into().unwrap_or(usize::MAX))
     }
 
-    /// Takes more from a standard input that is no pipe.
+    /// Takes more from a standard input that is no pipe, when there is little in the pipe.
     pub fn fill(&mut self) {
         let Some((stdin, filler)) = &self.source else { return };
-        if self.left.is_none() && !poll_now(stdin, PollFlags::IN).is_empty() {
-            let filled = splice(stdin, None, filler, None, MOVE_MAX, SpliceFlags::NONBLOCK);
-            // A terminal that has hung up is at its end too.
-            if !matches!(filled, Ok(1..) | Err(Errno::AGAIN | Errno::INTR)) {
-                self.source = None;
+        let is_wanted = self.left.is_none() && self.len() < FILL_LEN;
+        if is_wanted && !poll_now(stdin, PollFlags::IN).is_empty() {
+            let mut bytes = [0; FILL_LEN];
+            match read(stdin, &mut bytes) {
+                Err(Errno::AGAIN | Errno::INTR) => {}
+                Ok(len @ 1..) => drop(write(filler, bytes.get(..len).unwrap_or_default())),
+                // A terminal that has hung up is at its end too.
+                Ok(0) | Err(_) => self.source = None,
             }
         }
     }

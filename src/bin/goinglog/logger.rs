@@ -89,7 +89,7 @@ impl<'a> Logger<'a> {
         if self.now.dropped > 0 {
             say(format_args!("{} lines dropped", self.now.dropped));
         }
-        (self.now.delay_ms > 0).into()
+        (self.now.delay_ms > 0 || self.now.dropped > 0).into()
     }
 
     /// Waits until there is something to do, and reads signals.
@@ -99,7 +99,7 @@ impl<'a> Logger<'a> {
         self.signals.wait((self.now.delay_ms > 0).then_some(self.now.due_ms), others);
         // With a moment's patience there is more to move at once: each time costs as much as
         // kilobytes do. Not for syslog, which takes a line at a time.
-        if !self.options.has_syslog && self.input.len() < HEAD_MAX {
+        if !self.options.has_syslog && self.input.source.is_none() && self.input.len() < HEAD_MAX {
             self.signals.wait(Some(clock::now_ms().saturating_add(GATHER_MS)), [None; 2]);
         }
         for signal in self.signals.read() {
@@ -120,12 +120,9 @@ impl<'a> Logger<'a> {
         let is_note = self.now.dropped > 0;
         if is_note {
             self.head.clear();
-            let _fits = if room.is_fresh {
-                writeln!(self.head, "goinglog: {} lines dropped", self.now.dropped)
-            } else {
-                // The end of the line that had begun, for the rest of it was dropped too.
-                writeln!(self.head)
-            };
+            // Before it, the end of the line that had begun, for the rest of it was dropped too.
+            let end = if room.is_fresh { "" } else { "\n" };
+            let _fits = writeln!(self.head, "{end}goinglog: {} lines dropped", self.now.dropped);
         } else if self.now.is_cut {
             return self.drop_lines();
         } else if self.splices && room.unseen() > 0 {
@@ -147,7 +144,8 @@ impl<'a> Logger<'a> {
         self.write(room, &out)?;
         if !is_note {
             self.input.skip(self.head);
-        } else if room.is_fresh {
+        } else if taken > 1 {
+            // More than that end: the number was in it.
             self.now.dropped = 0;
         }
         Ok(())
@@ -158,15 +156,15 @@ impl<'a> Logger<'a> {
         let Some(path) = self.options.path() else {
             return Ok(Room { size: 0, limit: usize::MAX, is_fresh: true });
         };
-        let file = self.file.take().map_or_else(|| open_and_lock(path), Ok);
-        let file = file.map_err(unable("open"))?;
+        // Unless somebody has deleted it.
+        let file = self.file.take().filter(|file| fstat(file).is_ok_and(|stat| stat.st_nlink > 0));
+        let file = file.map_or_else(|| open_and_lock(path), Ok).map_err(unable("open"))?;
         let stat = fstat(&file).map_err(unable("write"))?;
         let size = stat.st_size.try_into().unwrap_or(usize::MAX);
         let mut last = *b"\n";
         pread(&file, &mut last, size.saturating_sub(1) as u64).map_err(unable("read"))?;
         let is_fresh = last == *b"\n";
-        // Unless somebody has deleted it.
-        if stat.st_nlink > 0 && (self.now.asked.is_none() || !is_fresh) {
+        if self.now.asked.is_none() || !is_fresh {
             self.file = Some(file);
             let limit = if self.now.asked.is_none() { self.options.limit } else { 0 };
             return Ok(Room { size, limit, is_fresh });
