@@ -3,6 +3,7 @@
 //!
 //! Never waits, and never changes how standard input is opened: others share it.
 
+use crate::syslog::TEXT_MAX;
 use core::mem::MaybeUninit;
 use going::linux::raw;
 use going::model::lines::{HEAD_MAX, first_line};
@@ -38,14 +39,16 @@ pub struct Input {
     news: OwnedFd,
     /// Whether it is that which is waited for: the end of a line that is to be seen whole.
     is_open: bool,
-    /// Bytes up to which it is to be seen whole, one at a time; 0 if all that is there may be seen.
-    line_max: usize,
+    /// Whether lines are seen one at a time and whole, or what syslog takes of a longer one.
+    by_line: bool,
+    /// Whether bytes can be moved to FILE without passing through here.
+    pub splices: bool,
     /// Bytes before its end, when that is known.
     pub left: Option<usize>,
 }
 
 impl Input {
-    pub fn new(line_max: usize) -> Result<Self, Errno> {
+    pub fn new(by_line: bool, splices: bool) -> Result<Self, Errno> {
         let stdin = fcntl_dupfd_cloexec(raw::stdio(0), 3)?;
         let is_pipe = FileType::from_raw_mode(fstat(&stdin)?.st_mode).is_fifo();
         let (inner, filler) = pipe_with(PipeFlags::CLOEXEC)?;
@@ -58,7 +61,7 @@ impl Input {
         let flags = epoll::EventFlags::IN | epoll::EventFlags::ET;
         epoll::add(&news, &pipe, epoll::EventData::new_u64(0), flags)?;
         let copy = pipe_with(PipeFlags::CLOEXEC)?;
-        Ok(Self { pipe, source, copy, news, is_open: false, line_max, left: None })
+        Ok(Self { pipe, source, copy, news, is_open: false, by_line, splices, left: None })
     }
 
     /// What can be read when there is more to do.
@@ -99,11 +102,11 @@ impl Input {
         let len = tee(&self.pipe, &self.copy.1, max, SpliceFlags::NONBLOCK)?;
         let _fits = head.resize_default(len);
         read(&self.copy.0, head.as_mut_slice())?;
-        if self.line_max > 0 {
-            head.truncate(first_line(head).len().min(self.line_max));
+        if self.by_line {
+            head.truncate(first_line(head).len().min(TEXT_MAX));
         }
         let can_grow = has_writer && self.left.is_none() && len >= least;
-        self.is_open = can_grow && head.len() < self.line_max && !head.ends_with(b"\n");
+        self.is_open = self.by_line && can_grow && head.len() < TEXT_MAX && !head.ends_with(b"\n");
         if len == 0 {
             self.left = Some(0);
         }
@@ -111,17 +114,19 @@ impl Input {
     }
 
     /// Moves up to `max` bytes to the offset of a file. What the file does not take stays.
-    pub fn splice(&mut self, file: &OwnedFd, offset: usize, max: usize) -> Result<(), Errno> {
+    pub fn splice(&mut self, file: &OwnedFd, mut offset: u64, max: usize) -> Result<(), Errno> {
         let max = self.left.unwrap_or(MOVE_MAX).min(MOVE_MAX).min(max);
-        let mut offset = offset as u64;
-        let flags = SpliceFlags::NONBLOCK;
-        splice(&self.pipe, None, file, Some(&mut offset), max, flags).map(|len| self.moved(len))
+        match splice(&self.pipe, None, file, Some(&mut offset), max, SpliceFlags::NONBLOCK) {
+            // Some file systems have no way to do it.
+            Err(Errno::INVAL) => self.splices = false,
+            moved => self.moved(moved?),
+        }
+        Ok(())
     }
 
     /// Removes what was looked at, which ends up in `head` once more.
     pub fn skip(&mut self, head: &mut Head) {
-        let len = read(&self.pipe, head.as_mut_slice()).unwrap_or(0);
-        self.moved(len);
+        self.moved(read(&self.pipe, head.as_mut_slice()).unwrap_or(0));
     }
 
     /// Takes note that so many bytes have left the pipe; 0 are its end.

@@ -7,7 +7,7 @@
 use crate::Options;
 use crate::file::{open_and_lock, rotate};
 use crate::input::{Head, Input, poll_now};
-use crate::syslog::{TEXT_MAX, send_line};
+use crate::syslog::send_line;
 use core::fmt::{self, Write};
 use core::time::Duration;
 use going::linux::{clock, raw, signals::Signals, stdio};
@@ -37,8 +37,6 @@ pub struct Logger<'a> {
     signals: Signals,
     input: Input,
     file: Option<OwnedFd>,
-    /// Whether bytes can go to FILE without passing through here.
-    splices: bool,
     now: Now,
 }
 
@@ -60,11 +58,11 @@ impl<'a> Logger<'a> {
     /// Start-up, where errors still end the program.
     pub fn new(options: &'a Options, head: &'static mut Head) -> Result<Self, Failure> {
         let signals = Signals::new().map_err(unable("read signals for"))?;
-        let line_max = if options.has_syslog { TEXT_MAX } else { 0 };
-        let input = Input::new(line_max).map_err(unable("read standard input for"))?;
-        let file = options.path().map(open_and_lock).transpose().map_err(unable("open"))?;
         let splices = options.stamp.is_none() && !options.has_syslog;
-        Ok(Self { options, head, signals, input, file, splices, now: Now::default() })
+        let input = Input::new(options.has_syslog, splices);
+        let input = input.map_err(unable("read standard input for"))?;
+        let file = options.path().map(open_and_lock).transpose().map_err(unable("open"))?;
+        Ok(Self { options, head, signals, input, file, now: Now::default() })
     }
 
     /// Moves lines until their end, or until it is told to end; returns the exit code.
@@ -125,7 +123,7 @@ impl<'a> Logger<'a> {
             let _fits = writeln!(self.head, "{end}goinglog: {} lines dropped", self.now.dropped);
         } else if self.now.is_cut {
             return self.drop_lines();
-        } else if self.splices && room.unseen() > 0 {
+        } else if self.input.splices && room.unseen() > 0 {
             return self.splice(room, room.unseen());
         } else {
             self.input.peek(self.head).map_err(unable("write"))?;
@@ -137,7 +135,7 @@ impl<'a> Logger<'a> {
             self.now.asked = Some(SIGHUP);
             return Ok(());
         };
-        if self.splices && !is_note {
+        if self.input.splices && !is_note {
             return self.splice(room, taken);
         }
         self.head.truncate(taken);
@@ -179,10 +177,7 @@ impl<'a> Logger<'a> {
     /// Moves up to `max` bytes from the pipe to the end of FILE, unseen.
     fn splice(&mut self, room: Room, max: usize) -> Result<(), Failure> {
         let Some(file) = &self.file else { return Ok(()) };
-        let moved = self.input.splice(file, room.size, max);
-        // Some file systems have no way to do it.
-        self.splices = moved != Err(Errno::INVAL);
-        if self.splices { moved.map_err(unable("write")) } else { Ok(()) }
+        self.input.splice(file, room.size as u64, max).map_err(unable("write"))
     }
 
     /// Writes all of `out`, and sends what it was made of to syslog, or neither.

@@ -71,8 +71,7 @@ impl Options {
 
     /// FILE, unless it is only what syslog is to call the lines: that has no slash.
     fn path(&self) -> Option<&'static CStr> {
-        let is_name = self.has_syslog && self.name() == self.word.to_bytes();
-        (!is_name).then_some(self.word)
+        (!self.has_syslog || self.word.to_bytes().contains(&b'/')).then_some(self.word)
     }
 
     /// The beginning of FILE, for messages.
