@@ -97,7 +97,7 @@ impl Input {
         let _none = epoll::wait(&self.news, &mut events, Some(&Timespec::default()));
         let has_writer = !poll_now(&self.pipe, PollFlags::IN).contains(PollFlags::HUP);
         let max = self.left.unwrap_or(HEAD_MAX).min(HEAD_MAX);
-        // Of a pipe with many small pieces it is less, for the copy has room for few.
+        // What splice(2) has put there in small pieces: the copy has room for few of them.
         let least = self.len().min(max);
         let len = tee(&self.pipe, &self.copy.1, max, SpliceFlags::NONBLOCK)?;
         let _fits = head.resize_default(len);

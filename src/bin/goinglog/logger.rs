@@ -22,7 +22,7 @@ use rustix::io::{Errno, pread, pwrite};
 /// What failed is tried again after so long, then after twice as long, and so on.
 const DELAY_MS: u64 = 1_000;
 const DELAY_MAX_MS: u64 = 30_000;
-/// So long it waits for more, when there is little: a writer does not fill the pipe meanwhile.
+/// So long it waits for more, when there is little: hardly any writer fills the pipe meanwhile.
 const GATHER_MS: u64 = 2;
 /// Bytes of a message.
 const MESSAGE_MAX: usize = 2000;
