@@ -48,7 +48,7 @@ pub struct Input {
 }
 
 impl Input {
-    pub fn new(by_line: bool, splices: bool) -> Result<Self, Errno> {
+    pub fn new(by_line: bool, stamps: bool) -> Result<Self, Errno> {
         let stdin = fcntl_dupfd_cloexec(raw::stdio(0), 3)?;
         let is_pipe = FileType::from_raw_mode(fstat(&stdin)?.st_mode).is_fifo();
         let (inner, filler) = pipe_with(PipeFlags::CLOEXEC)?;
@@ -61,6 +61,7 @@ impl Input {
         let flags = epoll::EventFlags::IN | epoll::EventFlags::ET;
         epoll::add(&news, &pipe, epoll::EventData::new_u64(0), flags)?;
         let copy = pipe_with(PipeFlags::CLOEXEC)?;
+        let splices = !by_line && !stamps;
         Ok(Self { pipe, source, copy, news, is_open: false, by_line, splices, left: None })
     }
 

@@ -58,9 +58,8 @@ impl<'a> Logger<'a> {
     /// Start-up, where errors still end the program.
     pub fn new(options: &'a Options, head: &'static mut Head) -> Result<Self, Failure> {
         let signals = Signals::new().map_err(unable("read signals for"))?;
-        let splices = options.stamp.is_none() && !options.has_syslog;
-        let input = Input::new(options.has_syslog, splices);
-        let input = input.map_err(unable("read standard input for"))?;
+        let (stamps, by_line) = (options.stamp.is_some(), options.has_syslog);
+        let input = Input::new(by_line, stamps).map_err(unable("read standard input for"))?;
         let file = options.path().map(open_and_lock).transpose().map_err(unable("open"))?;
         Ok(Self { options, head, signals, input, file, now: Now::default() })
     }
@@ -71,7 +70,9 @@ impl<'a> Logger<'a> {
             self.wait();
             // Whether FILE can be written, as far as is known, or has to be tried again.
             let is_due = self.now.due_ms <= clock::now_ms();
-            let drops = self.options.drops && !is_due;
+            // The rest of a line that is counted already is never written.
+            let is_rest = self.now.is_cut && self.now.dropped == 0;
+            let drops = if is_due { is_rest } else { self.options.drops };
             let result = if drops { self.drop_lines() } else { self.step() };
             let is_idle = matches!(result, Err(("write", Errno::AGAIN | Errno::INTR)));
             match result {
@@ -112,7 +113,7 @@ impl<'a> Logger<'a> {
         self.input.fill();
     }
 
-    /// Moves what goes into FILE next.
+    /// Moves what goes into FILE next: whole lines, or what may be moved unseen.
     fn step(&mut self) -> Result<(), Failure> {
         let room = self.room()?;
         let is_note = self.now.dropped > 0;
@@ -121,8 +122,6 @@ impl<'a> Logger<'a> {
             // Before it, the end of the line that had begun, for the rest of it was dropped too.
             let end = if room.is_fresh { "" } else { "\n" };
             let _fits = writeln!(self.head, "{end}goinglog: {} lines dropped", self.now.dropped);
-        } else if self.now.is_cut {
-            return self.drop_lines();
         } else if self.input.splices && room.unseen() > 0 {
             return self.splice(room, room.unseen());
         } else {
