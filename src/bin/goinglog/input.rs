@@ -32,7 +32,7 @@ pub struct Input {
     /// Standard input, or what is filled from it.
     pipe: OwnedFd,
     /// If the latter: standard input until its end, and the other end of the pipe.
-    pub source: Option<(OwnedFd, OwnedFd)>,
+    source: Option<(OwnedFd, OwnedFd)>,
     /// What tee(2) copies into, empty in between: where from, where to.
     copy: (OwnedFd, OwnedFd),
     /// Can be read when something has come into the pipe since it was looked into.
@@ -74,6 +74,13 @@ impl Input {
     /// Bytes that can be moved at once.
     pub fn len(&self) -> usize {
         ioctl_fionread(&self.pipe).map_or(0, |len| len.try_into().unwrap_or(usize::MAX))
+    }
+
+    /// Whether that is less than an eighth of what there could be, and worth waiting for more. Not
+    /// for syslog, which takes a line at a time.
+    pub fn is_scarce(&self) -> bool {
+        let size = fcntl_getpipe_size(&self.pipe).unwrap_or(0);
+        !self.by_line && self.source.is_none() && self.len() < size / 8
     }
 
     /// Takes more from a standard input that is no pipe, when there is little in the pipe.

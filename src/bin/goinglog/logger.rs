@@ -11,7 +11,7 @@ use crate::syslog::send_line;
 use core::fmt::{self, Write};
 use core::time::Duration;
 use going::linux::{clock, raw, signals::Signals, stdio};
-use going::model::lines::{HEAD_MAX, Room, first_line};
+use going::model::lines::{Room, first_line};
 use heapless::{String, Vec, format};
 use linux_raw_sys::general::{CLOCK_REALTIME, SIGHUP, SIGTERM, SIGUSR1};
 use rustix::event::PollFlags;
@@ -23,7 +23,7 @@ use rustix::io::{Errno, pread, pwrite};
 const DELAY_MS: u64 = 1_000;
 const DELAY_MAX_MS: u64 = 30_000;
 /// So long it waits for more, when there is little: hardly any writer fills the pipe meanwhile.
-const GATHER_MS: u64 = 2;
+const GATHER_MS: u64 = 1;
 /// Bytes of a message.
 const MESSAGE_MAX: usize = 2000;
 
@@ -97,8 +97,8 @@ impl<'a> Logger<'a> {
         let others = if takes_more { self.input.awaited() } else { [None; 2] };
         self.signals.wait((self.now.delay_ms > 0).then_some(self.now.due_ms), others);
         // With a moment's patience there is more to move at once: each time costs as much as
-        // kilobytes do. Not for syslog, which takes a line at a time.
-        if !self.options.has_syslog && self.input.source.is_none() && self.input.len() < HEAD_MAX {
+        // kilobytes do.
+        if self.input.is_scarce() {
             self.signals.wait(Some(clock::now_ms().saturating_add(GATHER_MS)), [None; 2]);
         }
         for signal in self.signals.read() {
