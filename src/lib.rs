@@ -9,8 +9,9 @@
 //! - `src/bin/going/` **ties** the parts: one table, one rescan, one `poll`.
 //! - [`linux`] **acts**, in the supervisor's own process, one kernel facility a file. It decides
 //!   nothing and waits for nothing. [`linux::raw`] holds the only unsafe code.
-//! - [`child`] **becomes** the service, between fork(2) and execve(2), or reads the service files,
-//!   or ends the machine: each in a process of its own, where what goes wrong harms nobody else.
+//! - [`child`] **becomes** the service, between fork(2) and execve(2), or reads the service files
+//!   and leaves a plan behind, or ends the machine: each in a process of its own, where what goes
+//!   wrong harms nobody else.
 //! - `src/bin/goinglog/` is a program of its own, the log writer, see goinglog(1). It shares what
 //!   it can use of the library, and its rules.
 //! - `src/bin/goingctl/` is a program of its own, with std, that going does not need; see
