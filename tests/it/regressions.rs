@@ -1,6 +1,6 @@
 //! Defects that were there once, found by looking for them: each scenario failed.
 
-use crate::harness::{Going, run_by};
+use crate::harness::{Going, run_by, send};
 use crate::needs::scenario;
 use crate::proc;
 use libtest_mimic::Trial;
@@ -11,7 +11,7 @@ use std::fs::{self, Permissions};
 use std::io::{self, pipe};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::process::CommandExt;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::ptr;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -32,6 +32,10 @@ pub fn tests() -> Vec<Trial> {
         scenario!(the_first_signal_hastens_no_shutdown_that_has_begun),
         scenario!(who_was_logged_to_once_has_its_own_timeout),
         scenario!(messages_that_cannot_be_written_are_no_signal_for_the_main_command),
+        scenario!(who_logs_to_what_went_and_came_back_has_its_pipe),
+        scenario!(a_rescan_that_ends_in_a_shutdown_changes_nothing),
+        scenario!(a_limit_of_the_size_of_files_keeps_nobody_from_starting, Root),
+        scenario!(a_check_needs_no_room_for_files),
     ]
 }
 
@@ -271,4 +275,125 @@ fn messages_that_cannot_be_written_are_no_signal_for_the_main_command() {
     // SAFETY: setrlimit(2) alone.
     unsafe { limited.pre_exec(|| Ok(setrlimit(Resource::RLIMIT_FSIZE, 0, 0)?)) };
     assert_eq!(run(limited), Some(7));
+}
+
+/// Files that are no good, but take a reader so long that it can be held.
+fn write_ballast(going: &Going) {
+    let text = "#".repeat(16_000) + "\nbad\n";
+    (0..200).for_each(|number| going.write(&format!("bad{number:03}"), &text));
+}
+
+/// Makes a service file anew, all at once, and so that it is no file that has just changed.
+fn put_link(going: &Going, name: &str, file: &str) {
+    symlink(going.path(file), going.path("link")).expect("a symlink");
+    fs::rename(going.path("link"), going.path("going.d").join(name)).expect("the same disk");
+}
+
+/// Has CONFDIR read at once; the reader, stopped before it could be reaped, if it was not too fast.
+fn held_reader(going: &Going) -> Option<i32> {
+    let path = format!("/proc/{0}/task/{0}/children", going.pid());
+    let children = || fs::read_to_string(&path).expect("it runs");
+    let before = children();
+    let is_known = |pid: &&str| before.split(' ').any(|known| known == *pid);
+    going.signal(Signal::SIGHUP);
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_secs(1) {
+        let now = children();
+        if let Some(pid) = now.split_whitespace().find(|pid| !is_known(pid)) {
+            let pid = pid.parse().expect("a pid");
+            send(pid, Signal::SIGSTOP);
+            sleep(Duration::from_millis(20));
+            return proc::stat(pid).is_some_and(|stat| stat.state == 'T').then_some(pid);
+        }
+    }
+    None
+}
+
+/// A file that comes back while its service still stops is read; and before that is heard of, the
+/// service has ended, and its pipe is gone. Who has logged through that needs the new one.
+fn who_logs_to_what_went_and_came_back_has_its_pipe() {
+    let mut going = Going::new();
+    write_ballast(&going);
+    let text = going.cmd("hold", "log", &["ignore"]) + "timeout=0\n";
+    fs::write(going.path("log.file"), text).expect("a file");
+    put_link(&going, "log", "log.file");
+    going.write("web", going.cmd("hold", "web", &[]) + "log=log\n");
+    going.start();
+    let log = going.up("log");
+    going.up("web");
+    going.rescan();
+    let mut reader = None;
+    while reader.is_none() {
+        going.remove("log");
+        going.rescan();
+        going.wait_quiet();
+        put_link(&going, "log", "log.file");
+        reader = held_reader(&going);
+    }
+    send(log, Signal::SIGKILL);
+    // It may be forgotten by now, or not before the reader has ended.
+    let is_stopping = || going.status_of("log").iter().any(|field| field == "stopping");
+    going.wait_for("the end of log", || !is_stopping());
+    send(reader.expect("it was held"), Signal::SIGCONT);
+    going.wait_starts("log", 2);
+    let end = |name, fd| fs::read_link(format!("/proc/{}/fd/{fd}", going.up(name))).ok();
+    going.wait_for("web and log having the same pipe", || end("web", 1) == end("log", 0));
+    going.terminate();
+}
+
+/// What a reader has found when a shutdown has begun comes too late: a logger that was edited would
+/// be stopped before those who log to it, and their last lines were lost.
+fn a_rescan_that_ends_in_a_shutdown_changes_nothing() {
+    let mut going = Going::new();
+    write_ballast(&going);
+    let text = going.cmd("hold", "log", &[]);
+    fs::write(going.path("log.0"), &text).expect("a file");
+    fs::write(going.path("log.1"), text + "timeout=6\n").expect("a file");
+    put_link(&going, "log", "log.0");
+    going.write("web", going.cmd("hold", "web", &["1500"]) + "log=log\n");
+    going.start();
+    going.all_up(&["log", "web"]);
+    going.rescan();
+    going.wait_quiet();
+    let mut files = ["log.1", "log.0"].into_iter().cycle();
+    let reader = loop {
+        put_link(&going, "log", files.next().expect("they go round"));
+        if let Some(reader) = held_reader(&going) {
+            break reader;
+        }
+        going.wait_quiet();
+    };
+    going.up("log");
+    going.signal(Signal::SIGTERM);
+    going.wait_log("shutting down");
+    send(reader, Signal::SIGCONT);
+    assert!(going.wait_exit().success(), "{}", going.report());
+    let text = going.log();
+    let (_, text) = text.split_once("shutting down").expect("it was said");
+    let place = |name| text.find(&format!("{name}: stopped")).expect("it was stopped");
+    assert!(place("web") < place("log"), "{}", going.report());
+}
+
+/// That limit is meant for files on disk. Who may raise it is not kept by it from reading CONFDIR.
+fn a_limit_of_the_size_of_files_keeps_nobody_from_starting() {
+    let mut going = Going::new();
+    going.write("web", "cmd=sleep 1000\n");
+    going.start_with(|command| {
+        // SAFETY: setrlimit(2) alone.
+        unsafe { command.pre_exec(|| Ok(setrlimit(Resource::RLIMIT_FSIZE, 0, 0)?)) };
+    });
+    going.wait_child("web", |words| words == ["sleep", "1000"]);
+    going.terminate();
+}
+
+/// Nor from being checked, which writes nothing.
+fn a_check_needs_no_room_for_files() {
+    let going = Going::new();
+    going.hold("web");
+    let mut command = going.command();
+    command.arg("-n").stdout(Stdio::null());
+    // SAFETY: setrlimit(2) alone.
+    unsafe { command.pre_exec(|| Ok(setrlimit(Resource::RLIMIT_FSIZE, 0, libc::RLIM_INFINITY)?)) };
+    let status = command.status().expect("going can be executed");
+    assert!(status.success(), "{status}\n{}", going.report());
 }
