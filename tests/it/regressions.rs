@@ -34,6 +34,7 @@ pub fn tests() -> Vec<Trial> {
         scenario!(messages_that_cannot_be_written_are_no_signal_for_the_main_command),
         scenario!(who_logs_to_what_went_and_came_back_has_its_pipe),
         scenario!(a_rescan_that_ends_in_a_shutdown_changes_nothing),
+        scenario!(who_goes_brings_no_rescan_into_the_midst_of_a_change),
         scenario!(a_limit_of_the_size_of_files_keeps_nobody_from_starting, Root),
         scenario!(a_check_needs_no_room_for_files),
     ]
@@ -372,6 +373,40 @@ fn a_rescan_that_ends_in_a_shutdown_changes_nothing() {
     let (_, text) = text.split_once("shutting down").expect("it was said");
     let place = |name| text.find(&format!("{name}: stopped")).expect("it was stopped");
     assert!(place("web") < place("log"), "{}", going.report());
+}
+
+/// An editor moves the file away and writes it anew: until there is quiet nobody looks, not even
+/// for what there may be room for now.
+fn who_goes_brings_no_rescan_into_the_midst_of_a_change() {
+    let mut going = Going::new();
+    let text = going.cmd("hold", "old", &["ignore"]) + "timeout=0\n";
+    let (file, outside) = (going.path("going.d/web"), going.path("outside"));
+    going.hold("web");
+    going.start();
+    loop {
+        let before = (going.up("web"), going.starts("web").len());
+        going.write("old", &text);
+        let old = going.up("old");
+        going.rescan();
+        going.remove("old");
+        going.wait_status("old", "stopping");
+        going.wait_quiet();
+        let start = Instant::now();
+        fs::rename(&file, &outside).expect("the same disk");
+        send(old, Signal::SIGKILL);
+        going.wait_gone("old", old);
+        sleep(Duration::from_millis(50));
+        fs::rename(&outside, &file).expect("the same disk");
+        // Else there was quiet.
+        let is_quick = start.elapsed() < Duration::from_millis(150);
+        going.rescan();
+        if is_quick {
+            let after = (going.up("web"), going.starts("web").len());
+            assert_eq!(after, before, "{}", going.report());
+            break;
+        }
+    }
+    going.terminate();
 }
 
 /// That limit is meant for files on disk. Who may raise it is not kept by it from reading CONFDIR.
