@@ -5,8 +5,8 @@
 //! there are no gaps in it. Of the texts the supervisor sees nothing.
 
 use crate::linux::table::{Slot, Slots};
-use crate::model::config::{POOL_MAX, Text};
-use crate::model::entry::{Entry, NUMBERS, Record, SERVICES_MAX};
+use crate::model::config::{POOL_MAX, Text, hash};
+use crate::model::entry::{Entry, GOOD, NUMBERS, Record, SERVICES_MAX};
 use crate::model::service::Policy;
 use heapless::Vec;
 use rustix::fd::OwnedFd;
@@ -47,7 +47,11 @@ impl<'a> Plan<'a> {
     pub fn take_over(&mut self, old: &OwnedFd, slots: &mut Slots) -> Result<(Told, bool), Errno> {
         let mut text = Text::new();
         for Slot { entry, .. } in slots {
-            read_text(old, entry, &mut text)?;
+            match read_text(old, entry, &mut text) {
+                // It has to be good once more.
+                Err(Errno::BADMSG) => entry.flags &= !GOOD,
+                read => read?,
+            }
             entry.len = 0;
             self.set_text(entry, &text)?;
         }
@@ -70,7 +74,7 @@ impl<'a> Plan<'a> {
     /// Gives `entry` this text; whether it had another one.
     ///
     /// # Errors
-    /// ENOSPC if there is no room for it, and those of read(2) and write(2); then nothing changes.
+    /// E2BIG if there is no room for it, and those of read(2) and write(2); then nothing changes.
     pub fn set_text(&mut self, entry: &mut Entry, text: &[u8]) -> Result<bool, Errno> {
         let mut old = Text::new();
         self.read_text(entry, &mut old)?;
@@ -80,11 +84,12 @@ impl<'a> Plan<'a> {
         let len = self.len.saturating_sub(old.len()).saturating_add(text.len());
         let end = self.end.saturating_add(text.len() as u64);
         if len > POOL_MAX || end > TEXTS_MAX {
-            return Err(Errno::NOSPC);
+            return Err(Errno::TOOBIG);
         }
-        pwrite(self.file, text, self.end)?;
+        self.write(text, self.end)?;
         entry.start = self.end.try_into().unwrap_or(0);
         entry.len = text.len().try_into().unwrap_or(0);
+        entry.hash = hash([text, b"", b""]);
         (self.end, self.len) = (end, len);
         Ok(true)
     }
@@ -94,27 +99,35 @@ impl<'a> Plan<'a> {
     /// # Errors
     /// Those of write(2).
     pub fn finish(&self, told: &Told, is_first: bool, slots: &Slots) -> Result<(), Errno> {
-        pwrite(self.file, told.as_flattened(), TOLD)?;
-        pwrite(self.file, &[is_first.into()], IS_FIRST)?;
-        let mut offset = ENTRIES;
-        for slot in slots {
-            let len = pwrite(self.file, encode(&slot.entry).as_flattened(), offset)?;
-            offset = offset.saturating_add(len as u64);
-        }
-        Ok(())
+        self.write(told.as_flattened(), TOLD)?;
+        self.write(&[is_first.into()], IS_FIRST)?;
+        let offsets = (ENTRIES..).step_by(size_of::<Record>());
+        slots
+            .iter()
+            .zip(offsets)
+            .try_for_each(|(slot, offset)| self.write(encode(&slot.entry).as_flattened(), offset))
+    }
+
+    /// Writes all of `bytes`.
+    fn write(&self, bytes: &[u8], offset: u64) -> Result<(), Errno> {
+        if pwrite(self.file, bytes, offset)? == bytes.len() { Ok(()) } else { Err(Errno::NOSPC) }
     }
 }
 
 /// The text of `entry`, out of the plan in `file`.
 ///
 /// # Errors
-/// Those of read(2).
+/// EBADMSG if that is another one, then there is none in `text`; and those of read(2).
 pub fn read_text(file: &OwnedFd, entry: &Entry, text: &mut Text) -> Result<(), Errno> {
     text.clear();
-    text.resize_default(entry.len as usize).map_err(|_| Errno::NOBUFS)?;
+    text.resize_default(entry.len as usize).map_err(|_| Errno::BADMSG)?;
     let len = pread(file, text.as_mut_slice(), entry.start.into())?;
-    text.truncate(len);
-    Ok(())
+    let is_whole = len == text.len() && hash([text, b"", b""]) == entry.hash;
+    if is_whole || text.is_empty() {
+        return Ok(());
+    }
+    text.clear();
+    Err(Errno::BADMSG)
 }
 
 /// An entry as it is passed on.
@@ -127,9 +140,10 @@ pub fn read_text(file: &OwnedFd, entry: &Entry, text: &mut Text) -> Result<(), E
 /// assert_eq!(Entry::decode(encode(&entry)), entry);
 /// ```
 pub fn encode(entry: &Entry) -> Record {
-    let Entry { flags, start, len, policy: Policy { restart, stop, timeout_ms }, .. } = *entry;
+    let Entry { flags, start, len, hash, .. } = *entry;
+    let Policy { restart, stop, timeout_ms } = entry.policy;
     let log = entry.log.and_then(|log| log.try_into().ok()).unwrap_or(0);
-    let numbers = [flags, restart as u32, stop, timeout_ms, log, start, len];
+    let numbers = [flags, restart as u32, stop, timeout_ms, log, start, len, hash];
     let mut record = Record::default();
     for (word, number) in record.iter_mut().zip(numbers) {
         *word = number.to_ne_bytes();

@@ -38,7 +38,7 @@ pub fn end_machine(ending: Ending, log: &Log) -> ! {
     let command = match ending {
         Ending::Reboot => RebootCommand::Restart,
         Ending::Halt => RebootCommand::Halt,
-        Ending::Exit | Ending::PowerOff => RebootCommand::PowerOff,
+        Ending::Exit => RebootCommand::PowerOff,
     };
     let why = raw::reason(reboot(command).err().unwrap_or(Errno::IO));
     log.say(ERROR, format_args!("unable to end the machine: {why}"));

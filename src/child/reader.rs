@@ -9,7 +9,7 @@ use super::path::with_path;
 use super::plan::{Plan, Told};
 use super::{EXIT_SET_UP, scan, twin};
 use crate::linux::syslog::{Log, Message, WARNING};
-use crate::linux::table::{Slot, Slots};
+use crate::linux::table::{self, Slot, Slots};
 use crate::linux::{raw, rundir, stdio};
 use crate::model::config::{Fault, Name, Text, hash, parse, policy, service_name, value};
 use crate::model::entry::{EDITED, Entry, GOOD, HELD, LOGGED_TO, PRESENT};
@@ -18,7 +18,7 @@ use core::ffi::CStr;
 use core::fmt::{self, Write};
 use rustix::fd::OwnedFd;
 use rustix::fs::inotify::{WatchFlags, add_watch};
-use rustix::fs::{CWD, MemfdFlags, Mode, memfd_create, mkdirat};
+use rustix::fs::{CWD, Mode, mkdirat};
 use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, Signal};
 use rustix::process::{getrlimit, set_parent_process_death_signal, setrlimit};
@@ -51,7 +51,8 @@ const SETTLE_MS: u64 = 150;
 pub fn check(confdir: &CStr, slots: &mut Slots) -> bool {
     // The place of the main command, which this is not about.
     let _fits = slots.push(Slot::new(Entry::NONE, 0));
-    let file = match memfd_create(c"plan", MemfdFlags::CLOEXEC) {
+    allow_files();
+    let file = match table::plan() {
         Ok(file) => file,
         Err(errno) => {
             let _told = print(format_args!("unable to make a plan: {}", raw::reason(errno)));
@@ -59,7 +60,7 @@ pub fn check(confdir: &CStr, slots: &mut Slots) -> bool {
         }
     };
     let mut reader = Reader::new(confdir, slots, &file, None);
-    let is_good = reader.read_confdir() && reader.faults.is_empty();
+    let is_good = reader.read_confdir() && reader.faults.is_empty() && reader.failed.is_none();
     !is_good || !print(format_args!("configuration OK"))
 }
 
@@ -81,8 +82,9 @@ pub struct Reader<'a> {
     /// Whether CONFDIR has never been read: files are taken as they are then, even those that have
     /// just changed.
     is_first: bool,
-    /// How it will end.
+    /// How it will end; and why it fails, if it does.
     outcome: u8,
+    failed: Option<Errno>,
     /// Where to tell them; else on standard output.
     log: Option<&'a Log>,
 }
@@ -96,17 +98,28 @@ impl<'a> Reader<'a> {
         log: Option<&'a Log>,
     ) -> Self {
         let (plan, told, faults) = (Plan::new(file), Told::new(), Told::new());
-        let (is_full, is_roomier, is_first, outcome) = (false, false, true, COMPLETE);
-        Self { confdir, slots, plan, told, faults, is_full, is_roomier, is_first, outcome, log }
+        let (is_full, is_roomier, is_first) = (false, false, true);
+        let (outcome, failed) = (COMPLETE, None);
+        Self {
+            confdir,
+            slots,
+            plan,
+            told,
+            faults,
+            is_full,
+            is_roomier,
+            is_first,
+            outcome,
+            failed,
+            log,
+        }
     }
 
     /// Does the rescan in this process, a child; begins with the `old` plan, if there is one.
     pub fn run(mut self, rundir: &CStr, watch: Option<&OwnedFd>, old: Option<&OwnedFd>) -> ! {
         // What it finds is of use to this supervisor alone.
         let _old = set_parent_process_death_signal(Some(Signal::KILL));
-        // What is meant for files on disk is to limit the plan as little as possible.
-        let limit = getrlimit(Resource::Fsize);
-        let _limited = setrlimit(Resource::Fsize, Rlimit { current: limit.maximum, ..limit });
+        allow_files();
         let done = self.rescan(rundir, watch, old);
         if let Err(errno) = done {
             let why = raw::reason(errno);
@@ -148,6 +161,9 @@ impl<'a> Reader<'a> {
             self.tell(hash, format_args!("unable to read down in RUNDIR {path}: {why}"));
         }
         self.read_texts()?;
+        if let Some(errno) = self.failed {
+            return Err(errno);
+        }
         if self.outcome != COMPLETE {
             // Nothing is known of what was not read: what was told of that is not told again.
             for hash in &self.told {
@@ -251,9 +267,14 @@ impl<'a> Reader<'a> {
     fn set_text(&mut self, index: usize, text: &[u8]) -> Option<()> {
         let entry = &mut self.slots.get_mut(index)?.entry;
         let old_len = entry.len;
-        if self.plan.set_text(entry, text).ok()? {
-            entry.flags |= GOOD | EDITED;
-            self.is_roomier |= entry.len < old_len;
+        match self.plan.set_text(entry, text) {
+            Ok(false) => {}
+            Ok(true) => {
+                entry.flags |= GOOD | EDITED;
+                self.is_roomier |= entry.len < old_len;
+            }
+            Err(Errno::TOOBIG) => return None,
+            Err(errno) => self.failed = Some(errno),
         }
         Some(())
     }
@@ -347,6 +368,15 @@ impl<'a> Reader<'a> {
         let hash = hash([verb.as_bytes(), path, why.as_bytes()]);
         let path = path.escape_ascii();
         self.tell(hash, format_args!("unable to {verb} CONFDIR {path}: {why}"));
+    }
+}
+
+/// Has what is meant for files on disk limit the plan as little as possible: not everybody may lift
+/// such a limit.
+fn allow_files() {
+    let maximum = getrlimit(Resource::Fsize).maximum;
+    for maximum in [maximum, None] {
+        let _limited = setrlimit(Resource::Fsize, Rlimit { current: maximum, maximum });
     }
 }
 

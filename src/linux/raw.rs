@@ -90,6 +90,8 @@ impl<'a> Strings<'a> {
         replaces: impl Fn(&CStr, &CStr) -> bool,
     ) -> Option<Self> {
         room.fill(null());
+        // The last place is for the end.
+        let _end = room.last()?;
         for string in strings {
             let mut others = Strings(room.as_ptr(), PhantomData);
             let behind = others.count();

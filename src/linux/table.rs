@@ -8,6 +8,7 @@ use crate::model::entry::{Entry, LOGGED_TO, SERVICES_MAX};
 use crate::model::service::Service;
 use heapless::Vec;
 use rustix::fd::OwnedFd;
+use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
 
@@ -40,4 +41,14 @@ impl Slot {
         }
         Ok(())
     }
+}
+
+/// An empty plan, which a reader will write: a file in memory.
+///
+/// # Errors
+/// EMFILE, ENFILE, ENOMEM, and ENOSYS where the kernel was built without.
+pub fn plan() -> Result<OwnedFd, Errno> {
+    let create = |flags| memfd_create(c"plan", MemfdFlags::CLOEXEC | flags);
+    // What is not to be executed has to be called so since Linux 6.3, and cannot be before.
+    create(MemfdFlags::NOEXEC_SEAL).or_else(|_| create(MemfdFlags::empty()))
 }

@@ -32,7 +32,7 @@ const RESTARTS: [Restart; 4] = [Restart::Always, Restart::Failure, Restart::Neve
 /// An entry as it is passed on: numbers in the order of its fields, but the name last.
 pub type Record = [[u8; 4]; NUMBERS + NAME_MAX / 4];
 /// How many these are.
-pub const NUMBERS: usize = 7;
+pub const NUMBERS: usize = 8;
 
 /// What is known of one service.
 #[derive(Clone, Debug, PartialEq)]
@@ -49,12 +49,21 @@ pub struct Entry {
     pub start: u32,
     /// Bytes of it.
     pub len: u32,
+    /// Their hash: whatever goes wrong, nobody is to run with the settings of another.
+    pub hash: u32,
 }
 
 impl Entry {
     /// Nobody's.
-    pub const NONE: Self =
-        Self { name: Name::new(), flags: 0, policy: Policy::DEFAULT, log: None, start: 0, len: 0 };
+    pub const NONE: Self = Self {
+        name: Name::new(),
+        flags: 0,
+        policy: Policy::DEFAULT,
+        log: None,
+        start: 0,
+        len: 0,
+        hash: 0,
+    };
 
     /// Whether it has this flag.
     pub fn has(&self, flag: u32) -> bool {
@@ -70,7 +79,7 @@ impl Entry {
     /// What a reader has passed on, see `child::plan`.
     pub fn decode(record: Record) -> Self {
         let numbers = record.map(u32::from_ne_bytes);
-        let [flags, restart, stop, timeout_ms, log, start, len, ..] = numbers;
+        let [flags, restart, stop, timeout_ms, log, start, len, hash, ..] = numbers;
         let (_, name) = record.split_at(NUMBERS);
         let name = str::from_utf8(name.as_flattened()).unwrap_or_default();
         let restart = RESTARTS.get(restart as usize).copied().unwrap_or(Restart::Always);
@@ -81,6 +90,7 @@ impl Entry {
             log: Some(log as usize).filter(|log| *log != MAIN),
             start,
             len,
+            hash,
         }
     }
 }

@@ -21,23 +21,21 @@ pub enum Place {
 /// What comes when everything has stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
-    /// The supervisor exits.
+    /// The supervisor exits; the machine, if it is one's own, is switched off.
     Exit,
     /// The machine is started again.
     Reboot,
     /// The machine stands still.
     Halt,
-    /// The machine is switched off.
-    PowerOff,
 }
 
 /// What `signal` ends in that `place`, if anything. (HUP, everywhere, asks for a rescan.)
 pub fn ending(signal: u32, place: Place) -> Option<Ending> {
     match (signal, place) {
         (SIGTERM | SIGINT, Place::Machine) => Some(Ending::Reboot),
-        (SIGTERM | SIGINT, _) | (SIGPWR | SIGPOWER, Place::Container) => Some(Ending::Exit),
-        (SIGPWR | SIGPOWER | SIGUSR2, Place::Machine) => Some(Ending::PowerOff),
         (SIGUSR1, Place::Machine) => Some(Ending::Halt),
+        (SIGTERM | SIGINT, _) | (SIGUSR2, Place::Machine) => Some(Ending::Exit),
+        (SIGPWR | SIGPOWER, Place::Container | Place::Machine) => Some(Ending::Exit),
         _ => None,
     }
 }

@@ -69,7 +69,7 @@ fn with_far_too_few_descriptors_it_waits_for_better_times() {
         // SAFETY: one system call between fork and exec.
         unsafe { command.pre_exec(limit) };
     });
-    going.wait_log("unable to fork for CONFDIR: No file descriptors available");
+    going.wait_log("unable to begin to read CONFDIR: No file descriptors available");
     going.wait_log("unable to write status in RUNDIR");
     limit_descriptors(going.pid(), 1024);
     going.up("web");

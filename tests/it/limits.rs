@@ -186,7 +186,7 @@ fn a_failing_fork_leaves_going_responsive() {
     // Nor can anybody read CONFDIR now: that is said, and tried again.
     going.write("bad", "comand=x\n");
     going.signal(Signal::SIGHUP);
-    going.wait_log("unable to fork for CONFDIR: Resource temporarily unavailable");
+    going.wait_log("unable to begin to read CONFDIR: Resource temporarily unavailable");
     allow_processes(&going, user, "all");
     going.wait_log("bad:1: unknown key \"comand\"");
     going.wait_starts("web", 2);
@@ -218,7 +218,7 @@ fn without_any_process_going_waits_for_better_times() {
         // SAFETY: between fork and exec it calls the kernel only.
         unsafe { command.pre_exec(allow_one) };
     });
-    going.wait_log("unable to fork for CONFDIR: Resource temporarily unavailable");
+    going.wait_log("unable to begin to read CONFDIR: Resource temporarily unavailable");
     allow_processes(&going, user, "all");
     going.up("web");
     going.terminate();

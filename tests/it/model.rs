@@ -49,6 +49,7 @@ pub fn tests() -> Vec<Trial> {
         scenario!(words_table),
         scenario!(a_plan_stays_whole),
         scenario!(a_plan_remembers_what_was_told),
+        scenario!(an_entry_of_another_plan_has_no_text),
         scenario!(entries_come_back),
         scenario!(no_record_upsets_an_entry),
         scenario!(what_the_files_want),
@@ -601,8 +602,11 @@ fn a_plan_stays_whole() {
             let text = format!("{round}.{change},").into_bytes();
             let text: Vec<u8> = text.into_iter().cycle().take(len).collect();
             let others: usize = texts.iter().map(Vec::len).sum::<usize>() - texts[index].len();
-            let wanted =
-                if others + len <= POOL_MAX { Ok(texts[index] != text) } else { Err(Errno::NOSPC) };
+            let wanted = if others + len <= POOL_MAX {
+                Ok(texts[index] != text)
+            } else {
+                Err(Errno::TOOBIG)
+            };
             assert_eq!(plan.set_text(&mut slots[index].entry, &text), wanted, "round {round}");
             if wanted.is_ok() {
                 texts[index] = text;
@@ -640,6 +644,35 @@ fn a_plan_remembers_what_was_told() {
     }
 }
 
+/// As after an entry that could not be read: what stands at its place now is another's.
+fn an_entry_of_another_plan_has_no_text() {
+    let (old, new, next) = (memory(), memory(), memory());
+    let mut slots = table_of(2);
+    let mut plan = Plan::new(&old);
+    plan.set_text(&mut slots[1].entry, b"cmd=one\nuser=nobody\n").expect("room");
+    slots[1].entry.flags = PRESENT | GOOD;
+    let stale = slots[1].entry.clone();
+    Plan::new(&new).set_text(&mut slots[2].entry, b"cmd=two\nuser=somebody\n").expect("room");
+    let mut text = Text::new();
+    assert_eq!(read_text(&old, &stale, &mut text), Ok(()));
+    assert_eq!(text, b"cmd=one\nuser=nobody\n");
+    assert_eq!(read_text(&new, &stale, &mut text), Err(Errno::BADMSG));
+    assert_eq!(text, b"");
+    // Nor behind the end.
+    let beyond = Entry { start: 10_000, ..stale };
+    assert_eq!(read_text(&new, &beyond, &mut text), Err(Errno::BADMSG));
+    // The next reader knows nothing of it, until the file is read again.
+    slots[1].entry = beyond;
+    slots[2].entry.flags = PRESENT | GOOD;
+    Plan::new(&next).take_over(&new, &mut slots).expect("what there is");
+    assert_eq!(slots[1].entry.flags, PRESENT);
+    assert_eq!(slots[2].entry.flags, PRESENT | GOOD);
+    assert_eq!(read_text(&next, &slots[1].entry, &mut text), Ok(()));
+    assert_eq!(text, b"");
+    assert_eq!(read_text(&next, &slots[2].entry, &mut text), Ok(()));
+    assert_eq!(text, b"cmd=two\nuser=somebody\n");
+}
+
 /// Whatever an entry says, it is the same when it was passed on.
 fn entries_come_back() {
     let restart = prop::sample::select(vec![
@@ -652,11 +685,11 @@ fn entries_come_back() {
     let policy =
         policy.prop_map(|(restart, stop, timeout_ms)| Policy { restart, stop, timeout_ms });
     let log = prop::option::of(1..=SERVICES_MAX);
-    let entries = ("[a-zA-Z0-9_@-]{0,32}", policy, log, any::<[u32; 3]>());
-    let property = |(name, policy, log, numbers): (String, Policy, Option<usize>, [u32; 3])| {
+    let entries = ("[a-zA-Z0-9_@-]{0,32}", policy, log, any::<[u32; 4]>());
+    let property = |(name, policy, log, numbers): (String, Policy, Option<usize>, [u32; 4])| {
         let name = name.as_str().try_into().unwrap();
-        let [flags, start, len] = numbers;
-        let entry = Entry { name, flags, policy, log, start, len };
+        let [flags, start, len, hash] = numbers;
+        let entry = Entry { name, flags, policy, log, start, len, hash };
         prop_assert_eq!(Entry::decode(encode(&entry)), entry);
         Ok(())
     };
@@ -695,9 +728,9 @@ fn every_signal_in_every_place() {
         2 | 15 => [exit, exit, Some(Ending::Reboot)],
         // USR1, USR2
         10 => [None, None, Some(Ending::Halt)],
-        12 => [None, None, Some(Ending::PowerOff)],
+        12 => [None, None, exit],
         // PWR, RTMIN+3
-        30 | 37 => [None, exit, Some(Ending::PowerOff)],
+        30 | 37 => [None, exit, exit],
         _ => [None; 3],
     };
     for number in 0..=255 {

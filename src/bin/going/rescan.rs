@@ -4,16 +4,15 @@ use crate::supervisor::Supervisor;
 use going::child::plan::ENTRIES;
 use going::child::reader::{COMPLETE, INCOMPLETE, Reader, UNSETTLED};
 use going::linux::syslog::WARNING;
-use going::linux::table::Slot;
+use going::linux::table::{self, Slot};
 use going::linux::{raw, watch};
 use going::model::entry::{EDITED, Entry, Record};
 use going::model::service::{End, Event, Want};
 use rustix::fd::OwnedFd;
-use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::io::{Errno, pread};
 
 /// From the last change of a file until CONFDIR is read: a change may have several steps.
-const QUIET_MS: u64 = 200;
+pub const QUIET_MS: u64 = 200;
 /// From the first change, should there be no quiet.
 const WAIT_MS: u64 = 2_000;
 /// While CONFDIR cannot be read or watched it is tried again so often: the one exception to no
@@ -30,28 +29,32 @@ impl Supervisor {
         }
     }
 
-    /// Starts a reader if a rescan is due and there is none.
-    pub fn rescan(&mut self) {
-        let is_due = self.rescan_ms.is_some_and(|due_ms| due_ms <= self.now_ms);
-        if !is_due || self.reader.is_some() || self.shutdown.is_some() {
-            return;
+    /// Starts a reader if a rescan is due and there is none; says when one is due by itself.
+    pub fn rescan(&mut self) -> Option<u64> {
+        if self.reader.is_some() || self.shutdown.is_some() {
+            return None;
+        }
+        if self.rescan_ms? > self.now_ms {
+            return self.rescan_ms;
         }
         (self.rescan_ms, self.noticed_ms) = (None, None);
         if let Err(errno) = self.start_reader() {
             let why = raw::reason(errno);
-            self.log.say(WARNING, format_args!("unable to fork for CONFDIR: {why}"));
-            self.retry(RETRY_MS);
+            self.log.say(WARNING, format_args!("unable to begin to read CONFDIR: {why}"));
+            self.rescan_in(RETRY_MS);
         }
+        self.rescan_ms
     }
 
-    fn retry(&mut self, wait_ms: u64) {
+    /// Has CONFDIR read after so long at the latest.
+    pub fn rescan_in(&mut self, wait_ms: u64) {
         self.rescan_ms.get_or_insert(self.now_ms.saturating_add(wait_ms));
     }
 
     fn start_reader(&mut self) -> Result<(), Errno> {
         // Without it the reader says so, and all is tried again.
         self.watch = self.watch.take().or_else(|| watch::open().ok());
-        let plan = memfd_create(c"plan", MemfdFlags::CLOEXEC)?;
+        let plan = table::plan()?;
         let Some(pid) = raw::fork()? else {
             let (confdir, log) = (self.options.confdir, Some(&self.log));
             let reader = Reader::new(confdir, self.slots, &plan, log);
@@ -62,25 +65,27 @@ impl Supervisor {
     }
 
     /// Hears how a reader ended, which has left this plan. Whoever has not come to the end has
-    /// failed.
+    /// failed; and in a shutdown no file is read any more.
     pub fn hear(&mut self, end: End, plan: OwnedFd) {
         let outcome = end.code();
-        if outcome <= INCOMPLETE {
+        if outcome <= INCOMPLETE && self.shutdown.is_none() {
             self.adopt(plan);
         }
-        match outcome {
-            COMPLETE => {}
-            UNSETTLED => self.retry(QUIET_MS),
-            _ => self.retry(RETRY_MS),
+        if outcome != COMPLETE {
+            self.rescan_in(if outcome == UNSETTLED { QUIET_MS } else { RETRY_MS });
         }
     }
 
     /// Takes over the entries of a plan, and makes it the one that services are started by.
     fn adopt(&mut self, plan: OwnedFd) {
         let mut record = Record::default();
-        let offsets = (ENTRIES..).step_by(size_of::<Record>());
-        for (index, offset) in offsets.enumerate() {
-            if pread(&plan, record.as_flattened_mut(), offset) != Ok(size_of::<Record>()) {
+        for (index, offset) in (ENTRIES..).step_by(size_of::<Record>()).enumerate() {
+            let len = pread(&plan, record.as_flattened_mut(), offset);
+            if len != Ok(size_of::<Record>()) {
+                if len != Ok(0) {
+                    // Whoever is started until then notices that this text is not his.
+                    self.rescan_in(RETRY_MS);
+                }
                 break;
             }
             let entry = Entry::decode(record);
@@ -91,9 +96,8 @@ impl Supervisor {
             if slot.entry.name != entry.name {
                 *slot = Slot::new(Entry::NONE, self.now_ms);
             }
-            let is_edited = entry.has(EDITED);
             slot.entry = entry;
-            if is_edited {
+            if slot.entry.has(EDITED) {
                 // To be unwanted for a moment is what starts it anew.
                 self.step(index, Event::Tick(Want::Down));
             }

@@ -4,6 +4,7 @@
 //! The one place that turns an [`Action`] into a syscall. Waits nowhere but at the head of the
 //! loop, and ends by a shutdown alone.
 
+use crate::rescan::QUIET_MS;
 use going::child::{self, power};
 use going::linux::options::Options;
 use going::linux::rundir::Status;
@@ -73,11 +74,8 @@ impl Supervisor {
             self.signals.read().for_each(|signal| self.take(signal));
             while self.reap_one().is_some() {}
             let (tick_ms, has_children) = self.tick();
-            self.rescan();
+            due_ms = [tick_ms, self.rescan()].into_iter().flatten().min();
             self.write_status();
-            let may_rescan = self.reader.is_none() && self.shutdown.is_none();
-            let rescan_ms = self.rescan_ms.filter(|_| may_rescan);
-            due_ms = [tick_ms, rescan_ms].into_iter().flatten().min();
             if self.shutdown.is_some() && !has_children {
                 if self.options.place != Place::Machine {
                     return;
@@ -157,9 +155,7 @@ impl Supervisor {
         }
         if is_last {
             self.code = self.code.or(Some(end.code()));
-            let ending =
-                if self.options.place == Place::Machine { Ending::PowerOff } else { Ending::Exit };
-            self.end(ending);
+            self.end(Ending::Exit);
         }
         Some(())
     }
@@ -175,11 +171,13 @@ impl Supervisor {
             due_ms = [due_ms, slot.service.due_ms(want)].into_iter().flatten().min();
             let is_over = slot.service.pid().is_none();
             has_children |= !is_over;
-            if is_over && !slot.entry.has(PRESENT) && slot.entry != Entry::NONE {
+            let is_gone = !slot.entry.has(PRESENT) && slot.entry != Entry::NONE;
+            // A reader may have seen it come back.
+            if is_over && is_gone && self.reader.is_none() {
                 *slot = Slot::new(Entry::NONE, self.now_ms);
                 self.has_news = true;
                 // There may be room now for what was turned away.
-                self.rescan_ms = Some(0);
+                self.rescan_in(QUIET_MS);
             }
         }
         (due_ms, has_children)
