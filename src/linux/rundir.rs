@@ -42,6 +42,8 @@ pub fn lock(path: &CStr) -> Result<OwnedFd, Errno> {
     Ok(file)
 }
 
+/// No line of the status has more bytes: a name, and seven words and numbers.
+const LINE_MAX: usize = 128;
 /// Bytes that are written at once.
 type Buffer = heapless::String<512>;
 
@@ -69,17 +71,14 @@ impl Status {
         Ok(Self { dir, file, buffer: Buffer::new() })
     }
 
-    /// Adds one line, which is shorter than the buffer.
+    /// Adds one line.
     ///
     /// # Errors
     /// Those of write(2).
     pub fn add(&mut self, line: fmt::Arguments) -> Result<(), Errno> {
-        let len = self.buffer.len();
-        if self.buffer.write_fmt(line).is_ok() {
-            return Ok(());
+        if self.buffer.capacity().saturating_sub(self.buffer.len()) < LINE_MAX {
+            self.flush()?;
         }
-        self.buffer.truncate(len);
-        self.flush()?;
         self.buffer.write_fmt(line).map_err(|_| Errno::MSGSIZE)
     }
 

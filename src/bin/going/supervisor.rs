@@ -7,21 +7,24 @@
 use crate::rescan::QUIET_MS;
 use going::child::{self, power};
 use going::linux::options::Options;
-use going::linux::rundir::Status;
+use going::linux::rundir::{self, Status};
 use going::linux::signals::{Signals, signal_group};
-use going::linux::syslog::{INFO, Log, WARNING};
+use going::linux::syslog::{ERROR, INFO, Log, WARNING};
 use going::linux::table::{Slot, Slots};
-use going::linux::{clock, raw};
-use going::model::entry::{Entry, MAIN, PRESENT};
+use going::linux::{clock, raw, stdio};
+use going::model::entry::{Entry, GOOD, MAIN, Name, PRESENT};
 use going::model::order::{Ending, Place, ending};
-use going::model::service::{Action, End, Event, Pid, Restart, State, Want};
+use going::model::service::{Action, End, Event, Pid, Policy, Restart, State, Want};
 use going::model::status::{Line, VERSION};
 use linux_raw_sys::general::{
     SIGCHLD, SIGCONT, SIGHUP, SIGKILL, SIGTERM, SIGTSTP, SIGTTIN, SIGTTOU,
 };
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
+use rustix::process::{getpid, set_child_subreaper};
 
+/// Unable to start.
+pub const EXIT_START: u8 = 111;
 /// Until the end of the machine is tried again.
 const END_RETRY_MS: u64 = 1_000;
 
@@ -62,8 +65,52 @@ pub struct Supervisor {
 }
 
 impl Supervisor {
-    /// Supervises until it is told to end.
-    pub fn run(&mut self) {
+    /// Start-up.
+    ///
+    /// # Errors
+    /// The exit code, when that fails; why is said.
+    pub fn new(options: Options, slots: &'static mut Slots) -> Result<Self, u8> {
+        let (log, now_ms) = (Log::open(), clock::now_ms());
+        let signals = Signals::new().map_err(|errno| {
+            // Without a descriptor there may be no log to say it in.
+            stdio::print(2, &["going: unable to start: ", raw::reason(errno), "\n"]);
+            EXIT_START
+        })?;
+        let lock = rundir::lock(options.rundir);
+        // All else that can be wrong with RUNDIR is said when the status cannot be written there.
+        if matches!(lock, Err(Errno::AGAIN)) && options.place != Place::Machine {
+            let path = options.rundir.to_bytes().escape_ascii();
+            log.say(ERROR, format_args!("unable to start: another going runs on RUNDIR {path}"));
+            return Err(EXIT_START);
+        }
+        let _fits = slots.push(Slot::new(main_command(options), now_ms));
+        // Whatever loses its parent below us becomes ours to reap; as PID 1 it does so anyway.
+        let _elsewhere = set_child_subreaper(Some(getpid()));
+        Ok(Self {
+            options,
+            slots,
+            log,
+            signals,
+            watch: None,
+            plan: None,
+            reader: None,
+            rescan_ms: Some(now_ms),
+            noticed_ms: None,
+            shutdown: None,
+            is_told: false,
+            ending: Ending::Exit,
+            ender: None,
+            code: None,
+            has_news: false,
+            unwritten: None,
+            lock: lock.ok(),
+            now_ms,
+            start_ms: now_ms,
+        })
+    }
+
+    /// Supervises until it is told to end; returns the exit code.
+    pub fn run(&mut self) -> u8 {
         let mut due_ms = self.rescan_ms;
         loop {
             let may_have_changed = self.signals.wait(due_ms, [self.watch.as_ref(), None]);
@@ -78,7 +125,7 @@ impl Supervisor {
             self.write_status();
             if self.shutdown.is_some() && !has_children {
                 if self.options.place != Place::Machine {
-                    return;
+                    return self.code.unwrap_or(0);
                 }
                 self.end_machine();
                 due_ms = Some(self.now_ms.saturating_add(END_RETRY_MS));
@@ -284,5 +331,15 @@ impl Supervisor {
             // What failed is tried again.
             forked => forked.unwrap_or(None),
         };
+    }
+}
+
+/// The first entry of the table, which no file can have the name of.
+fn main_command(options: Options) -> Entry {
+    let name = Name::try_from("(main)").unwrap_or_default();
+    let policy = Policy { restart: Restart::Exit, timeout_ms: 0, ..Policy::DEFAULT };
+    match options.main {
+        Some(_) => Entry { name, flags: PRESENT | GOOD, policy, ..Entry::NONE },
+        None => Entry::NONE,
     }
 }
