@@ -120,10 +120,12 @@ impl<'a> Plan<'a> {
 /// EBADMSG if that is another one, then there is none in `text`; and those of read(2).
 pub fn read_text(file: &OwnedFd, entry: &Entry, text: &mut Text) -> Result<(), Errno> {
     text.clear();
+    if entry.len == 0 {
+        return Ok(());
+    }
     text.resize_default(entry.len as usize).map_err(|_| Errno::BADMSG)?;
     let len = pread(file, text.as_mut_slice(), entry.start.into())?;
-    let is_whole = len == text.len() && hash([text, b"", b""]) == entry.hash;
-    if is_whole || text.is_empty() {
+    if len == text.len() && hash([text, b"", b""]) == entry.hash {
         return Ok(());
     }
     text.clear();
