@@ -438,8 +438,9 @@ impl Drop for Going {
             let _ = process.kill();
             let _ = process.wait();
         }
-        // And what an earlier going, itself killed, may have left.
-        for (pid, _) in processes_with(&self.directory.path().to_string_lossy()) {
+        // And what an earlier going, itself killed, may have left; not those of a directory whose
+        // name only begins like ours.
+        for (pid, _) in processes_with(&format!("{}/", self.directory.path().display())) {
             send(pid, Signal::SIGKILL);
         }
     }

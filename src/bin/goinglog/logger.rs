@@ -11,7 +11,7 @@ use crate::syslog::send_line;
 use core::fmt::{self, Write};
 use core::time::Duration;
 use going::linux::{clock, raw, signals::Signals, stdio};
-use going::model::lines::{Room, first_line};
+use going::model::lines::{OUT_MAX, Room, first_line};
 use heapless::{String, Vec, format};
 use linux_raw_sys::general::{CLOCK_REALTIME, SIGHUP, SIGTERM, SIGUSR1};
 use rustix::event::PollFlags;
@@ -30,10 +30,24 @@ const MESSAGE_MAX: usize = 2000;
 /// What could not be done, and why.
 pub type Failure = (&'static str, Errno);
 
+/// What has a fixed size, but too large a one for the stack.
+pub struct Memory {
+    /// What is seen at the head of the pipe.
+    head: Head,
+    /// What is made of it.
+    out: Vec<u8, OUT_MAX>,
+}
+
+impl Memory {
+    pub const fn new() -> Self {
+        Self { head: Vec::new(), out: Vec::new() }
+    }
+}
+
 /// Everything there is.
 pub struct Logger<'a> {
     options: &'a Options,
-    head: &'static mut Head,
+    memory: &'static mut Memory,
     signals: Signals,
     input: Input,
     file: Option<OwnedFd>,
@@ -56,12 +70,12 @@ struct Now {
 
 impl<'a> Logger<'a> {
     /// Start-up, where errors still end the program.
-    pub fn new(options: &'a Options, head: &'static mut Head) -> Result<Self, Failure> {
+    pub fn new(options: &'a Options, memory: &'static mut Memory) -> Result<Self, Failure> {
         let signals = Signals::new().map_err(unable("read signals for"))?;
         let (stamps, by_line) = (options.stamp.is_some(), options.has_syslog);
         let input = Input::new(by_line, stamps).map_err(unable("read standard input for"))?;
         let file = options.path().map(open_and_lock).transpose().map_err(unable("open"))?;
-        Ok(Self { options, head, signals, input, file, now: Now::default() })
+        Ok(Self { options, memory, signals, input, file, now: Now::default() })
     }
 
     /// Moves lines until their end, or until it is told to end; returns the exit code.
@@ -116,31 +130,32 @@ impl<'a> Logger<'a> {
     /// Moves what goes into FILE next: whole lines, or what may be moved unseen.
     fn step(&mut self) -> Result<(), Failure> {
         let room = self.room()?;
+        let Memory { head, out } = &mut *self.memory;
         let is_note = self.now.dropped > 0;
         if is_note {
-            self.head.clear();
+            head.clear();
             // Before it, the end of the line that had begun, for the rest of it was dropped too.
             let end = if room.is_fresh { "" } else { "\n" };
-            let _fits = writeln!(self.head, "{end}goinglog: {} lines dropped", self.now.dropped);
+            let _fits = writeln!(head, "{end}goinglog: {} lines dropped", self.now.dropped);
         } else if self.input.splices && room.unseen() > 0 {
             return self.splice(room, room.unseen());
         } else {
-            self.input.peek(self.head).map_err(unable("write"))?;
+            self.input.peek(head).map_err(unable("write"))?;
         }
         let time = Duration::try_from(raw::time(CLOCK_REALTIME)).unwrap_or_default();
         let stamp = self.options.stamp.map(|stamp| stamp(time)).unwrap_or_default();
-        let mut out = Vec::new();
-        let Some(taken) = room.pack(self.head, stamp.as_bytes(), &mut out) else {
+        out.clear();
+        let Some(taken) = room.pack(head, stamp.as_bytes(), out) else {
             self.now.asked = Some(SIGHUP);
             return Ok(());
         };
         if self.input.splices && !is_note {
             return self.splice(room, taken);
         }
-        self.head.truncate(taken);
-        self.write(room, &out)?;
+        head.truncate(taken);
+        self.write(room)?;
         if !is_note {
-            self.input.skip(self.head);
+            self.input.skip(&mut self.memory.head);
         } else if taken > 1 {
             // More than that end: the number was in it.
             self.now.dropped = 0;
@@ -179,15 +194,16 @@ impl<'a> Logger<'a> {
         self.input.splice(file, room.size as u64, max).map_err(unable("write"))
     }
 
-    /// Writes all of `out`, and sends what it was made of to syslog, or neither.
-    fn write(&self, room: Room, out: &[u8]) -> Result<(), Failure> {
+    /// Writes all that was packed, and sends what it was made of to syslog, or neither.
+    fn write(&self, room: Room) -> Result<(), Failure> {
+        let Memory { head, out } = &*self.memory;
         let write = |file| pwrite(file, out, room.size as u64);
         let written = self.file.as_ref().map_or(Ok(out.len()), write);
         let result = match written {
             Err(errno) => Err(("write", errno)),
             Ok(len) if len < out.len() => Err(("write", Errno::NOSPC)),
             Ok(_) if !self.options.has_syslog => Ok(()),
-            Ok(_) => send_line(self.options, self.head).map_err(unable("send to /dev/log for")),
+            Ok(_) => send_line(self.options, head).map_err(unable("send to /dev/log for")),
         };
         if result.is_err()
             && let Some(file) = &self.file
@@ -200,15 +216,16 @@ impl<'a> Logger<'a> {
 
     /// Removes lines that cannot be written: the rest of one, or else all that is seen.
     fn drop_lines(&mut self) -> Result<(), Failure> {
-        self.input.peek(self.head).map_err(unable("write"))?;
+        let head = &mut self.memory.head;
+        self.input.peek(head).map_err(unable("write"))?;
         if self.now.is_cut {
-            self.head.truncate(first_line(self.head).len());
+            head.truncate(first_line(head).len());
         } else {
-            let lines = self.head.split_inclusive(|&byte| byte == b'\n').count();
+            let lines = head.split_inclusive(|&byte| byte == b'\n').count();
             self.now.dropped = self.now.dropped.saturating_add(lines);
         }
-        self.now.is_cut = !self.head.ends_with(b"\n");
-        self.input.skip(self.head);
+        self.now.is_cut = !head.ends_with(b"\n");
+        self.input.skip(head);
         Ok(())
     }
 

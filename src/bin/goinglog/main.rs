@@ -16,8 +16,7 @@ use going::linux::raw::{self, Strings};
 use going::linux::stdio;
 use going::model::stamp::{Stamp, rfc3339, tai64n};
 use going::model::{lines, priority};
-use input::Head;
-use logger::{Logger, say, say_unable};
+use logger::{Logger, Memory, say, say_unable};
 
 /// Misused, see sysexits.h(3head).
 const EXIT_USAGE: u8 = 64;
@@ -29,7 +28,7 @@ const SHOWN_MAX: usize = 400;
 const USAGE: &str = include_str!("usage");
 const VERSION: &str = concat!("goinglog ", env!("CARGO_PKG_VERSION"), "\n");
 
-going::program!(run, Head);
+going::program!(run, Memory);
 
 /// What the command line says.
 #[derive(Default)]
@@ -82,7 +81,7 @@ impl Options {
 }
 
 /// The program: its exit code, for the `words` of its command line.
-fn run(mut words: Strings<'static>, _: Strings<'static>, head: &'static mut Head) -> u8 {
+fn run(mut words: Strings<'static>, _: Strings<'static>, memory: &'static mut Memory) -> u8 {
     stdio::fill();
     // 1 MiB, ten times; daemon.info.
     let mut options = Options { limit: 1 << 20, count: 10, priority: 30, ..Options::default() };
@@ -99,7 +98,7 @@ fn run(mut words: Strings<'static>, _: Strings<'static>, head: &'static mut Head
         return misused(c"no FILE");
     }
     // Once it runs, nothing ends it but the end of its input and TERM.
-    let code = Logger::new(&options, head).map(|mut logger| logger.run());
+    let code = Logger::new(&options, memory).map(|mut logger| logger.run());
     code.unwrap_or_else(|failure| {
         say_unable(failure, &options, "");
         EXIT_START
