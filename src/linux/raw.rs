@@ -208,15 +208,14 @@ pub fn signal_descriptor() -> Result<OwnedFd, Errno> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// A child that has ended, and how, left as the zombie it is: waitid(2) with WNOWAIT.
-pub fn peek_ended_child() -> Option<(Pid, End)> {
-    wait_for(general::P_ALL, 0, general::WNOWAIT)
+/// A child that has ended, left as the zombie it is: waitid(2) with WNOWAIT.
+pub fn peek_ended_child() -> Option<Pid> {
+    wait_for(general::P_ALL, 0, general::WNOWAIT).map(|(pid, _)| pid)
 }
 
-/// Reaps `pid`, a child that has ended.
-pub fn reap(pid: Pid) {
-    // It was there until now: it is this one, and has ended as it was seen to.
-    let _reaped = wait_for(general::P_PID, pid.get(), 0);
+/// Reaps `pid`, a child that has ended; says how. None if that fails.
+pub fn reap(pid: Pid) -> Option<End> {
+    wait_for(general::P_PID, pid.get(), 0).map(|(_, end)| end)
 }
 
 fn wait_for(kind: u32, id: i32, flags: u32) -> Option<(Pid, End)> {

@@ -166,13 +166,14 @@ impl Supervisor {
     /// Reaps a child that has ended, if there is one: a service, a reader, or an orphan that became
     /// ours.
     fn reap_one(&mut self) -> Option<()> {
-        let (pid, end) = raw::peek_ended_child()?;
+        let pid = raw::peek_ended_child()?;
         let index = self.slots.iter().position(|slot| slot.service.pid() == Some(pid));
         if index.is_some() {
             // What is left of its group; until the leader is reaped nobody else has the number.
             signal_group(pid, SIGKILL);
         }
-        raw::reap(pid);
+        // Should that fail, the loop waits first: whoever cannot be reaped is peeked at again.
+        let end = raw::reap(pid)?;
         self.ender = self.ender.filter(|ender| *ender != pid);
         if let Some((_, plan)) = self.reader.take_if(|(reader, _)| *reader == pid) {
             self.hear(end, plan);
