@@ -8,12 +8,14 @@
 use super::path::with_path;
 use super::plan::{Plan, Told};
 use super::{EXIT_SET_UP, scan, twin};
+use crate::linux::options::Options;
 use crate::linux::syslog::{Log, Message, WARNING};
 use crate::linux::table::{self, Slot, Slots};
 use crate::linux::{raw, rundir, stdio};
 use crate::model::config::{Fault, Name, Text, hash, parse, policy, service_name, value};
 use crate::model::entry::{EDITED, Entry, GOOD, HELD, LOGGED_TO, PRESENT};
 use crate::model::service::Want;
+use core::cell::Cell;
 use core::ffi::CStr;
 use core::fmt::{self, Write};
 use rustix::fd::OwnedFd;
@@ -46,26 +48,69 @@ pub const INCOMPLETE: u8 = 3;
 /// Who has changed so short a time ago may be about to change again.
 const SETTLE_MS: u64 = 150;
 
-/// Checks the service files in `confdir` for `going -n`, and says what is wrong; whether anything
-/// is.
-pub fn check(confdir: &CStr, slots: &mut Slots) -> bool {
+/// `going -n`: prints what is wrong with the service files in `confdir`; the exit code.
+pub fn check(confdir: &CStr, slots: &mut Slots) -> u8 {
+    let code = Cell::new(0);
+    let print = |line: &str| code.set(code.get() | stdio::print(1, &[line, "\n"]));
+    let is_good = is_good(confdir, slots, &print);
+    code.get() | u8::from(!is_good)
+}
+
+/// Whether the service files in `confdir` are good. Has `say` say what is wrong, or that nothing
+/// is, a line each.
+pub fn is_good(confdir: &CStr, slots: &mut Slots, say: &dyn Fn(&str)) -> bool {
+    let say = |text: fmt::Arguments<'_>| {
+        let mut message = Message::default();
+        let _cut = message.write_fmt(text);
+        say(&message.0);
+    };
     // The place of the main command, which this is not about.
     let _fits = slots.push(Slot::new(Entry::NONE, 0));
     allow_files();
     let file = match table::plan() {
         Ok(file) => file,
         Err(errno) => {
-            let _told = print(format_args!("unable to make a plan: {}", raw::reason(errno)));
-            return true;
+            say(format_args!("unable to make a plan: {}", raw::reason(errno)));
+            return false;
         }
     };
-    let mut reader = Reader::new(confdir, slots, &file, None);
+    let mut reader = Reader::new(confdir, slots, &file, &say);
     let is_good = reader.read_confdir() && reader.faults.is_empty() && reader.failed.is_none();
-    !is_good || !print(format_args!("configuration OK"))
+    if is_good {
+        say(format_args!("configuration OK"));
+    }
+    is_good
+}
+
+/// Does a rescan in this process, a child; leaves a plan in `file`, and begins with the `old` one,
+/// if there is one.
+pub fn run(
+    options: &Options,
+    slots: &mut Slots,
+    file: &OwnedFd,
+    old: Option<&OwnedFd>,
+    watch: Option<&OwnedFd>,
+    log: &Log,
+) -> ! {
+    // What it finds is of use to this supervisor alone.
+    let _old = set_parent_process_death_signal(Some(Signal::KILL));
+    allow_files();
+    let say = |text: fmt::Arguments<'_>| log.say(WARNING, text);
+    let mut reader = Reader::new(options.confdir, slots, file, &say);
+    if let Err(errno) = reader.rescan(options.rundir, watch, old) {
+        let why = raw::reason(errno);
+        reader.tell(0, format_args!("unable to make a plan: {why}"));
+        raw::exit(EXIT_SET_UP);
+    }
+    if reader.is_first && reader.outcome != INCOMPLETE {
+        // Where nothing can be read, nothing can be done.
+        let _ended = reader.end_leftovers(options.rundir);
+    }
+    raw::exit(reader.outcome)
 }
 
 /// A rescan.
-pub struct Reader<'a> {
+struct Reader<'a> {
     /// CONFDIR.
     confdir: &'a CStr,
     /// What was known before, and is brought up to date.
@@ -85,17 +130,17 @@ pub struct Reader<'a> {
     /// How it will end; and why it fails, if it does.
     outcome: u8,
     failed: Option<Errno>,
-    /// Where to tell them; else on standard output.
-    log: Option<&'a Log>,
+    /// Says what is told.
+    say: &'a dyn Fn(fmt::Arguments),
 }
 
 impl<'a> Reader<'a> {
     /// A rescan of `confdir`, whose plan goes to `file`.
-    pub fn new(
+    fn new(
         confdir: &'a CStr,
         slots: &'a mut Slots,
         file: &'a OwnedFd,
-        log: Option<&'a Log>,
+        say: &'a dyn Fn(fmt::Arguments),
     ) -> Self {
         let (plan, told, faults) = (Plan::new(file), Told::new(), Told::new());
         let (is_full, is_roomier, is_first) = (false, false, true);
@@ -111,28 +156,14 @@ impl<'a> Reader<'a> {
             is_first,
             outcome,
             failed,
-            log,
+            say,
         }
     }
 
-    /// Does the rescan in this process, a child; begins with the `old` plan, if there is one.
-    pub fn run(mut self, rundir: &CStr, watch: Option<&OwnedFd>, old: Option<&OwnedFd>) -> ! {
-        // What it finds is of use to this supervisor alone.
-        let _old = set_parent_process_death_signal(Some(Signal::KILL));
-        allow_files();
-        let done = self.rescan(rundir, watch, old);
-        if let Err(errno) = done {
-            let why = raw::reason(errno);
-            self.tell(0, format_args!("unable to make a plan: {why}"));
-            raw::exit(EXIT_SET_UP);
-        }
-        if self.is_first && self.outcome != INCOMPLETE {
-            // Where nothing can be read, nothing can be done.
-            let _ended = self.end_leftovers(rundir);
-        }
-        raw::exit(self.outcome)
-    }
-
+    /// All of it, but for the leftovers; begins with the `old` plan.
+    ///
+    /// # Errors
+    /// Why there is no plan.
     fn rescan(
         &mut self,
         rundir: &CStr,
@@ -176,7 +207,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Brings the table up to date with CONFDIR; whether that could be read.
-    pub fn read_confdir(&mut self) -> bool {
+    fn read_confdir(&mut self) -> bool {
         let result = scan::open_dir(self.confdir).and_then(|dir| {
             for Slot { entry, .. } in self.slots.iter_mut().skip(1) {
                 if entry.has(PRESENT) && scan::has(&dir, &entry.name) == Some(false) {
@@ -356,10 +387,7 @@ impl<'a> Reader<'a> {
         let hash = hash.to_ne_bytes();
         // What cannot be remembered would be told again and again.
         if self.faults.push(hash).is_ok() && !self.told.contains(&hash) {
-            match self.log {
-                Some(log) => log.say(WARNING, text),
-                None => drop(print(text)),
-            }
+            (self.say)(text);
         }
     }
 
@@ -378,13 +406,6 @@ fn allow_files() {
     for maximum in [maximum, None] {
         let _limited = setrlimit(Resource::Fsize, Rlimit { current: maximum, maximum });
     }
-}
-
-/// Prints a line for who has asked; whether that was possible.
-fn print(text: fmt::Arguments) -> bool {
-    let mut message = Message::default();
-    let _cut = message.write_fmt(text);
-    stdio::print(1, &[&message.0, "\n"]) == 0
 }
 
 /// Has `watch` tell of what changes in the directory at `path`.

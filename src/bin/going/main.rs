@@ -23,7 +23,7 @@ going::program!(run, Slots);
 fn run(words: Strings<'static>, environment: Strings<'static>, slots: &'static mut Slots) -> u8 {
     stdio::fill();
     let options = match Options::new(words, environment) {
-        Ok(options) if options.check => return reader::check(options.confdir, slots).into(),
+        Ok(options) if options.check => return reader::check(options.confdir, slots),
         Ok(options) => options,
         Err(code) => return code,
     };

@@ -2,7 +2,7 @@
 
 use crate::supervisor::Supervisor;
 use going::child::plan::ENTRIES;
-use going::child::reader::{COMPLETE, INCOMPLETE, Reader, UNSETTLED};
+use going::child::reader::{self, COMPLETE, INCOMPLETE, UNSETTLED};
 use going::linux::syslog::WARNING;
 use going::linux::table::{self, Slot};
 use going::linux::{raw, watch};
@@ -56,9 +56,8 @@ impl Supervisor {
         self.watch = self.watch.take().or_else(|| watch::open().ok());
         let plan = table::plan()?;
         let Some(pid) = raw::fork()? else {
-            let (confdir, log) = (self.options.confdir, Some(&self.log));
-            let reader = Reader::new(confdir, self.slots, &plan, log);
-            reader.run(self.options.rundir, self.watch.as_ref(), self.plan.as_ref())
+            let (old, watch) = (self.plan.as_ref(), self.watch.as_ref());
+            reader::run(&self.options, self.slots, &plan, old, watch, &self.log)
         };
         self.reader = Some((pid, plan));
         Ok(())

@@ -1,12 +1,13 @@
 //! CONFDIR: what a service file says, and the leading dot that keeps going from seeing it.
 
-use crate::output::{EXIT_ABSENT, EXIT_FAILED, Failure, caught, fault, io_error, print, unable};
+use crate::output::{EXIT_ABSENT, EXIT_FAILED, Failure, fault, print, unable};
 use crate::regular;
 use going::child::reader;
 use going::linux::{raw, table::Slots};
 use going::model::config::{Fault, Text, parse, service_name};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
+use std::cell::RefCell;
 use std::ffi::CString;
 use std::fs::{self, OpenOptions};
 use std::io::{self, ErrorKind, Write};
@@ -68,9 +69,11 @@ pub fn check(confdir: &Path) -> Result<bool, Failure> {
     let path = CString::new(confdir.as_os_str().as_bytes());
     let path = path.map_err(|error| unable("read the directory")(error.into()))?;
     let mut slots = Box::new(Slots::new());
-    let checked = caught(|| reader::check(&path, &mut slots));
-    let (is_bad, said) = checked.map_err(io_error).map_err(unable("check"))?;
-    print(said).map(|()| !is_bad)
+    let said = RefCell::new(String::new());
+    let is_good = reader::is_good(&path, &mut slots, &|line| {
+        said.borrow_mut().extend([line, "\n"]);
+    });
+    print(said.into_inner()).map(|()| is_good)
 }
 
 /// Gives a file another name, unless there is one of that name.

@@ -1,9 +1,7 @@
 //! What is printed where, and the exit codes.
 
 use going::linux::raw;
-use rustix::fs::{MemfdFlags, fstat, memfd_create};
-use rustix::io::{Errno, fcntl_dupfd_cloexec, pread};
-use rustix::stdio::dup2_stdout;
+use rustix::io::Errno;
 use std::io::{self, ErrorKind, Write};
 use std::sync::Once;
 
@@ -69,20 +67,6 @@ pub fn tell(name: &str, text: &str) -> bool {
     static WARNED: Once = Once::new();
     let told = print(format!("{}: {}\n", visible(name), visible(text)));
     told.map_err(|failure| WARNED.call_once(|| warn(&failure.text))).is_ok()
-}
-
-/// What `run` comes to, and what it prints by itself: going's own code does not look whether that
-/// arrives, so it is kept from going there directly.
-pub fn caught<T>(run: impl FnOnce() -> T) -> Result<(T, Vec<u8>), Errno> {
-    let stdout = fcntl_dupfd_cloexec(raw::stdio(1), 3)?;
-    let caught = memfd_create(c"caught", MemfdFlags::CLOEXEC)?;
-    dup2_stdout(&caught)?;
-    let done = run();
-    dup2_stdout(&stdout)?;
-    let mut text = vec![0; usize::try_from(fstat(&caught)?.st_size).unwrap_or_default()];
-    let len = pread(&caught, &mut *text, 0)?;
-    text.truncate(len);
-    Ok((done, text))
 }
 
 /// Says on standard error what deserves notice.
