@@ -121,6 +121,13 @@ impl Log {
         self.start_as(command);
     }
 
+    /// With what that world has in the place of ours.
+    fn start_in(&mut self, world: &World, options: &[&str]) {
+        let mut command = self.command(options);
+        world.enter(&mut command);
+        self.start_as(command);
+    }
+
     fn start_as(&mut self, mut command: Command) {
         self.process = Some(command.spawn().expect("goinglog can be executed"));
         // Until then a signal does to it what it does to any program.
@@ -678,9 +685,7 @@ fn on_a_full_disk(options: &[&str]) -> (Log, World, PathBuf) {
     log.file = world.view(&log.word);
     let in_the_way = world.view(&disk.join("in-the-way"));
     fs::write(&in_the_way, vec![0; (4 << 20) - (16 << 10)]).expect("room on the disk");
-    let mut command = log.command(options);
-    world.enter(&mut command);
-    log.start_as(command);
+    log.start_in(&world, options);
     (log, world, in_the_way)
 }
 
@@ -771,9 +776,7 @@ fn term_on_a_full_disk_leaves_lines_in_the_pipe() {
     log.signal(Signal::SIGTERM);
     assert_eq!(log.wait_exit(), EXIT_UNDONE);
     fs::remove_file(in_the_way).expect("our own file");
-    let mut command = log.command(&["-t"]);
-    world.enter(&mut command);
-    log.start_as(command);
+    log.start_in(&world, &["-t"]);
     log.finish();
     assert_same(&unstamped(&log.content()), &lines);
 }
@@ -1007,9 +1010,7 @@ fn lines_go_to_syslog() {
     let mut log = Log::new();
     let world = World::with_dev(&log.scene.path(""));
     let socket = UnixDatagram::bind(world.view(Path::new("/dev/log"))).expect("a new socket");
-    let mut command = log.command(&["-y", "-p", "local3.warning", "-t"]);
-    world.enter(&mut command);
-    log.start_as(command);
+    log.start_in(&world, &["-y", "-p", "local3.warning", "-t"]);
     let long = "x".repeat(2000);
     log.write(format!("one\n\n{long}\n"));
     let parts = ["one".into(), String::new(), "x".repeat(900), "x".repeat(900), "x".repeat(200)];
@@ -1055,9 +1056,7 @@ fn syslog_waits_for_the_end_of_a_line() {
         let world = World::with_dev(&log.scene.path(""));
         let socket = UnixDatagram::bind(world.view(Path::new("/dev/log"))).expect("a new socket");
         log.word = "web".into();
-        let mut command = log.command(&["-y"]);
-        world.enter(&mut command);
-        log.start_as(command);
+        log.start_in(&world, &["-y"]);
         log.write("zero\non");
         assert_eq!(receive(&socket), "<30>web: zero");
         log.wait_idle();
@@ -1083,9 +1082,7 @@ fn syslog_takes_a_line_in_any_pieces() {
     let world = World::with_dev(&log.scene.path(""));
     let socket = UnixDatagram::bind(world.view(Path::new("/dev/log"))).expect("a new socket");
     log.word = "web".into();
-    let mut command = log.command(&["-y"]);
-    world.enter(&mut command);
-    log.start_as(command);
+    log.start_in(&world, &["-y"]);
     // By then the pipe has room for so many.
     log.wait_idle();
     log.signal(Signal::SIGSTOP);
@@ -1114,9 +1111,7 @@ fn an_open_line_for_syslog_is_no_wake_up() {
     let mut log = Log::new();
     let world = World::with_dev(&log.scene.path(""));
     log.word = "web".into();
-    let mut command = log.command(&["-y"]);
-    world.enter(&mut command);
-    log.start_as(command);
+    log.start_in(&world, &["-y"]);
     log.write("one\ntw");
     log.scene.wait_log(", trying again");
     let socket = UnixDatagram::bind(world.view(Path::new("/dev/log"))).expect("a new socket");
@@ -1136,9 +1131,7 @@ fn syslog_has_what_the_file_has() {
     let directory = log.scene.path("logs");
     fs::create_dir(&directory).expect("an empty directory");
     (log.word, log.file) = (directory.join("web"), directory.join("web"));
-    let mut command = log.command(&["-y"]);
-    world.enter(&mut command);
-    log.start_as(command);
+    log.start_in(&world, &["-y"]);
     log.write("one\n");
     log.scene.wait_log("unable to send to /dev/log");
     log.wait_content("");
