@@ -67,19 +67,17 @@ pub fn is_good(confdir: &CStr, slots: &mut Slots, say: &dyn Fn(&str)) -> bool {
     // The place of the main command, which this is not about.
     let _fits = slots.push(Slot::new(Entry::NONE, 0));
     allow_files();
-    let file = match table::plan() {
-        Ok(file) => file,
-        Err(errno) => {
-            say(format_args!("unable to make a plan: {}", raw::reason(errno)));
-            return false;
-        }
-    };
-    let mut reader = Reader::new(confdir, slots, &file, &say);
-    let is_good = reader.read_confdir() && reader.faults.is_empty() && reader.failed.is_none();
-    if is_good {
-        say(format_args!("configuration OK"));
+    let read = table::plan().and_then(|file| {
+        let mut reader = Reader::new(confdir, slots, &file, &say);
+        let is_good = reader.read_confdir() && reader.faults.is_empty();
+        reader.failed.map_or(Ok(is_good), Err)
+    });
+    match read {
+        Ok(true) => say(format_args!("configuration OK")),
+        Ok(false) => {}
+        Err(errno) => say(format_args!("unable to make a plan: {}", raw::reason(errno))),
     }
-    is_good
+    read == Ok(true)
 }
 
 /// Does a rescan in this process, a child; leaves a plan in `file`, and begins with the `old` one,
