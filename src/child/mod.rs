@@ -95,6 +95,6 @@ pub fn become_service(
 
 /// Says why there is no service.
 fn give_up(birth: &Birth, failure: &Failure) -> ! {
-    birth.syslog.say(ERROR, format_args!("{}: {failure}", birth.name));
+    birth.syslog.send(ERROR, format_args!("{}: {failure}", birth.name));
     raw::exit(failure.code)
 }

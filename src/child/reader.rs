@@ -310,10 +310,7 @@ impl<'a> Reader<'a> {
 
     /// Finds out who is held down. Makes the directory if need be.
     fn read_down(&mut self, rundir: &CStr, watch: Option<&OwnedFd>) -> Result<(), Errno> {
-        if rundir::open_dir(rundir).is_err() {
-            // Said when the status cannot be written there.
-            return Ok(());
-        }
+        let has_rundir = rundir::open_dir(rundir).is_ok();
         let dir = with_path(&[rundir.to_bytes(), b"/down"], |path| {
             // Whether it is there will be seen at once.
             let _exists = mkdirat(CWD, path, Mode::from_raw_mode(0o755));
@@ -321,7 +318,7 @@ impl<'a> Reader<'a> {
             let _unheard = watch_dir(watch, path);
             scan::open_dir(path)
         });
-        for Slot { entry, .. } in self.slots.iter_mut() {
+        for Slot { entry, .. } in self.slots.iter_mut().skip(1) {
             let is_held = match &dir {
                 Ok(dir) => scan::has(dir, &entry.name).unwrap_or(entry.has(HELD)),
                 Err(Errno::NOENT | Errno::NOTDIR) => false,
@@ -332,7 +329,8 @@ impl<'a> Reader<'a> {
                 entry.flags |= EDITED;
             }
         }
-        dir.map(|_| ())
+        // What is wrong with RUNDIR itself is said when the status cannot be written there.
+        if has_rundir { dir.map(|_| ()) } else { Ok(()) }
     }
 
     /// Finds out what the texts say to the supervisor: how to start and stop, and who is logged to.
@@ -351,17 +349,22 @@ impl<'a> Reader<'a> {
     }
 
     /// Whoever is logged to for the first time starts anew, reading a pipe then, and so does
-    /// everybody who logs to it: should he have a pipe, it is that of one who is gone.
+    /// everybody who logs to it: should he have a pipe, it is that of one who is gone. But not
+    /// those that have neither a process nor a start that is due: they are done.
     fn find_logs(&mut self) {
+        let mark = |slot: &mut Slot| {
+            if slot.service.pid().is_some() || slot.service.due_ms(Want::Up).is_some() {
+                slot.entry.flags |= EDITED;
+            }
+        };
         for index in 1..self.slots.len() {
             let Some(log) = self.slots.get(index).and_then(|slot| slot.entry.log) else { continue };
             let reader = self.slots.get_mut(log);
             let is_new = |slot: &&mut Slot| !slot.entry.has(LOGGED_TO);
             let Some(reader) = reader.filter(is_new) else { continue };
-            reader.entry.flags |= LOGGED_TO | EDITED;
-            for slot in self.slots.iter_mut().filter(|slot| slot.entry.log == Some(log)) {
-                slot.entry.flags |= EDITED;
-            }
+            reader.entry.flags |= LOGGED_TO;
+            mark(reader);
+            self.slots.iter_mut().filter(|slot| slot.entry.log == Some(log)).for_each(mark);
         }
     }
 

@@ -12,6 +12,7 @@ use super::Birth;
 use super::path::with_path;
 use crate::linux::{clock, raw, rundir, signals::signal_group};
 use crate::model::config::number;
+use crate::model::service;
 use core::ffi::CStr;
 use core::fmt::Write;
 use core::time::Duration;
@@ -21,7 +22,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::OwnedFd;
 use rustix::fs::{FlockOperation, Mode, OFlags, flock, mkdirat, open, openat};
 use rustix::io::{Errno, pread, pwrite};
-use rustix::process::{Pid, PidfdFlags, getpid, getppid, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, WaitOptions};
+use rustix::process::{getpid, getppid, pidfd_open, setsid, waitpid};
 
 /// From TERM, which the kernel has sent when the supervisor died, to KILL.
 const TERM_MS: u64 = 5_000;
@@ -59,7 +61,7 @@ pub fn be_the_only_one(birth: &Birth) -> Result<Option<OwnedFd>, Errno> {
     if getppid().map(Pid::as_raw_pid) != Some(birth.syslog.pid) {
         return Err(Errno::SRCH);
     }
-    end(&read_text(&file)?);
+    end_and_wait(&read_text(&file)?);
     // Without /proc nobody could tell this process from another of its number.
     let boot = read_proc(&BOOT_ID).ok_or(Errno::NOSYS)?;
     let (boot, now) = (str::from_utf8(&boot).unwrap_or_default(), clock::now_ms() / TICK_MS);
@@ -71,20 +73,41 @@ pub fn be_the_only_one(birth: &Birth) -> Result<Option<OwnedFd>, Errno> {
     Ok(Some(file))
 }
 
-/// Ends what a killed supervisor has left behind of the service whose file in `dir` is `name`, in a
-/// process of its own: it may take its time. What the file says now is what is ended, whoever
-/// starts meanwhile; so it needs no lock.
+/// Ends the process that the pid file `text` means, if it still is there. Who waits for that can be
+/// stopped, and yet it is ended, in a process that keeps the lock until then.
+fn end_and_wait(text: &[u8]) {
+    if find(text).is_none() {
+        return;
+    }
+    let other = end_apart(text);
+    raw::block_signals(false);
+    match other {
+        // A service would not know what to do with a child of ours.
+        Ok(pid) => drop(waitpid(Pid::from_raw(pid.get()), WaitOptions::empty())),
+        Err(_) => end(text),
+    }
+}
+
+/// Ends what a killed supervisor has left behind of the service whose file in `dir` is `name`. What
+/// the file says now is what is ended, whoever starts meanwhile; so it needs no lock.
 ///
 /// # Errors
 /// Why the file cannot be read, or why there is no process.
 pub fn end_leftover(dir: &OwnedFd, name: &CStr) -> Result<(), Errno> {
     let flags = OFlags::RDONLY | rundir::FLAGS.difference(OFlags::CREATE);
-    let old = read_text(&openat(dir, name, flags, Mode::empty())?)?;
-    if raw::fork()?.is_none() {
-        end(&old);
-        raw::exit(0);
+    end_apart(&read_text(&openat(dir, name, flags, Mode::empty())?)?).map(|_| ())
+}
+
+/// Ends the process that the pid file `text` means, if it still is there, in a process of its own,
+/// which nobody stops: it may take its time.
+fn end_apart(text: &[u8]) -> Result<service::Pid, Errno> {
+    if let Some(pid) = raw::fork()? {
+        return Ok(pid);
     }
-    Ok(())
+    // Not of the group of a service, which may be told to end.
+    let _leads = setsid();
+    end(text);
+    raw::exit(0);
 }
 
 /// Opens the directory of the pid files, itself and not what a link in its place leads to.
@@ -143,13 +166,11 @@ fn find(text: &[u8]) -> Option<(Pid, OwnedFd)> {
 
 /// Ends the process that the pid file `text` means, if it still is there.
 fn end(text: &[u8]) {
-    let Some((pid, descriptor)) = find(text) else { return };
-    // Who waits can be stopped. There is nothing to undo: the lock goes with the process.
-    raw::block_signals(false);
+    let Some((pid, process)) = find(text) else { return };
     for (signal, wait_ms) in [(SIGTERM, TERM_MS), (SIGKILL, KILL_MS)] {
         signal_group(pid.as_raw_nonzero(), signal);
         let timeout = Timespec::try_from(Duration::from_millis(wait_ms)).ok();
-        let ended = poll(&mut [PollFd::new(&descriptor, PollFlags::IN)], timeout.as_ref());
+        let ended = poll(&mut [PollFd::new(&process, PollFlags::IN)], timeout.as_ref());
         if ended.is_ok_and(|count| count > 0) {
             return;
         }

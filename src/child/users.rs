@@ -131,12 +131,14 @@ fn find_group(asked: &[u8]) -> Result<Option<u32>, Errno> {
     Ok(gid)
 }
 
-/// The groups that have the user called `name` as a member.
+/// The groups that have the user called `name` as a member; who has no name is in none.
 fn find_groups(name: &[u8], groups: &mut Vec<Gid, GROUPS_MAX>) -> Result<(), Errno> {
     let (mut gid, mut fits) = (None, true);
+    // A group without members has an empty one.
+    let is_name = |field: &[u8]| field == name && !name.is_empty();
     each_field(c"/etc/group", &mut |index, field, _| match (index, gid) {
         (2, _) => gid = number(field),
-        (MEMBERS, Some(number)) if field == name && !groups.contains(&Gid::from_raw(number)) => {
+        (MEMBERS, Some(number)) if is_name(field) && !groups.contains(&Gid::from_raw(number)) => {
             fits &= groups.push(Gid::from_raw(number)).is_ok();
         }
         _ => {}

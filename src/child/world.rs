@@ -9,11 +9,10 @@ use crate::linux::raw;
 use crate::linux::syslog::WARNING;
 use crate::model::config::value;
 use linux_raw_sys::general::{SIGPIPE, SIGXFSZ};
-use rustix::fs::Mode;
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, chdir, chroot, getpid, getppid, setpgid, setsid};
 use rustix::process::{set_parent_process_death_signal, umask};
-use rustix::termios::{isatty, tcsetpgrp};
+use rustix::termios::{isatty, tcgetpgrp, tcsetpgrp};
 
 /// Builds the world of `birth`, in the order that the steps need; finds out who the `user` is.
 ///
@@ -21,6 +20,8 @@ use rustix::termios::{isatty, tcsetpgrp};
 #[inline(never)]
 pub fn set_up<'a>(birth: &Birth<'a>, user: &mut User) -> Result<(), Failure<'a>> {
     let name = birth.name.as_bytes();
+    // What fails from here on is said to the syslogd of the old root.
+    birth.syslog.connect();
     make_session(birth).map_err(failed("make a session for", name))?;
     let only = twin::be_the_only_one(birth);
     if let Err(errno) = only {
@@ -28,8 +29,8 @@ pub fn set_up<'a>(birth: &Birth<'a>, user: &mut User) -> Result<(), Failure<'a>>
         let text = format_args!("{}: unable to write pid/{0} in RUNDIR: {why}", birth.name);
         birth.syslog.say(WARNING, text);
     }
-    if !birth.is_main {
-        umask(Mode::WGRP | Mode::WOTH);
+    if birth.is_main {
+        umask(birth.options.umask);
     }
     // What needs the old root comes first.
     output::connect(birth)?;
@@ -37,7 +38,6 @@ pub fn set_up<'a>(birth: &Birth<'a>, user: &mut User) -> Result<(), Failure<'a>>
     if !birth.is_main {
         raw::close_on_exec_from(3).map_err(failed("close the descriptors of", name))?;
         if let Some(root) = value(birth.text, b"chroot") {
-            birth.syslog.connect();
             with_path(&[root], |path| chroot(path)).map_err(failed("change the root to", root))?;
         }
         let cwd = value(birth.text, b"cwd").unwrap_or(b"/");
@@ -63,12 +63,20 @@ pub fn set_up<'a>(birth: &Birth<'a>, user: &mut User) -> Result<(), Failure<'a>>
 }
 
 /// A session of its own; but the command of the command line, on a terminal, gets a group of its
-/// own and the terminal: in another session it would lose that.
+/// own and the terminal: in another session it would lose that. The terminal only if it is ours to
+/// give: in the background of a shell it is not.
 fn make_session(birth: &Birth) -> Result<(), Errno> {
     if !birth.is_main || !isatty(raw::stdio(0)) {
         return setsid().map(|_| ());
     }
+    let others = tcgetpgrp(raw::stdio(0)).ok().filter(|group| {
+        let is_there = raw::kill(group.as_raw_pid().wrapping_neg(), 0) != Err(Errno::SRCH);
+        is_there && raw::own_group().is_some_and(|own| own != *group)
+    });
     setpgid(None, None)?;
+    if others.is_some() {
+        return Ok(());
+    }
     // It has no terminal after all if that is another session's.
     let _kept = tcsetpgrp(raw::stdio(0), getpid());
     Ok(())

@@ -5,7 +5,8 @@
 use crate::linux::{raw::Strings, stdio};
 use crate::model::order::Place;
 use core::ffi::CStr;
-use rustix::process::getpid;
+use rustix::fs::Mode;
+use rustix::process::{getpid, umask};
 use rustix::system::{RebootCommand, reboot};
 
 /// Misused, see sysexits.h(3head).
@@ -27,6 +28,8 @@ pub struct Options {
     pub main: Option<Strings<'static>>,
     /// The environment.
     pub environment: Strings<'static>,
+    /// The umask of the main command; ours, and that of services, is 022.
+    pub umask: Mode,
     /// Where we run.
     pub place: Place,
 }
@@ -39,8 +42,9 @@ impl Options {
     /// The exit code, when what was asked for is done, or nothing can be.
     pub fn new(mut words: Strings<'static>, environment: Strings<'static>) -> Result<Self, u8> {
         let (confdir, rundir) = (c"/etc/going.d", c"/run/going");
-        let place = place();
-        let mut options = Self { confdir, rundir, check: false, main: None, environment, place };
+        let (umask, place) = (umask(Mode::WGRP | Mode::WOTH), place());
+        let (check, main) = (false, None);
+        let mut options = Self { confdir, rundir, check, main, environment, umask, place };
         words.next();
         while let Some(word) = words.next() {
             let shown = word.to_str().unwrap_or("?");

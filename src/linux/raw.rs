@@ -12,6 +12,7 @@ use core::ptr::{null, null_mut};
 use linux_raw_sys::general;
 use rustix::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use rustix::io::Errno;
+use rustix::process;
 use rustix::time::Timespec;
 
 /// A siginfo_t seen as numbers.
@@ -148,6 +149,14 @@ pub fn kill(pid: i32, signal: u32) -> Result<(), Errno> {
     let (number, pid) = (general::__NR_kill.into(), c_long::from(pid));
     // SAFETY: takes numbers, touches no memory of ours.
     result(unsafe { syscall(number, pid, u64::from(signal)) }).map(|_| ())
+}
+
+/// The process group of this process; none if that is of another PID namespace, where rustix sees
+/// a number that cannot be.
+pub fn own_group() -> Option<process::Pid> {
+    // SAFETY: takes a number, touches no memory of ours.
+    let group = result(unsafe { syscall(general::__NR_getpgid.into(), 0_u64) });
+    process::Pid::from_raw(group.unwrap_or(0))
 }
 
 /// _exit(2): ends the process without another thought.

@@ -12,6 +12,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::OwnedFd;
 use rustix::io::{Errno, read};
 use rustix::process::getpid;
+use rustix::termios::{tcgetpgrp, tcsetpgrp};
 
 /// Bytes of a struct signalfd_siginfo, see signalfd(2); the signal's number comes first.
 const RECORD_LEN: usize = 128;
@@ -75,6 +76,15 @@ fn number(record: &[u8; RECORD_LEN]) -> Option<u32> {
         *number != SIGCHLD && field(SENDER) == Some(getpid().as_raw_pid().unsigned_abs())
     };
     field(0).filter(|number| !is_own(number))
+}
+
+/// Takes the terminal, if that is our standard input, from the group that `pid` leads, which is to
+/// be no more: else whoever has started us could not read from it again.
+pub fn take_terminal(pid: Pid) {
+    let terminal = raw::stdio(0);
+    if tcgetpgrp(terminal).is_ok_and(|group| group.as_raw_nonzero() == pid) {
+        let _stays = raw::own_group().map(|group| tcsetpgrp(terminal, group));
+    }
 }
 
 /// Sends `signal` to the process group that `pid` leads, which is not reaped yet: after that its

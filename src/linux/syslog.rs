@@ -54,8 +54,8 @@ impl Log {
         Self { socket, stderr: stderr.ok(), pid: getpid().as_raw_pid() }
     }
 
-    /// Finds syslogd. Done for each message, for it may be another one by now; where there is none,
-    /// as in a chroot, the socket stays with the one it had.
+    /// Finds syslogd. Done for each message, for it may be another one by now; where there is none
+    /// the socket stays with the one it had.
     pub fn connect(&self) {
         let address = SocketAddrUnix::new(c"/dev/log");
         let _kept =
@@ -64,9 +64,14 @@ impl Log {
 
     /// Says `text`, which is `NAME: what happened[: reason]`.
     pub fn say(&self, level: u8, text: fmt::Arguments) {
+        self.connect();
+        self.send(level, text);
+    }
+
+    /// The same, to whoever was found before: who is in a chroot must not look for another.
+    pub fn send(&self, level: u8, text: fmt::Arguments) {
         let mut message = Message::default();
         let _cut = write!(message, "<{level}>going[{}]: {text}", self.pid);
-        self.connect();
         let sent = |socket| send(socket, message.0.as_bytes(), SendFlags::DONTWAIT).is_ok();
         if self.socket.as_ref().is_some_and(sent) {
             return;

@@ -15,11 +15,8 @@ pub fn open() -> Result<OwnedFd, Errno> {
     init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)
 }
 
-/// Whether something has changed since the last call. Does not wait.
+/// Whether something has changed since the last call. Does not wait. Not all of it is read at once:
+/// whoever makes changes may be faster.
 pub fn has_news(watch: &OwnedFd) -> bool {
-    let (mut events, mut has_news) = ([0; EVENTS_LEN], false);
-    while read(watch, &mut events).is_ok() {
-        has_news = true;
-    }
-    has_news
+    read(watch, &mut [0; EVENTS_LEN]).is_ok()
 }

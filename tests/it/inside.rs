@@ -21,6 +21,51 @@ use std::time::{Duration, Instant};
 
 const PATIENCE: Duration = Duration::from_mins(1);
 
+/// Bytes of the stack of a process that does next to nothing.
+const STACK_LEN: usize = 4096;
+
+/// Gives our parent so many children that only wait, and then, for so long, others that end at
+/// once, as fast as can be. Tells when a fifth of that is over, and when all is.
+pub fn storm(directory: &str, name: &str, count: u64, time: Duration) {
+    extern "C" fn wait(_: *mut libc::c_void) -> libc::c_int {
+        loop {
+            // SAFETY: no memory is involved.
+            unsafe { libc::pause() };
+        }
+    }
+    extern "C" fn end(_: *mut libc::c_void) -> libc::c_int {
+        0
+    }
+    // They share our memory, so that the kernel has little to do for each; and they stay in our
+    // process group, which ends with us.
+    let shared = libc::CLONE_VM | libc::CLONE_FILES | libc::CLONE_FS;
+    let flags = shared | libc::CLONE_PARENT | libc::SIGCHLD;
+    let mut stacks = vec![[0_u128; STACK_LEN / 16]; count.try_into().unwrap()];
+    for stack in &mut stacks {
+        let top = stack.as_mut_ptr_range().end.cast();
+        // SAFETY: the stack is its own, and stays as long as this process does.
+        let pid = unsafe { libc::clone(wait, top, flags, ptr::null_mut()) };
+        if pid < 0 {
+            // Fewer will do, where there may not be more.
+            break;
+        }
+    }
+    let start = Instant::now();
+    let mut blows = false;
+    let mut stack = [0_u128; STACK_LEN / 16];
+    while start.elapsed() < time {
+        if !blows && start.elapsed() > time / 5 {
+            record(directory, &format!("{name}.blows"), "");
+            blows = true;
+        }
+        let top = stack.as_mut_ptr_range().end.cast();
+        // SAFETY: we wait until it has no more use for the stack.
+        unsafe { libc::clone(end, top, flags | libc::CLONE_VFORK, ptr::null_mut()) };
+    }
+    record(directory, &format!("{name}.over"), "");
+    pause();
+}
+
 /// Makes so many orphans, one after another, and returns when each was a child of PID 1 and has been
 /// reaped there.
 pub fn orphans(count: u64) {

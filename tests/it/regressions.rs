@@ -7,6 +7,7 @@ use libtest_mimic::Trial;
 use nix::libc;
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::Signal;
+use nix::sys::stat::{Mode, umask};
 use std::fs::{self, Permissions};
 use std::io::{self, pipe};
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -37,6 +38,14 @@ pub fn tests() -> Vec<Trial> {
         scenario!(who_goes_brings_no_rescan_into_the_midst_of_a_change),
         scenario!(a_limit_of_the_size_of_files_keeps_nobody_from_starting),
         scenario!(a_check_needs_no_room_for_files),
+        scenario!(whoever_makes_children_faster_than_they_are_reaped_holds_nothing_up),
+        scenario!(who_logs_to_what_is_held_down_stops_in_order),
+        scenario!(a_logger_that_dies_in_a_shutdown_comes_back_for_its_writers),
+        scenario!(what_is_done_stays_so_though_its_logger_goes_and_comes),
+        scenario!(a_reader_that_is_killed_is_told),
+        scenario!(a_rundir_that_comes_late_is_looked_into),
+        scenario!(the_umask_of_the_caller_is_not_that_of_rundir),
+        scenario!(a_down_file_of_the_main_command_is_none),
     ]
 }
 
@@ -434,4 +443,170 @@ fn a_check_needs_no_room_for_files() {
     unsafe { command.pre_exec(|| Ok(setrlimit(Resource::RLIMIT_FSIZE, 0, libc::RLIM_INFINITY)?)) };
     let status = command.status().expect("going can be executed");
     assert!(status.success(), "{status}\n{}", going.report());
+}
+
+/// They become ours, and the more that live, the longer the search for one that has ended.
+fn whoever_makes_children_faster_than_they_are_reaped_holds_nothing_up() {
+    let mut going = Going::new();
+    going.write("storm", going.cmd("storm", "storm", &["3000", "5000"]));
+    going.start();
+    going.up("storm");
+    // They have to be many first.
+    going.wait_for("the storm", || !going.records("storm.blows").is_empty());
+    going.signal(Signal::SIGTERM);
+    going.wait_log("shutting down");
+    assert!(going.records("storm.over").is_empty(), "heard when it was over");
+    assert!(going.wait_exit().success(), "{}", going.report());
+}
+
+/// A service that takes its time to stop, and has something to say then.
+fn write_last_words(going: &Going, name: &str, seconds: u32) {
+    let script =
+        format!("trap \"sleep {seconds}; echo bye; exit 0\" TERM; while :; do sleep 0.1; done");
+    going.write(name, format!("cmd=/bin/sh -c '{script}'\ntimeout=60\nlog=log\n"));
+}
+
+/// Its pipe was closed as soon as a shutdown began: they died of PIPE in the midst of stopping.
+fn who_logs_to_what_is_held_down_stops_in_order() {
+    let mut going = Going::new();
+    going.hold("log");
+    write_last_words(&going, "web", 0);
+    going.start();
+    going.up("log");
+    going.hold_down("log");
+    going.wait_status("log", "down");
+    going.wait_status("web", "up");
+    // The script has to have come so far.
+    let is_up = |words: &[String]| words.first().is_some_and(|word| word == "/bin/sh");
+    let web = going.wait_child("web", is_up);
+    going.wait_for("its loop", || !proc::children(web).is_empty());
+    going.terminate();
+    going.wait_log("web: stopped, exited 0");
+}
+
+/// Until the last of them has ended it is wanted like any other.
+fn a_logger_that_dies_in_a_shutdown_comes_back_for_its_writers() {
+    let mut going = Going::new();
+    let file = going.path("lines");
+    going.write("log", format!("cmd=/bin/sh -c 'exec cat >>\"{}\"'\n", file.display()));
+    write_last_words(&going, "web", 3);
+    going.start();
+    let log = going.wait_child("log", |words| words == ["cat"]);
+    let is_up = |words: &[String]| words.first().is_some_and(|word| word == "/bin/sh");
+    let web = going.wait_child("web", is_up);
+    going.wait_for("its loop", || !proc::children(web).is_empty());
+    going.signal(Signal::SIGTERM);
+    going.wait_log("shutting down");
+    send(log, Signal::SIGKILL);
+    assert!(going.wait_exit().success(), "{}", going.report());
+    going.wait_log("web: stopped, exited 0");
+    let lines = fs::read_to_string(file).expect("a log");
+    assert!(lines.ends_with("bye\n"), "{lines}\n{}", going.report());
+}
+
+/// Its file has not changed.
+fn what_is_done_stays_so_though_its_logger_goes_and_comes() {
+    let mut going = Going::new();
+    going.hold("log");
+    let once = going.cmd("exit", "once", &["0", "0"]) + "restart=never\nlog=log\n";
+    going.write("once", once);
+    // Who logs to it too, and runs.
+    going.write("web", going.cmd("hold", "web", &[]) + "log=log\n");
+    going.start();
+    going.all_up(&["log", "web"]);
+    going.wait_status("once", "done");
+    going.remove("log");
+    going.wait_log("log: stopped");
+    going.rescan();
+    going.hold("log");
+    going.wait_starts("web", 2);
+    going.rescan();
+    assert_eq!(going.starts("once").len(), 1, "{}", going.report());
+    going.terminate();
+}
+
+/// By whoever runs out of memory, or by a limit of the stack: nothing would be started, without a
+/// word.
+fn a_reader_that_is_killed_is_told() {
+    let mut going = Going::new();
+    write_ballast(&going);
+    going.hold("web");
+    going.start();
+    going.up("web");
+    let reader = loop {
+        going.wait_quiet();
+        if let Some(reader) = held_reader(&going) {
+            break reader;
+        }
+    };
+    send(reader, Signal::SIGKILL);
+    going.wait_log("unable to read CONFDIR: killed by signal 9");
+    going.terminate();
+}
+
+/// What held a service down went with it; and what holds it down there is seen.
+fn a_rundir_that_comes_late_is_looked_into() {
+    let mut going = Going::new();
+    let (above, rundir) = (going.path("above"), going.path("above/run"));
+    fs::create_dir(&above).expect("a directory");
+    going.hold_all(&["web", "other"]);
+    going.start_as(going.command_on(&going.path("going.d"), &rundir));
+    going.all_up(&["web", "other"]);
+    let down = rundir.join("down");
+    going.wait_for("its directory", || down.is_dir());
+    fs::write(down.join("web"), "").expect("a down file");
+    going.wait_log("web: stopped");
+    fs::remove_dir_all(&above).expect("our own directory");
+    going.wait_starts("web", 2);
+    fs::create_dir(&above).expect("a directory");
+    // It is looked for when there is something to do anyway.
+    going.signal(Signal::SIGHUP);
+    going.wait_for("its directory", || down.is_dir());
+    fs::write(down.join("other"), "").expect("a down file");
+    going.wait_log("other: stopped");
+    going.terminate();
+}
+
+/// Others are to see the status; and the main command has the umask that it was given.
+fn the_umask_of_the_caller_is_not_that_of_rundir() {
+    let mut going = Going::new();
+    fs::remove_dir(going.path("run")).expect("our own directory");
+    let script = format!("umask >'{}'; exec sleep 1000", going.path("umask").display());
+    going.start_with(|command| {
+        command.args(["--", "/bin/sh", "-c", &script]);
+        // SAFETY: umask(2) alone.
+        unsafe {
+            command.pre_exec(|| {
+                umask(Mode::from_bits_truncate(0o077));
+                Ok(())
+            });
+        }
+    });
+    going.wait_for("the status", || going.path("run/down").is_dir());
+    going.wait_status("(main)", "up");
+    for (name, expected) in [("run", 0o755), ("run/down", 0o755), ("run/status", 0o644)] {
+        let mode = fs::metadata(going.path(name)).expect("going makes it").permissions().mode();
+        assert_eq!(mode & 0o777, expected, "{name}");
+    }
+    let umask = || fs::read_to_string(going.path("umask")).unwrap_or_default();
+    going.wait_for("its umask", || umask().trim().ends_with("077"));
+    going.signal(Signal::SIGTERM);
+    going.wait_exit();
+}
+
+/// No file can have its name, nor hold it down.
+fn a_down_file_of_the_main_command_is_none() {
+    let mut going = Going::new();
+    going.hold("web");
+    going.start_with(|command| {
+        command.args(["--", "sleep", "1000"]);
+    });
+    going.wait_status("(main)", "up");
+    going.up("web");
+    going.hold_down("(main)");
+    going.hold_down("web");
+    going.wait_status("web", "down");
+    assert_eq!(going.status_of("(main)")[1], "up", "{}", going.report());
+    going.signal(Signal::SIGTERM);
+    assert_eq!(going.wait_exit().code(), Some(143), "{}", going.report());
 }

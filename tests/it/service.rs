@@ -56,6 +56,10 @@ pub fn run(words: &[String]) {
         ["init", directory, ref command @ ..] => init(directory, command),
         ["container", directory, ref command @ ..] => container(directory, command),
         ["allow", pid, count] => allow(number(pid), count),
+        ["storm", directory, name, count, ms] => {
+            record_start(directory, name);
+            inside::storm(directory, name, number(count), Duration::from_millis(number(ms)));
+        }
         ["orphans", count] => inside::orphans(number(count)),
         ["bare", ref command @ ..] => inside::bare(command),
         ["die", how, number] => inside::die(how, code(number)),

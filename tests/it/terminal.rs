@@ -2,7 +2,7 @@
 //! world it would have without going in between.
 
 use crate::bundle::{By, Container};
-use crate::harness::going;
+use crate::harness::{Going, Helper, going};
 use crate::needs::scenario;
 use crate::proc;
 use libtest_mimic::Trial;
@@ -22,6 +22,8 @@ pub fn tests() -> Vec<Trial> {
     vec![
         scenario!(a_terminal_in_a_container, Runc),
         scenario!(a_terminal_in_a_namespace, Unshare),
+        scenario!(the_terminal_is_given_back),
+        scenario!(in_the_background_of_a_shell_the_terminal_stays_with_that),
         scenario!(the_world_of_the_caller, Unshare),
     ]
 }
@@ -61,6 +63,10 @@ impl Terminal {
 
     fn press(&self, key: u8) {
         (&self.master).write_all(&[key]).expect("somebody has it open");
+    }
+
+    fn enter(&self, line: &str) {
+        line.bytes().chain([b'\n']).for_each(|key| self.press(key));
     }
 
     fn resize(&self) {
@@ -133,6 +139,40 @@ fn main_command(container: &Container) -> i32 {
     let all = proc::children(container.pid());
     let is_main = |&pid: &i32| proc::arguments(pid).get(2).is_some_and(|verb| verb == "tty");
     all.into_iter().find(is_main).expect("it runs")
+}
+
+/// A shell script on a terminal, in which `going` is a command.
+fn script_on_terminal(scene: &Going, script: &str) -> (Helper, Terminal) {
+    let (confdir, rundir) = (scene.path("going.d"), scene.path("run"));
+    let going =
+        format!("'{}' -d '{}' -r '{}'", going().display(), confdir.display(), rundir.display());
+    let mut command = Command::new("/bin/sh");
+    command.arg("-c").arg(format!("going() {{ {going} \"$@\"; }}\n{script}"));
+    let terminal = Terminal::of(&mut command);
+    (Helper::spawn(&mut command), terminal)
+}
+
+/// Whoever has the terminal in the foreground when going ends is to be able to read from it.
+fn the_terminal_is_given_back() {
+    let scene = Going::new();
+    let script = "going -- true; echo over; read line; echo \"got $line\"";
+    let (_shell, terminal) = script_on_terminal(&scene, script);
+    scene.wait_for("the end of going", || terminal.shows("over"));
+    terminal.enter("hello");
+    scene.wait_for("what was entered", || terminal.shows("got hello"));
+}
+
+fn in_the_background_of_a_shell_the_terminal_stays_with_that() {
+    let scene = Going::new();
+    let script = "set -m; going -- sleep 1000 & read line; echo \"got $line\"; kill %1; wait";
+    let (_shell, terminal) = script_on_terminal(&scene, script);
+    scene.wait_status("(main)", "up");
+    let pid = || scene.status_of("(main)").get(2).and_then(|pid| pid.parse::<i32>().ok());
+    let is_sleep = |pid| proc::arguments(pid).first().is_some_and(|word| word == "sleep");
+    scene.wait_for("the main command", || pid().is_some_and(is_sleep));
+    terminal.enter("hello");
+    scene.wait_for("what was entered", || terminal.shows("got hello"));
+    scene.wait_for("the end of going", || !pid().is_some_and(proc::is_running));
 }
 
 /// Environment, directory, umask, open descriptors, blocked signals and standard input: with going

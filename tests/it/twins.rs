@@ -128,6 +128,8 @@ fn who_waits_for_its_predecessor_can_be_stopped() {
     going.wait_exit();
     assert!(proc::is_running(old), "it ignores TERM, and had 5 s");
     assert_eq!(going.log_count("does not stop"), 0, "{}", going.report());
+    // Nobody waits for it any more, and all the same it is ended.
+    going.wait_gone("what a killed going has left", old);
 }
 
 /// What going has written down of a service is a number, and numbers come back: another process

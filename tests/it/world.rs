@@ -11,6 +11,7 @@ use nix::sys::signal::{SigHandler, SigSet, Signal, signal};
 use nix::sys::stat::{Mode, umask};
 use std::ffi::CString;
 use std::fs;
+use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -26,12 +27,14 @@ pub fn tests() -> Vec<Trial> {
         scenario!(pid_1_of_a_container_hands_its_environment_on, Mounts),
         scenario!(chroot_comes_before_cwd_and_path, Root),
         scenario!(what_fails_inside_a_chroot_is_told, Root),
+        scenario!(a_syslog_inside_a_chroot_hears_nothing, Root),
         scenario!(accounts_by_name_and_by_number, Mounts),
         scenario!(accounts_that_are_not_there_are_told, Mounts),
         scenario!(long_lines_and_many_groups, Mounts),
         scenario!(a_file_without_a_final_newline, Mounts),
         scenario!(an_account_that_appears_later, Mounts),
         scenario!(without_a_passwd_numbers_do, Mounts),
+        scenario!(who_has_no_name_is_in_no_group, Mounts),
         scenario!(who_is_not_root_changes_nobody, Root),
     ]
 }
@@ -333,6 +336,22 @@ fn what_fails_inside_a_chroot_is_told() {
     going.terminate();
 }
 
+/// Whoever may write there would have all that going says from then on.
+fn a_syslog_inside_a_chroot_hears_nothing() {
+    let mut going = Going::new();
+    fs::create_dir_all(going.path("jail/dev")).expect("a directory");
+    let jail = UnixDatagram::bind(going.path("jail/dev/log")).expect("a new socket");
+    jail.set_nonblocking(true).expect("a socket");
+    let root = going.path("jail").display().to_string();
+    going.write("web", format!("cmd=/nonexistent\nchroot={root}\n"));
+    going.start();
+    going.wait_log("web: unable to execute /nonexistent: No such file or directory");
+    going.wait_log("web: exited 127 after ");
+    going.rescan();
+    assert!(jail.recv(&mut [0; 100]).is_err(), "{}", going.report());
+    going.terminate();
+}
+
 /// A service per line of settings; who each of them is.
 fn identities<const N: usize>(
     going: &mut Going,
@@ -477,6 +496,16 @@ fn without_a_passwd_numbers_do() {
     going.wait_log("named: unable to find user web: not in /etc/passwd");
     let pid = going.wait_child("web", is_sleep);
     assert_eq!(["Uid", "Gid"].map(|field| proc::status(pid, field)), [four(300), four(400)]);
+    going.terminate();
+}
+
+/// A group without members has an empty list of them, and a name that is too long counts as empty.
+fn who_has_no_name_is_in_no_group() {
+    let mut going = Going::new();
+    let passwd = format!(":x:300:400::/:/bin/sh\n{}:x:301:400::/:/bin/sh\n", "l".repeat(300));
+    let accounts = Accounts::new(&going, &passwd, "root:x:0:\ndisk:x:6:\nlast:x:60:,\n");
+    let found = identities(&mut going, &accounts, ["user=300", "user=301"]);
+    assert_eq!(found, [identity(300, 400, "400"), identity(301, 400, "400")]);
     going.terminate();
 }
 

@@ -67,6 +67,10 @@ impl Supervisor {
     /// failed; and in a shutdown no file is read any more.
     pub fn hear(&mut self, end: End, plan: OwnedFd) {
         let outcome = end.code();
+        if let End::Killed(signal) = end {
+            let text = format_args!("unable to read CONFDIR: killed by signal {signal}");
+            self.log.say(WARNING, text);
+        }
         if outcome <= INCOMPLETE && self.shutdown.is_none() {
             self.adopt(plan);
         }

@@ -8,7 +8,7 @@ use crate::rescan::QUIET_MS;
 use going::child::{self, power};
 use going::linux::options::Options;
 use going::linux::rundir::{self, Status};
-use going::linux::signals::{Signals, signal_group};
+use going::linux::signals::{Signals, signal_group, take_terminal};
 use going::linux::syslog::{ERROR, INFO, Log, WARNING};
 use going::linux::table::{Slot, Slots};
 use going::linux::{clock, raw, stdio};
@@ -25,6 +25,8 @@ use rustix::process::{getpid, set_child_subreaper};
 
 /// Unable to start.
 pub const EXIT_START: u8 = 111;
+/// Children reaped in one go: signals, deadlines and messages have their turn in between.
+const REAP_MAX: usize = 256;
 /// Until the end of the machine is tried again.
 const END_RETRY_MS: u64 = 1_000;
 
@@ -119,9 +121,11 @@ impl Supervisor {
                 self.notice();
             }
             self.signals.read().for_each(|signal| self.take(signal));
-            while self.reap_one().is_some() {}
+            // There may always be more: whoever makes them may be faster than we are.
+            let has_more = (0..REAP_MAX).all(|_| self.reap_one().is_some());
+            let more_ms = has_more.then_some(self.now_ms);
             let (tick_ms, has_children) = self.tick();
-            due_ms = [tick_ms, self.rescan()].into_iter().flatten().min();
+            due_ms = [tick_ms, self.rescan(), more_ms].into_iter().flatten().min();
             self.write_status();
             if self.shutdown.is_some() && !has_children {
                 if self.options.place != Place::Machine {
@@ -171,6 +175,7 @@ impl Supervisor {
         if index.is_some() {
             // What is left of its group; until the leader is reaped nobody else has the number.
             signal_group(pid, SIGKILL);
+            take_terminal(pid);
         }
         // Should that fail, the loop waits first: whoever cannot be reaped is peeked at again.
         let end = raw::reap(pid)?;
@@ -242,14 +247,15 @@ impl Supervisor {
             Some(Want::Shutdown) if index == MAIN => Want::Down,
             Some(Want::Shutdown) if self.slots.get(MAIN).is_some_and(is_up) => slot.entry.want(),
             // Who once was logged to, and is no more, is like any other.
-            Some(Want::Shutdown) if writers.peek().is_some() => {
-                if matches!(slot.service.state, State::Up(_)) && writers.any(is_up) {
-                    return slot.entry.want();
+            Some(Want::Shutdown) if writers.peek().is_some() => match slot.service.state {
+                _ if !writers.any(is_up) => {
+                    // The last that could write has ended: end-of-file.
+                    self.slots.get_mut(index).map(|slot| slot.pipe.take());
+                    Want::Drain
                 }
-                // The last that could write has ended: end-of-file.
-                self.slots.get_mut(index).map(|slot| slot.pipe.take());
-                Want::Drain
-            }
+                State::Stopping(_) | State::Killed(_) => Want::Shutdown,
+                _ => slot.entry.want(),
+            },
             Some(want) => want,
         }
     }
@@ -315,6 +321,10 @@ impl Supervisor {
             status.publish()
         });
         self.has_news = written.is_err();
+        if written.is_ok() && self.unwritten.is_some() {
+            // RUNDIR may have been made just now: nobody has looked into it yet.
+            self.rescan_in(QUIET_MS);
+        }
         if let Some(errno) = written.err().filter(|errno| self.unwritten != Some(*errno)) {
             let (path, why) = (self.options.rundir.to_bytes().escape_ascii(), raw::reason(errno));
             self.log.say(WARNING, format_args!("unable to write status in RUNDIR {path}: {why}"));
