@@ -15,7 +15,7 @@ use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 use nix::unistd::mkfifo;
 use std::collections::HashSet;
 use std::collections::hash_map::RandomState;
-use std::ffi::CString;
+use std::ffi::{CString, OsStr};
 use std::fs::{self, File, OpenOptions};
 use std::hash::BuildHasher;
 use std::io::{self, PipeReader, PipeWriter, Write};
@@ -27,8 +27,9 @@ use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::ptr;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// As documented.
 const PEAK_KB: u64 = 320;
@@ -61,17 +62,24 @@ pub fn tests() -> Vec<Trial> {
         scenario!(a_read_only_disk_is_waited_for, Mounts),
         scenario!(a_broken_disk_is_waited_for),
         scenario!(a_vanished_directory_is_waited_for),
+        scenario!(a_vanished_directory_is_not_needed_for_nothing),
+        scenario!(hup_rotates_amid_a_line_that_is_dropped),
+        scenario!(a_limit_of_the_size_of_files_is_waited_for),
         scenario!(a_failed_rotation_keeps_the_size),
         scenario!(what_is_no_regular_file_is_refused),
         scenario!(a_path_of_any_length_is_said),
         scenario!(no_permission_is_said, Root),
         scenario!(a_second_goinglog_on_the_same_file_refuses),
         scenario!(stdin_may_be_a_file),
+        scenario!(stdin_may_be_a_socket_though_there_is_little_room_in_pipes, Root),
         scenario!(stdin_may_be_a_socket),
         scenario!(stdin_may_be_a_socket_that_ends),
         scenario!(lines_from_a_socket_are_dropped_too),
         scenario!(lines_go_to_syslog, Mounts),
         scenario!(lines_wait_for_syslog, Mounts),
+        scenario!(syslog_has_whole_lines_of_names_of_any_kind, Mounts),
+        scenario!(syslog_is_told_how_much_was_dropped, Mounts),
+        scenario!(who_is_stopped_amid_a_message_sends_it_all_the_same, Mounts),
         scenario!(syslog_waits_for_the_end_of_a_line, Mounts),
         scenario!(syslog_takes_a_line_in_any_pieces, Mounts),
         scenario!(an_open_line_for_syslog_is_no_wake_up, Mounts),
@@ -842,6 +850,71 @@ fn a_vanished_directory_is_waited_for() {
     log.finish();
 }
 
+/// All is written, and no more will come.
+fn a_vanished_directory_is_not_needed_for_nothing() {
+    let mut log = Log::new();
+    let directory = log.scene.path("logs");
+    fs::create_dir(&directory).expect("an empty directory");
+    (log.word, log.file) = (directory.join("web"), directory.join("web"));
+    log.start(&[]);
+    log.write("one\n");
+    log.wait_content("one\n");
+    fs::remove_dir_all(&directory).expect("our own directory");
+    log.writer = None;
+    assert_eq!(log.wait_exit(), EXIT_UNDONE);
+}
+
+/// The rest of that may be long in coming.
+fn hup_rotates_amid_a_line_that_is_dropped() {
+    let mut log = Log::new();
+    let directory = log.scene.path("logs");
+    fs::create_dir(&directory).expect("an empty directory");
+    (log.word, log.file) = (directory.join("web"), directory.join("web"));
+    log.start(&["-d"]);
+    log.write("one\n");
+    log.wait_content("one\n");
+    fs::remove_dir_all(&directory).expect("our own directory");
+    log.write("half of ");
+    log.wait_empty();
+    fs::create_dir(&directory).expect("an empty directory");
+    log.signal(Signal::SIGUSR1);
+    let note = "goinglog: 1 lines dropped\n";
+    log.wait_content(note);
+    log.signal(Signal::SIGHUP);
+    log.scene.wait_for("another file", || log.older(1).exists());
+    log.write("a line\ntwo\n");
+    log.wait_content("two\n");
+    assert_eq!(fs::read_to_string(log.older(1)).expect("the note"), note);
+    log.finish();
+}
+
+/// Each write beyond it brings a signal, which is no reason to try again.
+fn a_limit_of_the_size_of_files_is_waited_for() {
+    let mut log = Log::new();
+    let lines = numbered(0..100);
+    let limit = |pid: i32, len: u64| {
+        let limit = libc::rlimit { rlim_cur: len, rlim_max: libc::RLIM_INFINITY };
+        // SAFETY: `limit` outlives the call, and the old one is not asked for.
+        let result =
+            unsafe { libc::prlimit(pid, libc::RLIMIT_FSIZE, &raw const limit, ptr::null_mut()) };
+        assert_eq!(result, 0, "{}", io::Error::last_os_error());
+    };
+    log.start(&[]);
+    limit(log.pid(), 1000);
+    log.write(&lines);
+    log.scene.wait_log(": File too large, trying again");
+    let before = proc::ticks(log.pid());
+    // This wait is the measurement.
+    thread::sleep(Duration::from_secs(2));
+    let spent = proc::ticks(log.pid()) - before;
+    assert!(spent < 5, "{spent} ticks of 10 ms in 2 s of waiting");
+    limit(log.pid(), libc::RLIM_INFINITY);
+    log.signal(Signal::SIGUSR1);
+    wait_again(&log);
+    log.finish();
+    assert_same(&log.content(), &lines);
+}
+
 /// Not one byte more until it can be done.
 fn a_failed_rotation_keeps_the_size() {
     let mut log = Log::new();
@@ -920,10 +993,13 @@ fn a_second_goinglog_on_the_same_file_refuses() {
     log.write("one\n");
     log.wait_content("one\n");
     assert_refused(&log, log.file(), "another goinglog writes to it");
-    // The next file is locked too.
-    log.signal(Signal::SIGHUP);
-    log.wait_content("");
-    assert_refused(&log, log.file(), "another goinglog writes to it");
+    // The next file is locked too, and the same one if it is opened anew.
+    for signal in [Signal::SIGUSR1, Signal::SIGHUP, Signal::SIGHUP] {
+        log.signal(signal);
+        log.wait_idle();
+        assert_refused(&log, log.file(), "another goinglog writes to it");
+    }
+    assert_eq!(log.files(), [&b"one\n"[..], b""]);
     log.finish();
 }
 
@@ -960,6 +1036,52 @@ fn stdin_may_be_a_socket() {
     log.signal(Signal::SIGTERM);
     assert_eq!(log.wait_exit(), Some(0));
     assert_same(&log.files().concat(), &all);
+}
+
+/// Bytes that whoever is at the other end has not read yet.
+fn unread(socket: &UnixStream) -> i32 {
+    let mut len = 0;
+    // SAFETY: the kernel writes one int.
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut len) };
+    assert_eq!(result, 0, "no socket");
+    len
+}
+
+/// Whose user has so many pipes that a new one has two pages, of which each may be taken by a few
+/// bytes.
+fn stdin_may_be_a_socket_though_there_is_little_room_in_pipes() {
+    const USER: u32 = 20_001;
+    let mut log = Log::new();
+    log.scene.open_to_everybody();
+    let copy = log.scene.path("goinglog");
+    install_program(&going().with_file_name("goinglog"), &copy);
+    let mut pipes = log.scene.service();
+    pipes.arg("pipes").arg(log.scene.path("records")).arg("pipes");
+    run_by(&mut pipes, USER);
+    let _pipes = Helper::spawn(&mut pipes);
+    log.scene.wait_for("the pipes", || !log.scene.records("pipes.starts").is_empty());
+    let (mut ours, theirs) = UnixStream::pair().expect("two sockets");
+    ours.set_write_timeout(Some(PATIENCE)).expect("a valid time");
+    let mut command = Command::new(&copy);
+    command.args(["-t", "-s", "100"]).arg(log.file()).stdin(OwnedFd::from(theirs));
+    run_by(&mut command, USER);
+    log.start_as(command);
+    // Some bytes that are not put to those before them, and then as many as there are at once.
+    let (few, many) = ("x".repeat(99) + "\n", ("x".repeat(31) + "\n").repeat(128));
+    for _ in 0..300 {
+        for lines in [&many, &few] {
+            ours.write_all(lines.as_bytes()).expect("it is read");
+            let start = Instant::now();
+            while unread(&ours) > 0 {
+                assert!(start.elapsed() < PATIENCE, "it does not read them");
+                thread::yield_now();
+            }
+        }
+    }
+    ours.write_all(b"the end\n").expect("it is read");
+    drop(ours);
+    assert_eq!(log.wait_exit(), Some(0), "{}", log.scene.report());
+    assert!(log.content().ends_with(b"the end\n"), "{}", log.scene.report());
 }
 
 fn stdin_may_be_a_socket_that_ends() {
@@ -1012,9 +1134,12 @@ fn lines_go_to_syslog() {
     let socket = UnixDatagram::bind(world.view(Path::new("/dev/log"))).expect("a new socket");
     log.start_in(&world, &["-y", "-p", "local3.warning", "-t"]);
     let long = "x".repeat(2000);
-    log.write(format!("one\n\n{long}\n"));
-    let parts = ["one".into(), String::new(), "x".repeat(900), "x".repeat(900), "x".repeat(200)];
-    for part in parts {
+    // What fits into one message exactly has nothing behind it.
+    let full = "y".repeat(900);
+    let start = format!("one\n\n{long}\n{full}\n");
+    log.write(&start);
+    let xs = "x".repeat(900);
+    for part in ["one", "", &xs, &xs, &xs[..200], &full] {
         assert_eq!(receive(&socket), format!("<156>web: {part}"));
     }
     // More than its queue takes.
@@ -1025,7 +1150,6 @@ fn lines_go_to_syslog() {
     }
     log.writer = Some(writing.join().expect("it is read"));
     log.finish();
-    let start = format!("one\n\n{long}\n");
     assert_same(&unstamped(&log.content()), &[start.as_bytes(), &lines].concat());
 }
 
@@ -1047,6 +1171,72 @@ fn lines_wait_for_syslog() {
     wait_again(&log);
     log.finish();
     assert!(!log.file().exists());
+}
+
+/// A name is cut at 100 bytes, wherever that is, and need not be UTF-8; a line is not.
+fn syslog_has_whole_lines_of_names_of_any_kind() {
+    let (long, odd) = ("\u{65e5}".repeat(45), b"w\xffb".to_vec());
+    for (name, shown) in [(long.as_bytes(), &long.as_bytes()[..100]), (&odd, &odd)] {
+        let mut log = Log::new();
+        let world = World::with_dev(&log.scene.path(""));
+        let socket = UnixDatagram::bind(world.view(Path::new("/dev/log"))).expect("a new socket");
+        log.word = OsStr::from_bytes(name).into();
+        log.start_in(&world, &["-y"]);
+        let line = "x".repeat(900);
+        log.write(format!("{line}\n"));
+        let mut message = [0; 2000];
+        socket.set_read_timeout(Some(PATIENCE)).expect("a valid time");
+        let len = socket.recv(&mut message).expect("a message");
+        assert_same(&message[..len], &[b"<30>", shown, b": ", line.as_bytes()].concat());
+        log.finish();
+    }
+}
+
+/// Also if FILE ends amid a line, which gets its end there first.
+fn syslog_is_told_how_much_was_dropped() {
+    let mut log = Log::new();
+    let world = World::with_dev(&log.scene.path(""));
+    let path = world.view(Path::new("/dev/log"));
+    let socket = UnixDatagram::bind(&path).expect("a new socket");
+    log.start_in(&world, &["-y", "-d"]);
+    let line = "x".repeat(1000);
+    log.write(&line);
+    assert_eq!(receive(&socket), format!("<30>web: {}", &line[..900]));
+    log.wait_idle();
+    fs::remove_file(&path).expect("our own socket");
+    log.write("rest\nmore\n");
+    log.wait_empty();
+    let socket = UnixDatagram::bind(&path).expect("a new socket");
+    // Any signal has it try again at once.
+    log.signal(Signal::SIGWINCH);
+    assert_eq!(receive(&socket), "<30>web: goinglog: 2 lines dropped");
+    log.finish();
+    let end = "x\ngoinglog: 2 lines dropped\n";
+    assert!(log.content().ends_with(end.as_bytes()), "{}", log.scene.report());
+}
+
+/// It waits for room in the queue of the daemon then.
+fn who_is_stopped_amid_a_message_sends_it_all_the_same() {
+    let mut log = Log::new();
+    let world = World::with_dev(&log.scene.path(""));
+    let socket = UnixDatagram::bind(world.view(Path::new("/dev/log"))).expect("a new socket");
+    log.word = "web".into();
+    log.start_in(&world, &["-y"]);
+    let lines = numbered(0..1000);
+    let writing = write_beside(&mut log, lines.clone());
+    let is_in = |state| proc::stat(log.pid()).is_some_and(|stat| stat.state == state);
+    for line in String::from_utf8(lines).expect("plain text").lines() {
+        // The queue is full nearly always; it takes a hundred turns to be sure.
+        if line.contains("0 ") {
+            log.signal(Signal::SIGSTOP);
+            log.scene.wait_for("its being stopped", || is_in('T'));
+            log.signal(Signal::SIGCONT);
+        }
+        assert_eq!(receive(&socket), format!("<30>web: {line}"));
+    }
+    log.writer = Some(writing.join().expect("it is read"));
+    log.finish();
+    assert_eq!(log.scene.log(), "");
 }
 
 /// Writers that have a buffer write lines in pieces.
@@ -1092,7 +1282,7 @@ fn syslog_takes_a_line_in_any_pieces() {
     for byte in line.bytes() {
         writer.write_all(&[byte]).expect("both ends are open");
         let output = log.writer.as_ref().expect("the input has not ended").as_raw_fd();
-        let none = std::ptr::null_mut();
+        let none = ptr::null_mut();
         // SAFETY: both are ours, and neither has an offset.
         let moved = unsafe { libc::splice(reader.as_raw_fd(), none, output, none, 1, 0) };
         assert_eq!(moved, 1);

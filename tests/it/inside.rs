@@ -13,6 +13,7 @@ use nix::unistd::{
 use std::ffi::CString;
 use std::fs::{self, File};
 use std::io::{Error, Read, stdin};
+use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::process::exit;
 use std::ptr;
@@ -63,6 +64,22 @@ pub fn storm(directory: &str, name: &str, count: u64, time: Duration) {
         unsafe { libc::clone(end, top, flags | libc::CLONE_VFORK, ptr::null_mut()) };
     }
     record(directory, &format!("{name}.over"), "");
+    pause();
+}
+
+/// Takes what the kernel allows one user for pipes beyond the smallest.
+pub fn pipes(directory: &str, name: &str) {
+    let mut pipes = Vec::new();
+    loop {
+        let (reader, writer) = pipe().expect("descriptors for all of them");
+        // SAFETY: no memory is involved.
+        let len = unsafe { libc::fcntl(writer.as_raw_fd(), libc::F_SETPIPE_SZ, 1 << 20) };
+        if len < 0 {
+            break;
+        }
+        pipes.push((reader, writer));
+    }
+    record(directory, &format!("{name}.starts"), "");
     pause();
 }
 

@@ -72,6 +72,13 @@ pub fn status_number(pid: i32, field: &str) -> u64 {
     number.unwrap_or_else(|| panic!("no number {field} in /proc/{pid}/status: {value:?}"))
 }
 
+/// The time it has had of a processor, in hundredths of a second; 0 when it is gone.
+pub fn ticks(pid: i32) -> u64 {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let fields = text.rsplit(')').next().unwrap_or_default().split_whitespace().skip(11);
+    fields.take(2).map(|field| field.parse::<u64>().expect("a number")).sum()
+}
+
 /// The open descriptors and what they lead to, in order.
 pub fn descriptors(pid: i32) -> Vec<(i32, PathBuf)> {
     let Ok(entries) = fs::read_dir(format!("/proc/{pid}/fd")) else { return Vec::new() };

@@ -60,14 +60,9 @@ fn a_shutdown_waits_without_spinning() {
     going.wait_log("mark: stopped");
     // As does an edit, and a CONFDIR that is missing.
     going.signal(Signal::SIGHUP);
-    let ticks = || {
-        let text = fs::read_to_string(format!("/proc/{}/stat", going.pid())).expect("it runs");
-        let fields = text.rsplit(')').next().expect("a name").split_whitespace().skip(11);
-        fields.take(2).map(|field| field.parse::<u64>().expect("a number")).sum::<u64>()
-    };
-    let before = ticks();
+    let before = proc::ticks(going.pid());
     sleep(Duration::from_secs(2));
-    let spent = ticks() - before;
+    let spent = proc::ticks(going.pid()) - before;
     assert!(going.wait_exit().success(), "{}", going.report());
     assert!(spent < 5, "{spent} ticks of 10 ms in 2 s of waiting");
 }

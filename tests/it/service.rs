@@ -60,6 +60,7 @@ pub fn run(words: &[String]) {
             record_start(directory, name);
             inside::storm(directory, name, number(count), Duration::from_millis(number(ms)));
         }
+        ["pipes", directory, name] => inside::pipes(directory, name),
         ["orphans", count] => inside::orphans(number(count)),
         ["bare", ref command @ ..] => inside::bare(command),
         ["die", how, number] => inside::die(how, code(number)),

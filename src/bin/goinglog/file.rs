@@ -30,7 +30,7 @@ pub fn open_and_lock(path: &CStr) -> Result<OwnedFd, Errno> {
 /// Renames FILE to FILE.1, and before that each older file to the next number, up to the first
 /// number that is free: one that was killed here left a gap, and this takes no file for it.
 pub fn rotate(path: &CStr, count: u32) -> Result<(), Errno> {
-    let is_free = |&number: &u32| lstat(name(path, number).as_slice()).is_err();
+    let is_free = |&number: &u32| matches!(lstat(name(path, number).as_slice()), Err(Errno::NOENT));
     let last = (1..count).find(is_free).unwrap_or(count);
     // It would be replaced; but then ext4 first writes out all of what replaces it.
     let _gone = unlink(name(path, last).as_slice());

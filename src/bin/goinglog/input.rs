@@ -21,8 +21,9 @@ const PIPE_SIZES: [usize; 2] = [MOVE_MAX, MOVE_MAX / 4];
 /// Bytes moved at once at the most: signals are to be heard in between.
 const MOVE_MAX: usize = 1 << 20;
 
-/// Bytes taken at once from what is no pipe: the smallest pipe has room for twice as many.
-const FILL_LEN: usize = 4096;
+/// Bytes taken at once from what is no pipe. The smallest pipe has two pages: there is room for so
+/// many, in one of them, as long as no more than [`TEXT_MAX`] are in it.
+const FILL_LEN: usize = 3072;
 
 /// What is seen at the head of the pipe.
 pub type Head = Vec<u8, HEAD_MAX>;
@@ -83,10 +84,19 @@ impl Input {
         !self.by_line && self.source.is_none() && self.len() < size / 8
     }
 
+    /// Whether nothing is there, and nothing can come.
+    pub fn is_over(&self) -> bool {
+        self.len() == 0 && !self.has_writer()
+    }
+
+    fn has_writer(&self) -> bool {
+        !poll_now(&self.pipe, PollFlags::IN).contains(PollFlags::HUP)
+    }
+
     /// Takes more from a standard input that is no pipe, when there is little in the pipe.
     pub fn fill(&mut self) {
         let Some((stdin, filler)) = &self.source else { return };
-        let is_wanted = self.left.is_none() && self.len() < FILL_LEN;
+        let is_wanted = self.left.is_none() && self.len() <= TEXT_MAX;
         if is_wanted && !poll_now(stdin, PollFlags::IN).is_empty() {
             let mut bytes = [0; FILL_LEN];
             match read(stdin, &mut bytes) {
@@ -103,18 +113,24 @@ impl Input {
         // What comes from here on is news.
         let mut events = [MaybeUninit::uninit()];
         let _none = epoll::wait(&self.news, &mut events, Some(&Timespec::default()));
-        let has_writer = !poll_now(&self.pipe, PollFlags::IN).contains(PollFlags::HUP);
-        let max = self.left.unwrap_or(HEAD_MAX).min(HEAD_MAX);
+        let has_writer = self.has_writer();
+        // Of a line for syslog no more than what goes into one message, and its end.
+        let max = if self.by_line { TEXT_MAX.saturating_add(1) } else { HEAD_MAX };
+        let max = self.left.unwrap_or(max).min(max);
         // What splice(2) has put there in small pieces: the copy has room for few of them.
         let least = self.len().min(max);
         let len = tee(&self.pipe, &self.copy.1, max, SpliceFlags::NONBLOCK)?;
         let _fits = head.resize_default(len);
         read(&self.copy.0, head.as_mut_slice())?;
         if self.by_line {
-            head.truncate(first_line(head).len().min(TEXT_MAX));
+            head.truncate(first_line(head).len());
         }
         let can_grow = has_writer && self.left.is_none() && len >= least;
-        self.is_open = self.by_line && can_grow && head.len() < TEXT_MAX && !head.ends_with(b"\n");
+        let is_whole = head.ends_with(b"\n");
+        self.is_open = self.by_line && can_grow && head.len() <= TEXT_MAX && !is_whole;
+        if self.by_line && !is_whole {
+            head.truncate(TEXT_MAX);
+        }
         if len == 0 {
             self.left = Some(0);
         }

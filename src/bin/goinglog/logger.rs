@@ -86,8 +86,13 @@ impl<'a> Logger<'a> {
             let is_due = self.now.due_ms <= clock::now_ms();
             // The rest of a line that is counted already is never written.
             let is_rest = self.now.is_cut && self.now.dropped == 0;
-            let drops = if is_due { is_rest } else { self.options.drops };
-            let result = if drops { self.drop_lines() } else { self.step() };
+            let result = match (is_due, is_rest) {
+                (true, false) => self.step(),
+                // Another FILE may be asked for meanwhile.
+                (true, true) => self.room().and_then(|_| self.drop_lines()),
+                (false, _) if self.options.drops => self.drop_lines(),
+                (false, _) => Ok(()),
+            };
             let is_idle = matches!(result, Err(("write", Errno::AGAIN | Errno::INTR)));
             match result {
                 Err(failure) if !is_idle => self.fail(failure),
@@ -185,6 +190,8 @@ impl<'a> Logger<'a> {
             rotate(path, self.options.count).map_err(unable("rotate"))?;
         }
         self.now.asked = None;
+        // It may be the same one that is opened anew: closed after that, it would unlock both.
+        drop(file);
         self.room()
     }
 
@@ -238,7 +245,8 @@ impl<'a> Logger<'a> {
         self.now.delay_ms = self.now.delay_ms.saturating_mul(2).clamp(DELAY_MS, DELAY_MAX_MS);
         self.now.due_ms = clock::now_ms().saturating_add(self.now.delay_ms);
         // What it was told to move stays in the pipe.
-        self.input.left = self.input.left.and(Some(0));
+        let is_last = self.input.left.is_some() || self.input.is_over();
+        self.input.left = is_last.then_some(0);
     }
 }
 

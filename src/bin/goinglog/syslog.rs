@@ -6,7 +6,7 @@ use crate::Options;
 use core::fmt::Write;
 use core::time::Duration;
 use heapless::Vec;
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType};
 use rustix::net::{sendto, socket_with};
@@ -14,19 +14,27 @@ use rustix::net::{sendto, socket_with};
 /// Bytes of a line that go into one message; what is longer becomes several. Many take no more
 /// than the 1024 that RFC 3164 allows, with the name and the rest.
 pub const TEXT_MAX: usize = 900;
+/// Bytes of the name before it.
+const NAME_MAX: usize = 100;
 /// So long a syslog daemon may let us wait that does not read what is in its queue.
 const SEND_MAX: Duration = Duration::from_secs(1);
 
 /// Sends one line, to whoever is the syslog daemon by now: by a new socket, so that none is kept
 /// to one that is no more.
 pub fn send_line(options: &Options, line: &[u8]) -> Result<(), Errno> {
-    let name = str::from_utf8(options.name()).unwrap_or("?");
+    let name = options.name();
+    let name = name.get(..NAME_MAX).unwrap_or(name);
+    // A note has one before it, too, should it end a line.
+    let line = line.strip_prefix(b"\n").unwrap_or(line);
+    let line = line.strip_suffix(b"\n").unwrap_or(line);
     let mut message = Vec::<u8, 1024>::new();
-    let _cut = write!(message, "<{}>{name:.100}: ", options.priority);
-    let _cut = message.extend_from_slice(line.strip_suffix(b"\n").unwrap_or(line));
+    let _fits = write!(message, "<{}>", options.priority);
+    for part in [name, b": ", line] {
+        let _fits = message.extend_from_slice(part);
+    }
     let (family, flags) = (AddressFamily::UNIX, SocketFlags::CLOEXEC);
     let socket = socket_with(family, SocketType::DGRAM, flags, None)?;
     set_socket_timeout(&socket, Timeout::Send, Some(SEND_MAX))?;
     let address = SocketAddrUnix::new(c"/dev/log")?;
-    sendto(&socket, &message, SendFlags::empty(), &address).map(|_| ())
+    retry_on_intr(|| sendto(&socket, &message, SendFlags::empty(), &address)).map(|_| ())
 }
