@@ -15,6 +15,9 @@ sysconfdir = /etc
 DESTDIR =
 
 CARGO = cargo
+# Where it builds, and with what, is said here and in .cargo/config.toml alone.
+export CARGO_TARGET_DIR = $(CURDIR)/target
+unexport RUSTFLAGS CARGO_ENCODED_RUSTFLAGS CARGO_BUILD_TARGET
 # What packages are made for.
 TARGETS = x86_64-unknown-linux-musl aarch64-unknown-linux-musl
 VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)
@@ -23,7 +26,7 @@ LOGGER = $(PROGRAM)log
 CONTROL = $(PROGRAM)ctl
 # No path of the machine that it was built on goes into the program.
 REMAP = --config 'target.$(TARGET).rustflags = [ \
-	"--remap-path-prefix=$(CURDIR)=.", "--remap-path-prefix=$(HOME)/.cargo=cargo" ]'
+	"--remap-path-prefix=$(CURDIR)=.", "--remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)=cargo" ]'
 
 # What is installed, "MODE SOURCE DESTINATION" a line: the one list, for install, uninstall and every
 # package.
@@ -61,7 +64,7 @@ demo: all ## run it on the example services; Ctrl-C ends it
 test: all check ## run every test
 	scripts/setup test
 	$(CARGO) test --locked --doc
-	GOING=$(CURDIR)/$(PROGRAM) $(CARGO) test --locked --test it
+	GOING="$(CURDIR)/$(PROGRAM)" $(CARGO) test --locked --test it
 	scripts/size $(PROGRAM) $(LOGGER) $(CONTROL)
 	scripts/test-reproducible $(PROGRAM) $(LOGGER) $(CONTROL)
 	scripts/test-aarch64
@@ -88,8 +91,8 @@ MEMORY = $(if $(TMPDIR),,$(shell [ -d /dev/shm ] && [ -w /dev/shm ] && \
 	! grep -qs ' /dev/shm tmpfs .*noexec' /proc/mounts && echo TMPDIR=/dev/shm))
 
 # The benchmark is a program of this machine and needs the path of two others.
-BENCH = $(MEMORY) GOING=$(CURDIR)/$(PROGRAM) \
-	SERVICE=$(CURDIR)/target/$(TARGET)/release/examples/bench-service \
+BENCH = $(MEMORY) GOING="$(CURDIR)/$(PROGRAM)" \
+	SERVICE="$(CURDIR)/target/$(TARGET)/release/examples/bench-service" \
 	$(CARGO) bench --quiet --locked --target $(TARGET) $(REMAP) --bench bench --
 
 bench: all ## side by side with its peers, 15 minutes; ONLY='restart lines going runit' for less
@@ -106,8 +109,9 @@ man: ## show the manual pages
 	man ./man/goinglog.1
 	man ./man/goingctl.1
 
-install: all ## install below $(DESTDIR)$(prefix), with an empty /etc/going.d
-	install -d -m 755 $(DESTDIR)$(sysconfdir)/going.d
+# Who installs need not be who has built, nor have what that takes.
+install: $(if $(shell command -v $(CARGO) 2>/dev/null),all) ## install below $(DESTDIR)$(prefix), with an empty /etc/going.d
+	install -d -m 755 "$(DESTDIR)$(sysconfdir)/going.d"
 	@set -e; echo "$$INSTALLED" | while read -r mode source destination; do \
 		[ -z "$$mode" ] || install -D -m "$$mode" "$$source" "$(DESTDIR)$$destination"; \
 	done
@@ -116,7 +120,7 @@ install: all ## install below $(DESTDIR)$(prefix), with an empty /etc/going.d
 install-notices: ## install the notices of what is linked into the programs, to be passed on with them
 	@mkdir -p target
 	scripts/package/notices $(TARGET) >target/THIRD-PARTY
-	install -D -m 644 target/THIRD-PARTY $(DESTDIR)$(licensedir)/THIRD-PARTY
+	install -D -m 644 target/THIRD-PARTY "$(DESTDIR)$(licensedir)/THIRD-PARTY"
 
 uninstall: ## remove what install has installed, but no service file
 	@echo "$$INSTALLED" | while read -r mode source destination; do \
