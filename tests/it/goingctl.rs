@@ -243,7 +243,7 @@ fn commands() -> [&'static str; 13] {
 
 fn usage_errors_exit_64() {
     let going = Going::new();
-    let wrong: [&[&str]; 14] = [
+    let wrong: [&[&str]; 16] = [
         &["--verbose"],
         &["-x"],
         &["-d"],
@@ -253,6 +253,8 @@ fn usage_errors_exit_64() {
         &["signal", "99", "web"],
         &["edit", "one", "two"],
         &["start", "--json", "web"],
+        &["--json", "stop", "web"],
+        &["-w", "check"],
         &["status", "--timeout", "3"],
         &["stop", "--timeout", "soon", "web"],
         &["logs", "-n", "many", "web"],

@@ -11,9 +11,10 @@ use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 use std::fs::{self, OpenOptions};
-use std::io::{BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::process::Stdio;
+use std::thread;
 
 pub fn tests() -> Vec<Trial> {
     vec![
@@ -32,6 +33,7 @@ pub fn tests() -> Vec<Trial> {
         scenario!(edit_wants_a_file),
         scenario!(logs_prints_the_end),
         scenario!(logs_follows),
+        scenario!(logs_ends_amid_lines),
         scenario!(logs_notices_a_full_disk),
         scenario!(logs_says_where_else_to_look),
         scenario!(logs_takes_nothing_from_a_fifo),
@@ -252,6 +254,10 @@ fn edit_follows_links_and_finds_the_disabled() {
     assert_eq!(fs::read_to_string(real).expect("a file"), "cmd=y\n");
     assert_eq!(edit(&going, "off", "echo cmd=y >\"$1\"").code, OK);
     assert!(content(&going, ".off") == "cmd=y\n" && !exists(&going, "off"));
+    // Where it would lead may come back.
+    symlink(going.path("records/none"), going.path("going.d/lost")).expect("room on the disk");
+    assert_eq!(edit(&going, "lost", "echo cmd=y >\"$1\"").code, FAILED);
+    assert!(going.path("going.d/lost").is_symlink());
 }
 
 fn edit_wants_a_file() {
@@ -312,6 +318,28 @@ fn logs_follows() {
     assert!(process.wait().expect("our own child").success());
 }
 
+/// However fast the file grows, and however slowly its lines are read.
+fn logs_ends_amid_lines() {
+    let going = with_log();
+    log(&going, "one\n");
+    let mut command = command(&going);
+    command.args(["logs", "-f", "web"]).stdout(Stdio::piped());
+    let mut process = command.spawn().expect("goingctl can be executed");
+    let pid = process.id().try_into().expect("a pid");
+    let mut stdout = process.stdout.take().expect("a pipe");
+    stdout.read_exact(&mut [0; 4]).expect("a line");
+    // Nobody has to write what is in a hole.
+    let file = OpenOptions::new().write(true).open(going.path("web.log")).expect("our own file");
+    file.set_len(1 << 40).expect("a hole");
+    let reading = thread::spawn(move || io::copy(&mut stdout, &mut io::sink()));
+    going.wait_for("much of it", || proc::ticks(pid) > 5);
+    send(pid, Signal::SIGINT);
+    going.wait_gone("goingctl", pid);
+    assert!(process.wait().expect("our own child").success());
+    let len = reading.join().expect("it does not panic").expect("a pipe");
+    assert!(len > 1 << 20, "{len} bytes");
+}
+
 fn logs_notices_a_full_disk() {
     let going = with_log();
     log(&going, "one\n");
@@ -338,11 +366,12 @@ fn logs_says_where_else_to_look() {
         ("quiet", "thrown away"),
         ("plain", "that of going"),
         ("broken", "broken:1: unknown key"),
-        ("nobody", "No such file or directory"),
     ] {
         let ran = ctl_to(&going, FAILED, &["logs", name]);
         assert!(ran.err.contains(reason), "{ran:?}");
     }
+    let ran = ctl_to(&going, ABSENT, &["logs", "nobody"]);
+    assert!(ran.err.contains("no such service: nobody"), "{ran:?}");
 }
 
 /// They are for whoever reads it.

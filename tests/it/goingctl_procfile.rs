@@ -122,6 +122,10 @@ const COMMANDS: &[(&str, &str)] = &[
     ("echo \"a \\\" b; c\" d", "echo \"a \\\" b; c\" d"),
     ("echo \"\\$5\"", "/bin/sh -c 'exec echo \"\\$5\"'"),
     ("exec bin/web", "/bin/sh -c 'exec bin/web'"),
+    ("exec >log 2>&1; date", "/bin/sh -c 'exec >log 2>&1; date'"),
+    ("exec 3<in; cat <&3", "/bin/sh -c 'exec 3<in; cat <&3'"),
+    ("exec bin/web || echo other", "/bin/sh -c 'exec bin/web || echo other'"),
+    ("exec -a name $CMD", "/bin/sh -c 'exec -a name $CMD'"),
     (
         "while true; do bin/poll; sleep 1; done",
         "/bin/sh -c 'while true; do bin/poll; sleep 1; done'",
@@ -303,11 +307,9 @@ fn an_imported_app_runs() {
 }
 
 fn there_and_back_is_the_same() {
-    // The two that begin with `exec` and with a quote come back without the former.
-    let lines = COMMANDS.iter().zip(0..).filter(|((line, _), _)| !line.starts_with("exec "));
-    let lines: Vec<_> =
-        lines.map(|((line, _), number)| format!("p{number:02}: {line}\n")).collect();
-    let procfile = lines.concat();
+    let lines =
+        COMMANDS.iter().zip(0..).map(|((line, _), number)| format!("p{number:02}: {line}\n"));
+    let procfile = lines.collect::<Vec<_>>().concat();
     let going = app(&procfile, Some("A=1\nB= a \"b\"\nC=\"'x\"\n"));
     import_to(&going, OK, &[]);
     let environment = going.path("env").display().to_string();

@@ -1,8 +1,8 @@
 //! `goingctl status`: what is shown, in which form, and what the exit code says.
 
 use crate::goingctl::{
-    ABSENT, Forked, NOT_UP, OK, OnTerminal, Ran, command, ctl, ctl_full, ctl_to, status_line,
-    wait_state,
+    ABSENT, Forked, NOT_UP, OK, OnTerminal, Ran, USAGE, command, ctl, ctl_full, ctl_to,
+    status_line, wait_state,
 };
 use crate::harness::{Going, install_program, run_by, send};
 use crate::needs::scenario;
@@ -49,6 +49,7 @@ pub fn tests() -> Vec<Trial> {
         scenario!(nobody_reading_is_no_failure),
         scenario!(a_full_disk_is_a_failure),
         scenario!(everybody_may_look, Root),
+        scenario!(watch_needs_a_terminal_that_can_be_redrawn),
         scenario!(watch_redraws_until_q),
         scenario!(watch_scrolls),
     ]
@@ -520,6 +521,9 @@ fn control_characters_stay_in() {
     going.wait_for("its words", || ctl(&going, &[]).out.contains("red"));
     let table = ctl_to(&going, OK, &[]).out;
     assert!(!table.chars().any(|char| char.is_control() && char != '\n'), "{table:?}");
+    let document = ctl(&going, &["--json"]).out;
+    assert!(!document.chars().any(|char| char.is_control() && char != '\n'), "{document:?}");
+    assert!(document.contains("\\u009b"), "{document:?}");
     going.terminate();
 }
 
@@ -613,6 +617,15 @@ fn everybody_may_look() {
     assert_eq!(text(&web["memory_kind"]), "rss");
     assert!(number(&web["memory_kb"]) > 0);
     going.terminate();
+}
+
+fn watch_needs_a_terminal_that_can_be_redrawn() {
+    let going = Going::new();
+    let mut command = command(&going);
+    command.arg("--watch").env("TERM", "dumb");
+    let (code, shown) = OnTerminal::spawn(command, 100, 10).finish();
+    assert_eq!(code, USAGE, "{shown:?}");
+    assert!(!shown.contains('\x1b'), "{shown:?}");
 }
 
 fn watch_redraws_until_q() {

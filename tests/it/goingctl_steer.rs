@@ -405,6 +405,11 @@ fn the_main_command_is_left_alone() {
     let ran = ctl_to(&going, OK, &["stop", "all"]);
     assert_eq!(ran.out, "web: down\n");
     wait_state(&going, "(main)", "up");
+    // It is not what a pattern means, nor does any but itself go by a pattern's negation.
+    for pattern in ["(*", "!web"] {
+        let ran = ctl_to(&going, ABSENT, &["stop", pattern]);
+        assert_eq!(ran.err, format!("goingctl: no such service: {pattern}\n"));
+    }
     ctl_to(&going, OK, &["status"]);
     ctl_to(&going, OK, &["start", "web"]);
     going.signal(Signal::SIGTERM);

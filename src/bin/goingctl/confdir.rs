@@ -92,7 +92,10 @@ pub fn rename(confdir: &Path, from: &str, to: &str) -> Result<(), Failure> {
 /// and what is no regular file is none afterwards either.
 pub fn write(path: &Path, text: &[u8], mode: u32) -> Result<(), Failure> {
     let what = unable(format!("write {}", path.display()));
-    let path = &fs::canonicalize(path).unwrap_or(path.to_owned());
+    let path = &match target(path) {
+        Ok(path) => path,
+        Err(error) => return Err(what(error)),
+    };
     if path.exists() && !path.is_file() {
         return Err(what(io::Error::new(ErrorKind::InvalidInput, "not a regular file")));
     }
@@ -109,6 +112,16 @@ pub fn write(path: &Path, text: &[u8], mode: u32) -> Result<(), Failure> {
         let _none = fs::remove_file(&draft);
     }
     written.map_err(what)
+}
+
+/// Where a file is, or is to be made: not where a link leads to nowhere, which would be lost.
+pub fn target(path: &Path) -> io::Result<PathBuf> {
+    match fs::canonicalize(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound && !path.is_symlink() => {
+            Ok(path.to_owned())
+        }
+        found => found,
+    }
 }
 
 /// Where the next version of a file is made: beside it, and nothing that going would look at.

@@ -1,6 +1,6 @@
 //! edit: an editor on a copy of a service file, which takes its place when it is good.
 
-use crate::confdir::{self, draft, normalise};
+use crate::confdir::{self, draft, normalise, target};
 use crate::output::{EXIT_OK, Failure, fault, print, unable, warn};
 use crate::regular;
 use going::model::config::service_name;
@@ -23,7 +23,7 @@ pub fn edit(confdir: &Path, name: &str) -> Result<u8, Failure> {
         return Err(fault(format!("not the name of a service: {name}")));
     }
     let path = confdir::file(confdir, name);
-    let path = fs::canonicalize(&path).unwrap_or(path);
+    let path = target(&path).map_err(unable(format!("edit {}", path.display())))?;
     let draft = draft(&path);
     let what = || unable(format!("copy {} to {}", path.display(), draft.display()));
     let before = match regular::read(&path) {

@@ -40,9 +40,13 @@ pub fn text(status: &Status, rows: &[Row]) -> String {
     let up_ms = status.since_ms.map(|since_ms| clock::now_ms().saturating_sub(since_ms));
     let services = rows.iter().map(object).collect();
     let document = Document { format: &status.version, pid: status.pid, up_ms, services };
-    let mut text = json::to_string(&document);
-    text.push('\n');
-    text
+    let text = json::to_string(&document);
+    // Those in strings that JSON does not want escaped, and a terminal obeys all the same.
+    let show = |char: char| match char {
+        '\x7f'..='\u{9f}' => format!("\\u{:04x}", u32::from(char)),
+        _ => char.to_string(),
+    };
+    text.chars().map(show).chain(["\n".to_owned()]).collect()
 }
 
 fn object<'a>(row: &'a Row) -> Object<'a> {

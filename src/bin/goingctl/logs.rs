@@ -3,7 +3,7 @@
 use crate::confdir;
 use crate::interrupt;
 use crate::options::Options;
-use crate::output::{EXIT_OK, Failure, fault, print, unable};
+use crate::output::{EXIT_ABSENT, EXIT_OK, Failure, fault, print, unable};
 use crate::regular;
 use crate::rundir;
 use going::linux::signals::Signals;
@@ -21,6 +21,8 @@ use std::path::{Path, PathBuf};
 const RECHECK_MS: u64 = 1_000;
 /// Bytes that are looked at for the last lines, at first.
 const TAIL_LEN: u64 = 64 * 1024;
+/// Bytes that are printed at once: a signal is to be heard however fast the file grows.
+const COPY_MAX: u64 = 64 * 1024;
 
 /// Prints the end of the log of the one service; with `-f` what is added, too.
 pub fn show(options: &Options) -> Result<u8, Failure> {
@@ -41,6 +43,10 @@ pub fn show(options: &Options) -> Result<u8, Failure> {
 
 /// Where a service logs to, if that is a file.
 fn path(confdir: &Path, name: &str) -> Result<PathBuf, Failure> {
+    let file = confdir::file(confdir, name).symlink_metadata();
+    if file.is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+        return Err(Failure::new(EXIT_ABSENT, format!("no such service: {name}")));
+    }
     let text = confdir::text(confdir, name)?;
     let log = value(&text, b"log").unwrap_or(b"inherit");
     let word = log.escape_ascii();
@@ -53,7 +59,7 @@ fn path(confdir: &Path, name: &str) -> Result<PathBuf, Failure> {
     Err(fault(format!("{name} logs to no file, but has log={word}: {why}")))
 }
 
-/// The last lines; the file is read to its end then.
+/// The last lines; the file is read to what was its end then.
 fn tail(file: &mut File, lines: usize) -> io::Result<Vec<u8>> {
     let len = file.metadata()?.len();
     let mut tail_len = TAIL_LEN;
@@ -61,7 +67,8 @@ fn tail(file: &mut File, lines: usize) -> io::Result<Vec<u8>> {
         let start = len.saturating_sub(tail_len);
         let mut bytes = Vec::new();
         file.seek(SeekFrom::Start(start))?;
-        file.read_to_end(&mut bytes)?;
+        // No further: whoever writes may be faster.
+        file.take(tail_len).read_to_end(&mut bytes)?;
         let mut ends = bytes.iter().enumerate().rev().filter(|(_, byte)| **byte == b'\n');
         let last = usize::from(bytes.ends_with(b"\n"));
         match ends.nth(lines.saturating_add(last).saturating_sub(1)) {
@@ -80,11 +87,18 @@ fn follow(path: &Path, mut file: File, signals: &Signals) -> io::Result<()> {
     let changes = WatchFlags::MODIFY | WatchFlags::CREATE | WatchFlags::MOVED_TO;
     let news = rundir::watch(directory, changes);
     loop {
-        copy(&mut file)?;
+        let is_more = copy(&mut file)? == COPY_MAX;
+        if interrupt::code(signals).is_some() {
+            return Ok(());
+        }
+        if is_more {
+            continue;
+        }
         if let Some(next) = regular::open(path).ok().filter(|next| is_other(&file, next)) {
             // What was added to the old one meanwhile.
-            copy(&mut file)?;
-            file = next;
+            if copy(&mut file)? < COPY_MAX {
+                file = next;
+            }
             continue;
         }
         if file.metadata()?.len() < file.stream_position()? {
@@ -94,16 +108,14 @@ fn follow(path: &Path, mut file: File, signals: &Signals) -> io::Result<()> {
         let next_ms = clock::now_ms().saturating_add(RECHECK_MS);
         signals.wait(Some(next_ms), [news.as_ref(), None]);
         let _changed = news.as_ref().is_some_and(watch::has_news);
-        if interrupt::code(signals).is_some() {
-            return Ok(());
-        }
     }
 }
 
-fn copy(file: &mut File) -> io::Result<()> {
+/// Prints what comes next; how many bytes that were.
+fn copy(file: &mut File) -> io::Result<u64> {
     let mut stdout = io::stdout().lock();
-    io::copy(file, &mut stdout)?;
-    stdout.flush()
+    let len = io::copy(&mut file.take(COPY_MAX), &mut stdout)?;
+    stdout.flush().map(|()| len)
 }
 
 /// Whether two descriptors are of two files.

@@ -123,8 +123,9 @@ fn send(rundir: &Rundir, signal: &str, words: &[String]) -> Result<u8, Failure> 
 /// Names of the services that are meant; the command of going's command line only if it is named.
 fn chosen(rundir: &Rundir, words: &[String]) -> Result<(Vec<String>, bool), Failure> {
     let status = rundir.look()?;
-    let (services, is_complete) = select(&status.services, words);
-    let names = services.iter().map(|service| service.name.clone());
-    let is_named = |name: &String| name != MAIN || words.contains(name);
-    Ok((names.filter(is_named).collect(), is_complete))
+    let is_named = |name: &str| name != MAIN || words.iter().any(|word| word == name);
+    let services = status.services.into_iter().filter(|service| is_named(&service.name));
+    let services: Vec<_> = services.collect();
+    let (services, is_complete) = select(&services, words);
+    Ok((services.iter().map(|service| service.name.clone()).collect(), is_complete))
 }

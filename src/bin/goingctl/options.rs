@@ -185,6 +185,9 @@ impl Options {
             Command::Check => (0, 1),
             _ => (0, usize::MAX),
         };
+        if self.format != Format::Table && self.command != Command::Status {
+            return Err("--json, --prometheus and --watch belong to status".into());
+        }
         let count = self.words.len();
         let named = COMMANDS.iter().find(|(_, command)| *command == self.command);
         let name = named.map_or("", |(name, _)| name);

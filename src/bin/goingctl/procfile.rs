@@ -187,7 +187,11 @@ pub fn command(cmd: &str) -> Option<String> {
     let words: Vec<_> = text.split('\0').collect();
     match words[..] {
         ["/bin/sh", "-c", script] => {
-            Some(script.strip_prefix("exec ").unwrap_or(script).to_owned())
+            // Only an `exec` that `cmd` would put there again says nothing.
+            let plain = script
+                .strip_prefix("exec ")
+                .filter(|plain| !plain.starts_with('-') && needs_shell(plain) && is_simple(plain));
+            Some(plain.unwrap_or(script).to_owned())
         }
         _ if !needs_shell(cmd) => Some(cmd.to_owned()),
         _ => Some(words.iter().map(|word| word_of_shell(word)).collect::<Vec<_>>().join(" ")),

@@ -29,5 +29,5 @@ pub fn is_chosen(name: &str, words: &[String]) -> bool {
 
 /// Whether the word means this name.
 pub fn is_meant(name: &str, word: &str) -> bool {
-    word == ALL || word == name || glob_match(word, name)
+    word == ALL || word == name || !word.starts_with('!') && glob_match(word, name)
 }

@@ -24,8 +24,12 @@ pub fn size() -> Option<(usize, usize)> {
 /// Whether to use colours: on a terminal that has them, unless NO_COLOR says no, see no-color.org.
 pub fn has_colours() -> bool {
     let is_refused = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    let is_dumb = env::var_os("TERM").is_none_or(|value| value == "dumb");
-    size().is_some() && !is_refused && !is_dumb
+    size().is_some() && !is_refused && !is_dumb()
+}
+
+/// Whether it understands no escape sequences.
+pub fn is_dumb() -> bool {
+    env::var_os("TERM").is_none_or(|value| value == "dumb")
 }
 
 /// How to show a state.

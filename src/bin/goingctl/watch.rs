@@ -26,8 +26,8 @@ struct Screen {
 
 impl Screen {
     fn open() -> Result<Self, Failure> {
-        if terminal::size().is_none() {
-            return Err(Failure::new(EXIT_USAGE, "--watch needs a terminal"));
+        if terminal::size().is_none() || terminal::is_dumb() {
+            return Err(Failure::new(EXIT_USAGE, "--watch needs a terminal that is not dumb"));
         }
         let screen = Self { keys: Keys::open() };
         print(ENTER)?;
