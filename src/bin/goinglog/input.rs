@@ -3,9 +3,10 @@
 //!
 //! Never waits, and never changes how standard input is opened: others share it.
 
+use crate::Options;
 use crate::syslog::TEXT_MAX;
 use core::mem::MaybeUninit;
-use going::linux::raw;
+use going::linux::{clock, raw, signals::Signals};
 use going::model::lines::{HEAD_MAX, first_line};
 use heapless::Vec;
 use rustix::event::{PollFd, PollFlags, Timespec, epoll, poll};
@@ -25,6 +26,9 @@ const MOVE_MAX: usize = 1 << 20;
 /// many, in one of them, as long as no more than [`TEXT_MAX`] are in it.
 const FILL_LEN: usize = 3072;
 
+/// So long it waits for more, when there is little: hardly any writer fills the pipe meanwhile.
+const GATHER_MS: u64 = 1;
+
 /// What is seen at the head of the pipe.
 pub type Head = Vec<u8, HEAD_MAX>;
 
@@ -42,6 +46,9 @@ pub struct Input {
     is_open: bool,
     /// Whether lines are seen one at a time and whole, or what syslog takes of a longer one.
     by_line: bool,
+    /// Bytes that are worth moving at once: an eighth of what there could be. Any, if there is
+    /// never more: for syslog, which takes a line at a time, and from what is no pipe.
+    enough: usize,
     /// Whether bytes can be moved to FILE without passing through here.
     pub splices: bool,
     /// Bytes before its end, when that is known.
@@ -49,7 +56,7 @@ pub struct Input {
 }
 
 impl Input {
-    pub fn new(by_line: bool, stamps: bool) -> Result<Self, Errno> {
+    pub fn new(options: &Options) -> Result<Self, Errno> {
         let stdin = fcntl_dupfd_cloexec(raw::stdio(0), 3)?;
         let is_pipe = FileType::from_raw_mode(fstat(&stdin)?.st_mode).is_fifo();
         let (inner, filler) = pipe_with(PipeFlags::CLOEXEC)?;
@@ -62,14 +69,22 @@ impl Input {
         let flags = epoll::EventFlags::IN | epoll::EventFlags::ET;
         epoll::add(&news, &pipe, epoll::EventData::new_u64(0), flags)?;
         let copy = pipe_with(PipeFlags::CLOEXEC)?;
-        let splices = !by_line && !stamps;
-        Ok(Self { pipe, source, copy, news, is_open: false, by_line, splices, left: None })
+        let by_line = options.has_syslog;
+        let size = if is_pipe && !by_line { fcntl_getpipe_size(&pipe)? } else { 0 };
+        let (enough, splices) = (size / 8, !by_line && options.stamp.is_none());
+        Ok(Self { pipe, source, copy, news, is_open: false, by_line, enough, splices, left: None })
     }
 
-    /// What can be read when there is more to do.
-    pub fn awaited(&self) -> [Option<&OwnedFd>; 2] {
+    /// Waits until there is more to do, there is a signal, or it is `due_ms`.
+    pub fn wait(&self, signals: &Signals, due_ms: Option<u64>, takes_more: bool) {
         let pipe = if self.is_open { &self.news } else { &self.pipe };
-        [Some(pipe), self.source.as_ref().map(|(stdin, _)| stdin)]
+        let stdin = self.source.as_ref().map(|(stdin, _)| stdin);
+        signals.wait(due_ms, if takes_more { [Some(pipe), stdin] } else { [None; 2] });
+        // With a moment's patience there is more to move at once: each time costs as much as
+        // kilobytes do.
+        if self.len() < self.enough {
+            signals.wait(Some(clock::now_ms().saturating_add(GATHER_MS)), [None; 2]);
+        }
     }
 
     /// Bytes that can be moved at once.
@@ -77,16 +92,9 @@ impl Input {
         ioctl_fionread(&self.pipe).map_or(0, |len| len.try_into().unwrap_or(usize::MAX))
     }
 
-    /// Whether that is less than an eighth of what there could be, and worth waiting for more. Not
-    /// for syslog, which takes a line at a time.
-    pub fn is_scarce(&self) -> bool {
-        let size = fcntl_getpipe_size(&self.pipe).unwrap_or(0);
-        !self.by_line && self.source.is_none() && self.len() < size / 8
-    }
-
-    /// Whether nothing is there, and nothing can come.
+    /// Whether all is moved that is to be, and nothing more can come.
     pub fn is_over(&self) -> bool {
-        self.len() == 0 && !self.has_writer()
+        self.left == Some(0) || self.len() == 0 && !self.has_writer()
     }
 
     fn has_writer(&self) -> bool {
@@ -113,7 +121,7 @@ impl Input {
         // What comes from here on is news.
         let mut events = [MaybeUninit::uninit()];
         let _none = epoll::wait(&self.news, &mut events, Some(&Timespec::default()));
-        let has_writer = self.has_writer();
+        let can_grow = self.left.is_none() && self.has_writer();
         // Of a line for syslog no more than what goes into one message, and its end.
         let max = if self.by_line { TEXT_MAX.saturating_add(1) } else { HEAD_MAX };
         let max = self.left.unwrap_or(max).min(max);
@@ -124,15 +132,11 @@ impl Input {
         read(&self.copy.0, head.as_mut_slice())?;
         if self.by_line {
             head.truncate(first_line(head).len());
-        }
-        let can_grow = has_writer && self.left.is_none() && len >= least;
-        let is_whole = head.ends_with(b"\n");
-        self.is_open = self.by_line && can_grow && head.len() <= TEXT_MAX && !is_whole;
-        if self.by_line && !is_whole {
-            head.truncate(TEXT_MAX);
-        }
-        if len == 0 {
-            self.left = Some(0);
+            let has_end = head.ends_with(b"\n") || head.len() > TEXT_MAX;
+            self.is_open = can_grow && len >= least && !has_end;
+            if !head.ends_with(b"\n") {
+                head.truncate(TEXT_MAX);
+            }
         }
         if self.is_open || len == 0 { Err(Errno::AGAIN) } else { Ok(()) }
     }
@@ -153,9 +157,9 @@ impl Input {
         self.moved(read(&self.pipe, head.as_mut_slice()).unwrap_or(0));
     }
 
-    /// Takes note that so many bytes have left the pipe; 0 are its end.
+    /// Takes note that so many bytes have left the pipe.
     fn moved(&mut self, len: usize) {
-        self.left = if len == 0 { Some(0) } else { self.left.map(|left| left.saturating_sub(len)) };
+        self.left = self.left.map(|left| left.saturating_sub(len));
     }
 }
 

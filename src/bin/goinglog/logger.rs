@@ -22,8 +22,6 @@ use rustix::io::{Errno, pread, pwrite};
 /// What failed is tried again after so long, then after twice as long, and so on.
 const DELAY_MS: u64 = 1_000;
 const DELAY_MAX_MS: u64 = 30_000;
-/// So long it waits for more, when there is little: hardly any writer fills the pipe meanwhile.
-const GATHER_MS: u64 = 1;
 /// Bytes of a message.
 const MESSAGE_MAX: usize = 2000;
 
@@ -72,32 +70,27 @@ impl<'a> Logger<'a> {
     /// Start-up, where errors still end the program.
     pub fn new(options: &'a Options, memory: &'static mut Memory) -> Result<Self, Failure> {
         let signals = Signals::new().map_err(unable("read signals for"))?;
-        let (stamps, by_line) = (options.stamp.is_some(), options.has_syslog);
-        let input = Input::new(by_line, stamps).map_err(unable("read standard input for"))?;
+        let input = Input::new(options).map_err(unable("read standard input for"))?;
         let file = options.path().map(open_and_lock).transpose().map_err(unable("open"))?;
         Ok(Self { options, memory, signals, input, file, now: Now::default() })
     }
 
     /// Moves lines until their end, or until it is told to end; returns the exit code.
     pub fn run(&mut self) -> u8 {
-        while self.input.left != Some(0) {
+        while !self.input.is_over() {
             self.wait();
             // Whether FILE can be written, as far as is known, or has to be tried again.
             let is_due = self.now.due_ms <= clock::now_ms();
-            // The rest of a line that is counted already is never written.
-            let is_rest = self.now.is_cut && self.now.dropped == 0;
-            let result = match (is_due, is_rest) {
-                (true, false) => self.step(),
-                // Another FILE may be asked for meanwhile.
-                (true, true) => self.room().and_then(|_| self.drop_lines()),
-                (false, _) if self.options.drops => self.drop_lines(),
-                (false, _) => Ok(()),
+            let result = match (is_due, self.options.drops) {
+                (true, _) => self.step(),
+                (false, true) => self.drop_lines(),
+                (false, false) => Ok(()),
             };
             let is_idle = matches!(result, Err(("write", Errno::AGAIN | Errno::INTR)));
             match result {
                 Err(failure) if !is_idle => self.fail(failure),
                 // All that has waited is in FILE.
-                _ if is_due && self.now.delay_ms > 0 && (is_idle || self.input.left == Some(0)) => {
+                _ if is_due && self.now.delay_ms > 0 && (is_idle || self.input.is_over()) => {
                     self.now.delay_ms = 0;
                     say(format_args!("writes {} again", self.options.shown()));
                 }
@@ -113,13 +106,8 @@ impl<'a> Logger<'a> {
     /// Waits until there is something to do, and reads signals.
     fn wait(&mut self) {
         let takes_more = self.now.delay_ms == 0 || self.options.drops;
-        let others = if takes_more { self.input.awaited() } else { [None; 2] };
-        self.signals.wait((self.now.delay_ms > 0).then_some(self.now.due_ms), others);
-        // With a moment's patience there is more to move at once: each time costs as much as
-        // kilobytes do.
-        if self.input.is_scarce() {
-            self.signals.wait(Some(clock::now_ms().saturating_add(GATHER_MS)), [None; 2]);
-        }
+        let due_ms = (self.now.delay_ms > 0).then_some(self.now.due_ms);
+        self.input.wait(&self.signals, due_ms, takes_more);
         for signal in self.signals.read() {
             self.now.due_ms = 0;
             match signal {
@@ -135,8 +123,12 @@ impl<'a> Logger<'a> {
     /// Moves what goes into FILE next: whole lines, or what may be moved unseen.
     fn step(&mut self) -> Result<(), Failure> {
         let room = self.room()?;
-        let Memory { head, out } = &mut *self.memory;
         let is_note = self.now.dropped > 0;
+        if self.now.is_cut && !is_note {
+            // The rest of a line that is counted already is never written.
+            return self.drop_lines();
+        }
+        let Memory { head, out } = &mut *self.memory;
         if is_note {
             head.clear();
             // Before it, the end of the line that had begun, for the rest of it was dropped too.
@@ -245,8 +237,7 @@ impl<'a> Logger<'a> {
         self.now.delay_ms = self.now.delay_ms.saturating_mul(2).clamp(DELAY_MS, DELAY_MAX_MS);
         self.now.due_ms = clock::now_ms().saturating_add(self.now.delay_ms);
         // What it was told to move stays in the pipe.
-        let is_last = self.input.left.is_some() || self.input.is_over();
-        self.input.left = is_last.then_some(0);
+        self.input.left = self.input.left.and(Some(0));
     }
 }
 
