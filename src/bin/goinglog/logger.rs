@@ -58,6 +58,8 @@ struct Now {
     /// What asks for another FILE at the end of the line: SIGHUP if this one is to be renamed,
     /// SIGUSR1 if somebody else has done that.
     asked: Option<u32>,
+    /// Bytes in FILE before this step.
+    size: usize,
     /// When what failed is tried again, and after how long; 0: nothing has failed.
     due_ms: u64,
     delay_ms: u64,
@@ -150,9 +152,16 @@ impl<'a> Logger<'a> {
             return self.splice(room, taken);
         }
         head.truncate(taken);
-        self.write(room)?;
+        if let Some(file) = &self.file
+            && pwrite(file, out, room.size as u64).map_err(unable("write"))? < out.len()
+        {
+            return Err(("write", Errno::NOSPC));
+        }
+        if self.options.has_syslog {
+            send_line(self.options, head).map_err(unable("send to /dev/log for"))?;
+        }
         if !is_note {
-            self.input.skip(&mut self.memory.head);
+            self.input.skip(head);
         } else if taken > 1 {
             // More than that end: the number was in it.
             self.now.dropped = 0;
@@ -174,7 +183,7 @@ impl<'a> Logger<'a> {
         pread(&file, &mut last, size.saturating_sub(1) as u64).map_err(unable("read"))?;
         let is_fresh = last == *b"\n";
         if self.now.asked.is_none() || !is_fresh {
-            self.file = Some(file);
+            (self.file, self.now.size) = (Some(file), size);
             let limit = if self.now.asked.is_none() { self.options.limit } else { 0 };
             return Ok(Room { size, limit, is_fresh });
         }
@@ -191,26 +200,6 @@ impl<'a> Logger<'a> {
     fn splice(&mut self, room: Room, max: usize) -> Result<(), Failure> {
         let Some(file) = &self.file else { return Ok(()) };
         self.input.splice(file, room.size as u64, max).map_err(unable("write"))
-    }
-
-    /// Writes all that was packed, and sends what it was made of to syslog, or neither.
-    fn write(&self, room: Room) -> Result<(), Failure> {
-        let Memory { head, out } = &*self.memory;
-        let write = |file| pwrite(file, out, room.size as u64);
-        let written = self.file.as_ref().map_or(Ok(out.len()), write);
-        let result = match written {
-            Err(errno) => Err(("write", errno)),
-            Ok(len) if len < out.len() => Err(("write", Errno::NOSPC)),
-            Ok(_) if !self.options.has_syslog => Ok(()),
-            Ok(_) => send_line(self.options, head).map_err(unable("send to /dev/log for")),
-        };
-        if result.is_err()
-            && let Some(file) = &self.file
-        {
-            // It goes there again, from the pipe, when there is room.
-            let _undone = ftruncate(file, room.size as u64);
-        }
-        result
     }
 
     /// Removes lines that cannot be written: the rest of one, or else all that is seen.
@@ -230,7 +219,10 @@ impl<'a> Logger<'a> {
 
     /// Remembers when to try again, and says why; or ends, if it was told to.
     fn fail(&mut self, failure: Failure) {
-        self.file = None;
+        if let Some(file) = self.file.take() {
+            // What it has of this step goes there again, from the pipe, when there is room.
+            let _undone = ftruncate(&file, self.now.size as u64);
+        }
         if self.now.delay_ms == 0 {
             say_unable(failure, self.options, ", trying again");
         }
