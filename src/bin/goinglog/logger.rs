@@ -130,26 +130,27 @@ impl<'a> Logger<'a> {
             // The rest of a line that is counted already is never written.
             return self.drop_lines();
         }
+        let splices = self.input.splices && !is_note;
+        let unseen = if splices { room.unseen() } else { 0 };
         let Memory { head, out } = &mut *self.memory;
         if is_note {
             head.clear();
             // Before it, the end of the line that had begun, for the rest of it was dropped too.
             let end = if room.is_fresh { "" } else { "\n" };
             let _fits = writeln!(head, "{end}goinglog: {} lines dropped", self.now.dropped);
-        } else if self.input.splices && room.unseen() > 0 {
-            return self.splice(room, room.unseen());
-        } else {
+        } else if unseen == 0 {
             self.input.peek(head).map_err(unable("write"))?;
         }
-        let time = Duration::try_from(raw::time(CLOCK_REALTIME)).unwrap_or_default();
-        let stamp = self.options.stamp.map(|stamp| stamp(time)).unwrap_or_default();
+        let time = || Duration::try_from(raw::time(CLOCK_REALTIME)).unwrap_or_default();
+        let stamp = self.options.stamp.map(|stamp| stamp(time())).unwrap_or_default();
         out.clear();
-        let Some(taken) = room.pack(head, stamp.as_bytes(), out) else {
+        let taken = if unseen > 0 { Some(unseen) } else { room.pack(head, stamp.as_bytes(), out) };
+        let Some(taken) = taken else {
             self.now.asked = Some(SIGHUP);
             return Ok(());
         };
-        if self.input.splices && !is_note {
-            return self.splice(room, taken);
+        if splices && let Some(file) = &self.file {
+            return self.input.splice(file, room.size as u64, taken).map_err(unable("write"));
         }
         head.truncate(taken);
         if let Some(file) = &self.file
@@ -194,12 +195,6 @@ impl<'a> Logger<'a> {
         // It may be the same one that is opened anew: closed after that, it would unlock both.
         drop(file);
         self.room()
-    }
-
-    /// Moves up to `max` bytes from the pipe to the end of FILE, unseen.
-    fn splice(&mut self, room: Room, max: usize) -> Result<(), Failure> {
-        let Some(file) = &self.file else { return Ok(()) };
-        self.input.splice(file, room.size as u64, max).map_err(unable("write"))
     }
 
     /// Removes lines that cannot be written: the rest of one, or else all that is seen.

@@ -63,11 +63,6 @@ impl Options {
         Some(())
     }
 
-    /// The last part of FILE.
-    fn name(&self) -> &'static [u8] {
-        self.word.to_bytes().rsplit(|&byte| byte == b'/').next().unwrap_or_default()
-    }
-
     /// FILE, unless it is only what syslog is to call the lines: that has no slash.
     fn path(&self) -> Option<&'static CStr> {
         (!self.has_syslog || self.word.to_bytes().contains(&b'/')).then_some(self.word)

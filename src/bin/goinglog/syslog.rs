@@ -22,7 +22,8 @@ const SEND_MAX: Duration = Duration::from_secs(1);
 /// Sends one line, to whoever is the syslog daemon by now: by a new socket, so that none is kept
 /// to one that is no more.
 pub fn send_line(options: &Options, line: &[u8]) -> Result<(), Errno> {
-    let name = options.name();
+    // The last part of FILE.
+    let name = options.word.to_bytes().rsplit(|&byte| byte == b'/').next().unwrap_or_default();
     let name = name.get(..NAME_MAX).unwrap_or(name);
     // A note has one before it, too, should it end a line.
     let line = line.strip_prefix(b"\n").unwrap_or(line);
