@@ -75,8 +75,9 @@ impl Input {
         Ok(Self { pipe, source, copy, news, is_open: false, by_line, enough, splices, left: None })
     }
 
-    /// Waits until there is more to do, there is a signal, or it is `due_ms`.
-    pub fn wait(&self, signals: &Signals, due_ms: Option<u64>, takes_more: bool) {
+    /// Waits until there is more to do, there is a signal, or it is `due_ms`; takes more from a
+    /// standard input that is no pipe, when there is little in the pipe.
+    pub fn wait(&mut self, signals: &Signals, due_ms: Option<u64>, takes_more: bool) {
         let pipe = if self.is_open { &self.news } else { &self.pipe };
         let stdin = self.source.as_ref().map(|(stdin, _)| stdin);
         signals.wait(due_ms, if takes_more { [Some(pipe), stdin] } else { [None; 2] });
@@ -85,24 +86,6 @@ impl Input {
         if self.len() < self.enough {
             signals.wait(Some(clock::now_ms().saturating_add(GATHER_MS)), [None; 2]);
         }
-    }
-
-    /// Bytes that can be moved at once.
-    pub fn len(&self) -> usize {
-        ioctl_fionread(&self.pipe).map_or(0, |len| len.try_into().unwrap_or(usize::MAX))
-    }
-
-    /// Whether all is moved that is to be, and nothing more can come.
-    pub fn is_over(&self) -> bool {
-        self.left == Some(0) || self.len() == 0 && !self.has_writer()
-    }
-
-    fn has_writer(&self) -> bool {
-        !poll_now(&self.pipe, PollFlags::IN).contains(PollFlags::HUP)
-    }
-
-    /// Takes more from a standard input that is no pipe, when there is little in the pipe.
-    pub fn fill(&mut self) {
         let Some((stdin, filler)) = &self.source else { return };
         let is_wanted = self.left.is_none() && self.len() <= TEXT_MAX;
         if is_wanted && !poll_now(stdin, PollFlags::IN).is_empty() {
@@ -114,6 +97,21 @@ impl Input {
                 Ok(0) | Err(_) => self.source = None,
             }
         }
+    }
+
+    /// Bytes that can be moved at once.
+    pub fn len(&self) -> usize {
+        ioctl_fionread(&self.pipe).map_or(0, |len| len.try_into().unwrap_or(usize::MAX))
+    }
+
+    /// Whether all is moved that is to be, and nothing more can come. The writer is asked for
+    /// first: one that ends in between may have left something.
+    pub fn is_over(&self) -> bool {
+        self.left == Some(0) || !self.has_writer() && self.len() == 0
+    }
+
+    fn has_writer(&self) -> bool {
+        !poll_now(&self.pipe, PollFlags::IN).contains(PollFlags::HUP)
     }
 
     /// Copies what is at the head of the pipe, or EAGAIN: there is nothing yet, or never again.

@@ -81,18 +81,17 @@ impl<'a> Logger<'a> {
     pub fn run(&mut self) -> u8 {
         while !self.input.is_over() {
             self.wait();
-            // Whether FILE can be written, as far as is known, or has to be tried again.
-            let is_due = self.now.due_ms <= clock::now_ms();
-            let result = match (is_due, self.options.drops) {
-                (true, _) => self.step(),
-                (false, true) => self.drop_lines(),
-                (false, false) => Ok(()),
-            };
-            let is_idle = matches!(result, Err(("write", Errno::AGAIN | Errno::INTR)));
-            match result {
-                Err(failure) if !is_idle => self.fail(failure),
+            if clock::now_ms() < self.now.due_ms {
+                // FILE cannot be written, as far as is known.
+                if self.options.drops {
+                    let _nothing = self.drop_lines();
+                }
+                continue;
+            }
+            match self.step() {
+                Err(failure) if failure != ("write", Errno::AGAIN) => self.fail(failure),
                 // All that has waited is in FILE.
-                _ if is_due && self.now.delay_ms > 0 && (is_idle || self.input.is_over()) => {
+                result if self.now.delay_ms > 0 && (result.is_err() || self.input.is_over()) => {
                     self.now.delay_ms = 0;
                     say(format_args!("writes {} again", self.options.shown()));
                 }
@@ -119,7 +118,6 @@ impl<'a> Logger<'a> {
                 _ => {}
             }
         }
-        self.input.fill();
     }
 
     /// Moves what goes into FILE next: whole lines, or what may be moved unseen.
