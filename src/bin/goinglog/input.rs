@@ -16,10 +16,8 @@ use rustix::io::{Errno, fcntl_dupfd_cloexec, ioctl_fionread, read, write};
 use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_getpipe_size, fcntl_setpipe_size};
 use rustix::pipe::{pipe_with, splice, tee};
 
-/// What the kernel allows everybody for one pipe; and a quarter of that, should it be too much for
-/// all pipes of one user, see pipe(7).
-const PIPE_SIZES: [usize; 2] = [MOVE_MAX, MOVE_MAX / 4];
-/// Bytes moved at once at the most: signals are to be heard in between.
+/// Bytes moved at once at the most: signals are to be heard in between. What the kernel allows
+/// everybody for one pipe, see pipe(7), is as much.
 const MOVE_MAX: usize = 1 << 20;
 
 /// Bytes taken at once from what is no pipe. The smallest pipe has two pages: there is room for so
@@ -63,15 +61,14 @@ impl Input {
         let (pipe, source) = if is_pipe { (stdin, None) } else { (inner, Some((stdin, filler))) };
         // Its writers wait less often, and more is moved at once. Not everybody may.
         let size = fcntl_getpipe_size(&pipe)?;
-        let mut larger = PIPE_SIZES.into_iter().filter(|&wanted| wanted > size);
-        let _is_larger = larger.any(|wanted| fcntl_setpipe_size(&pipe, wanted).is_ok());
+        let size = fcntl_setpipe_size(&pipe, size.max(MOVE_MAX)).unwrap_or(size);
         let news = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let flags = epoll::EventFlags::IN | epoll::EventFlags::ET;
         epoll::add(&news, &pipe, epoll::EventData::new_u64(0), flags)?;
         let copy = pipe_with(PipeFlags::CLOEXEC)?;
         let by_line = options.has_syslog;
-        let size = if is_pipe && !by_line { fcntl_getpipe_size(&pipe)? } else { 0 };
-        let (enough, splices) = (size / 8, !by_line && options.stamp.is_none());
+        let enough = if is_pipe && !by_line { size / 8 } else { 0 };
+        let splices = !by_line && options.stamp.is_none();
         Ok(Self { pipe, source, copy, news, is_open: false, by_line, enough, splices, left: None })
     }
 
@@ -83,7 +80,7 @@ impl Input {
         signals.wait(due_ms, if takes_more { [Some(pipe), stdin] } else { [None; 2] });
         // With a moment's patience there is more to move at once: each time costs as much as
         // kilobytes do.
-        if self.len() < self.enough {
+        if self.enough > 0 && self.len() < self.enough {
             signals.wait(Some(clock::now_ms().saturating_add(GATHER_MS)), [None; 2]);
         }
         let Some((stdin, filler)) = &self.source else { return };
