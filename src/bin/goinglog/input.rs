@@ -66,7 +66,7 @@ impl Input {
         let flags = epoll::EventFlags::IN | epoll::EventFlags::ET;
         epoll::add(&news, &pipe, epoll::EventData::new_u64(0), flags)?;
         let copy = pipe_with(PipeFlags::CLOEXEC)?;
-        let by_line = options.has_syslog;
+        let by_line = options.syslog.is_some();
         let enough = if is_pipe && !by_line { size / 8 } else { 0 };
         let splices = !by_line && options.stamp.is_none();
         Ok(Self { pipe, source, copy, news, is_open: false, by_line, enough, splices, left: None })

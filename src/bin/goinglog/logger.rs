@@ -156,8 +156,8 @@ impl<'a> Logger<'a> {
         {
             return Err(("write", Errno::NOSPC));
         }
-        if self.options.has_syslog {
-            send_line(self.options, head).map_err(unable("send to /dev/log for"))?;
+        if let Some(priority) = self.options.syslog {
+            send_line(self.options, priority, head).map_err(unable("send to /dev/log for"))?;
         }
         if !is_note {
             self.input.skip(head);

@@ -13,7 +13,7 @@ use core::ffi::CStr;
 use core::panic::PanicInfo;
 use core::slice::EscapeAscii;
 use going::linux::raw::{self, Strings};
-use going::linux::stdio;
+use going::linux::{stdio, syslog::INFO};
 use going::model::stamp::{Stamp, rfc3339, tai64n};
 use going::model::{lines, priority};
 use logger::{Logger, Memory, say, say_unable};
@@ -39,8 +39,8 @@ struct Options {
     count: u32,
     stamp: Option<Stamp>,
     drops: bool,
-    has_syslog: bool,
-    priority: u8,
+    /// The priority of lines, if they go to syslog.
+    syslog: Option<u8>,
 }
 
 impl Options {
@@ -51,11 +51,11 @@ impl Options {
         match word.to_bytes() {
             b"-s" => self.limit = lines::size(value()?)?,
             b"-n" => self.count = value()?.parse().ok().filter(|&count| count > 0)?,
-            b"-p" => self.priority = priority::parse(value()?)?,
+            b"-p" => self.syslog = Some(priority::parse(value()?)?),
             b"-t" => self.stamp = Some(rfc3339),
             b"-T" => self.stamp = Some(tai64n),
             b"-d" => self.drops = true,
-            b"-y" => self.has_syslog = true,
+            b"-y" => self.syslog = self.syslog.or(Some(INFO)),
             [b'-', ..] | [] => return None,
             _ if !self.word.is_empty() => return None,
             _ => self.word = word,
@@ -65,7 +65,7 @@ impl Options {
 
     /// FILE, unless it is only what syslog is to call the lines: that has no slash.
     fn path(&self) -> Option<&'static CStr> {
-        (!self.has_syslog || self.word.to_bytes().contains(&b'/')).then_some(self.word)
+        (self.syslog.is_none() || self.word.to_bytes().contains(&b'/')).then_some(self.word)
     }
 
     /// The beginning of FILE, for messages.
@@ -78,8 +78,8 @@ impl Options {
 /// The program: its exit code, for the `words` of its command line.
 fn run(mut words: Strings<'static>, _: Strings<'static>, memory: &'static mut Memory) -> u8 {
     stdio::fill();
-    // 1 MiB, ten times; daemon.info.
-    let mut options = Options { limit: 1 << 20, count: 10, priority: 30, ..Options::default() };
+    // 1 MiB, ten times.
+    let mut options = Options { limit: 1 << 20, count: 10, ..Options::default() };
     words.next();
     while let Some(word) = words.next() {
         match word.to_bytes() {

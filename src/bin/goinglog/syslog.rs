@@ -21,7 +21,7 @@ const SEND_MAX: Duration = Duration::from_secs(1);
 
 /// Sends one line, to whoever is the syslog daemon by now: by a new socket, so that none is kept
 /// to one that is no more.
-pub fn send_line(options: &Options, line: &[u8]) -> Result<(), Errno> {
+pub fn send_line(options: &Options, priority: u8, line: &[u8]) -> Result<(), Errno> {
     // The last part of FILE.
     let name = options.word.to_bytes().rsplit(|&byte| byte == b'/').next().unwrap_or_default();
     let name = name.get(..NAME_MAX).unwrap_or(name);
@@ -29,7 +29,7 @@ pub fn send_line(options: &Options, line: &[u8]) -> Result<(), Errno> {
     let line = line.strip_prefix(b"\n").unwrap_or(line);
     let line = line.strip_suffix(b"\n").unwrap_or(line);
     let mut message = Vec::<u8, 1024>::new();
-    let _fits = write!(message, "<{}>", options.priority);
+    let _fits = write!(message, "<{priority}>");
     for part in [name, b": ", line] {
         let _fits = message.extend_from_slice(part);
     }
