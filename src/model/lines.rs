@@ -11,7 +11,6 @@ pub const HEAD_MAX: usize = 32 * 1024;
 pub const OUT_MAX: usize = HEAD_MAX + 4096;
 
 /// The file that lines go to, as it is.
-#[derive(Clone, Copy, Debug)]
 pub struct Room {
     /// Bytes in it.
     pub size: usize,

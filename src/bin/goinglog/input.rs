@@ -127,11 +127,9 @@ impl Input {
         read(&self.copy.0, head.as_mut_slice())?;
         if self.by_line {
             head.truncate(first_line(head).len());
-            let has_end = head.ends_with(b"\n") || head.len() > TEXT_MAX;
-            self.is_open = can_grow && len >= least && !has_end;
-            if !head.ends_with(b"\n") {
-                head.truncate(TEXT_MAX);
-            }
+            let is_whole = head.ends_with(b"\n");
+            self.is_open = can_grow && len >= least && head.len() <= TEXT_MAX && !is_whole;
+            head.truncate(if is_whole { len } else { TEXT_MAX });
         }
         if self.is_open || len == 0 { Err(Errno::AGAIN) } else { Ok(()) }
     }

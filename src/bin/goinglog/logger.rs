@@ -186,7 +186,7 @@ impl<'a> Logger<'a> {
             let limit = if self.now.asked.is_none() { self.options.limit } else { 0 };
             return Ok(Room { size, limit, is_fresh });
         }
-        if self.now.asked == Some(SIGHUP) && is_fresh && size > 0 {
+        if self.now.asked == Some(SIGHUP) && size > 0 {
             rotate(path, self.options.count).map_err(unable("rotate"))?;
         }
         self.now.asked = None;
