@@ -11,7 +11,6 @@ use going::model::lines::{HEAD_MAX, first_line};
 use heapless::Vec;
 use rustix::event::{PollFd, PollFlags, Timespec, epoll, poll};
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::{FileType, fstat};
 use rustix::io::{Errno, fcntl_dupfd_cloexec, ioctl_fionread, read, write};
 use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_getpipe_size, fcntl_setpipe_size};
 use rustix::pipe::{pipe_with, splice, tee};
@@ -56,7 +55,8 @@ pub struct Input {
 impl Input {
     pub fn new(options: &Options) -> Result<Self, Errno> {
         let stdin = fcntl_dupfd_cloexec(raw::stdio(0), 3)?;
-        let is_pipe = FileType::from_raw_mode(fstat(&stdin)?.st_mode).is_fifo();
+        // Nothing else has such a size.
+        let is_pipe = fcntl_getpipe_size(&stdin).is_ok();
         let (inner, filler) = pipe_with(PipeFlags::CLOEXEC)?;
         let (pipe, source) = if is_pipe { (stdin, None) } else { (inner, Some((stdin, filler))) };
         // Its writers wait less often, and more is moved at once. Not everybody may.
