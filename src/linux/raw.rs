@@ -4,7 +4,7 @@
 
 #![allow(unsafe_code)]
 
-use crate::model::service::{End, Pid};
+use crate::model::service::Pid;
 use core::ffi::{CStr, c_char, c_int, c_long};
 use core::marker::PhantomData;
 use core::mem::offset_of;
@@ -18,12 +18,9 @@ use rustix::time::Timespec;
 /// A siginfo_t seen as numbers.
 type SignalInfo = [c_int; size_of::<general::siginfo_t>() / 4];
 
-/// Where in it the code is, the number of the child, and its exit code or signal.
-const SI_CODE: usize = offset_of!(general::siginfo, __bindgen_anon_1.__bindgen_anon_1.si_code) / 4;
+/// Where in it the number of the child is.
 const SI_PID: usize =
     offset_of!(general::siginfo, __bindgen_anon_1.__bindgen_anon_1._sifields._sigchld._pid) / 4;
-const SI_STATUS: usize =
-    offset_of!(general::siginfo, __bindgen_anon_1.__bindgen_anon_1._sifields._sigchld._status) / 4;
 /// Of close_range(2); linux-raw-sys does not have it.
 const CLOSE_RANGE_CLOEXEC: u32 = 1 << 2;
 /// Bytes of a set of signals, as the kernel has it.
@@ -217,27 +214,16 @@ pub fn signal_descriptor() -> Result<OwnedFd, Errno> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// A child that has ended, left as the zombie it is: waitid(2) with WNOWAIT.
+/// A child that has ended, left as the zombie it is: waitid(2) with WNOWAIT. rustix has that, too,
+/// but not whose end it is.
 pub fn peek_ended_child() -> Option<Pid> {
-    wait_for(general::P_ALL, 0, general::WNOWAIT).map(|(pid, _)| pid)
-}
-
-/// Reaps `pid`, a child that has ended; says how. None if that fails.
-pub fn reap(pid: Pid) -> Option<End> {
-    wait_for(general::P_PID, pid.get(), 0).map(|(_, end)| end)
-}
-
-fn wait_for(kind: u32, id: i32, flags: u32) -> Option<(Pid, End)> {
-    let (kind, id) = (u64::from(kind), i64::from(id));
-    let flags = u64::from(general::WEXITED | general::WNOHANG | flags);
+    let (number, all) = (general::__NR_waitid.into(), u64::from(general::P_ALL));
+    let flags = u64::from(general::WEXITED | general::WNOHANG | general::WNOWAIT);
     let (mut info, usage) = (SignalInfo::default(), null_mut::<u64>());
     // SAFETY: the kernel writes a siginfo_t, which has the size of `info`, and nothing else.
-    unsafe { syscall(general::__NR_waitid.into(), kind, id, &raw mut info, flags, usage) };
+    unsafe { syscall(number, all, 0_u64, &raw mut info, flags, usage) };
     // It stays 0 when no child has ended, and when there is none (ECHILD).
-    let pid = Pid::new(*info.get(SI_PID)?)?;
-    let number = u8::try_from(*info.get(SI_STATUS)?).unwrap_or(u8::MAX);
-    let has_exited = info.get(SI_CODE)?.unsigned_abs() == general::CLD_EXITED;
-    Some((pid, if has_exited { End::Exited(number) } else { End::Killed(number) }))
+    Pid::new(*info.get(SI_PID)?)
 }
 
 /// The time of `clock`, which is one that there is, by way of musl, which has found the kernel's

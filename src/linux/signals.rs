@@ -5,19 +5,17 @@
 //! looking and waiting. Never handles one: what a signal means is for `bin/` to say.
 
 use crate::linux::{clock, raw};
-use crate::model::service::Pid;
+use crate::model::service::{End, Pid};
 use core::time::Duration;
-use linux_raw_sys::general::{_NSIG, SIGCHLD};
+use linux_raw_sys::general::_NSIG;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::OwnedFd;
 use rustix::io::{Errno, read};
-use rustix::process::getpid;
+use rustix::process::{self, WaitOptions, getpid, waitpid};
 use rustix::termios::{tcgetpgrp, tcsetpgrp};
 
-/// Bytes of a struct signalfd_siginfo, see signalfd(2); the signal's number comes first.
-const RECORD_LEN: usize = 128;
-/// Where in it the process stands that has sent the signal.
-const SENDER: usize = 12;
+/// A struct signalfd_siginfo seen as numbers, see signalfd(2).
+type Record = [[u8; 4]; 32];
 /// Signals read at once.
 const RECORDS: usize = 8;
 
@@ -61,21 +59,26 @@ impl Signals {
 
     /// The signals that have come; does not wait. Are there more, the next [`Signals::wait`] does
     /// not, either.
+    ///
+    /// Without those that we have brought upon ourselves: PIPE, by a message to a pipe that nobody
+    /// reads, or XFSZ. They mean nothing, and are nobody else's.
     pub fn read(&self) -> impl Iterator<Item = u32> + use<> {
-        let mut records = [[0; RECORD_LEN]; RECORDS];
-        let len = read(&self.0, records.as_flattened_mut()).unwrap_or(0);
-        records.into_iter().take(len / RECORD_LEN).filter_map(|record| number(&record))
+        let mut records = [Record::default(); RECORDS];
+        let _none = read(&self.0, records.as_flattened_mut().as_flattened_mut());
+        let own = getpid().as_raw_pid().unsigned_abs();
+        records.into_iter().filter_map(move |record| {
+            let [signal, _, _, sender, ..] = record.map(u32::from_ne_bytes);
+            // What was not read into stays 0.
+            (signal != 0 && sender != own).then_some(signal)
+        })
     }
 }
 
-/// The number of the signal; none if we have brought it upon ourselves: PIPE, by a message to a
-/// pipe that nobody reads, or XFSZ. It means nothing, and is nobody else's.
-fn number(record: &[u8; RECORD_LEN]) -> Option<u32> {
-    let field = |at: usize| record.get(at..)?.first_chunk().copied().map(u32::from_ne_bytes);
-    let is_own = |number: &u32| {
-        *number != SIGCHLD && field(SENDER) == Some(getpid().as_raw_pid().unsigned_abs())
-    };
-    field(0).filter(|number| !is_own(number))
+/// Reaps `pid`, a child that has ended; says how. None if that fails.
+pub fn reap(pid: Pid) -> Option<End> {
+    let (_, status) = waitpid(process::Pid::from_raw(pid.get()), WaitOptions::NOHANG).ok()??;
+    let number = status.exit_status().or_else(|| status.terminating_signal())?.try_into().ok()?;
+    Some(if status.exited() { End::Exited(number) } else { End::Killed(number) })
 }
 
 /// Takes the terminal, if that is our standard input, from the group that `pid` leads, which is to

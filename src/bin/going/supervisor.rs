@@ -8,7 +8,7 @@ use crate::rescan::QUIET_MS;
 use going::child::{self, power};
 use going::linux::options::Options;
 use going::linux::rundir::{self, Status};
-use going::linux::signals::{Signals, signal_group, take_terminal};
+use going::linux::signals::{self, Signals, signal_group, take_terminal};
 use going::linux::syslog::{ERROR, INFO, Log, WARNING};
 use going::linux::table::{Slot, Slots};
 use going::linux::{clock, raw, stdio};
@@ -178,7 +178,7 @@ impl Supervisor {
             take_terminal(pid);
         }
         // Should that fail, the loop waits first: whoever cannot be reaped is peeked at again.
-        let end = raw::reap(pid)?;
+        let end = signals::reap(pid)?;
         self.ender = self.ender.filter(|ender| *ender != pid);
         if let Some((_, plan)) = self.reader.take_if(|(reader, _)| *reader == pid) {
             self.hear(end, plan);
