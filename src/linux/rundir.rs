@@ -47,54 +47,40 @@ const LINE_MAX: usize = 128;
 /// Bytes that are written at once.
 type Buffer = heapless::String<512>;
 
-/// RUNDIR/status while it is being written, under another name.
-pub struct Status {
-    dir: OwnedFd,
-    file: OwnedFd,
-    buffer: Buffer,
+/// Writes RUNDIR/status, under another name first, so that nobody reads half of one: the `first`
+/// line, and the others. If RUNDIR is not the one that `lock` is of, it is locked before.
+///
+/// # Errors
+/// Those of open(2), write(2) and rename(2), and of [`lock`].
+pub fn write_status(
+    path: &CStr,
+    lock: &mut Option<OwnedFd>,
+    first: fmt::Arguments,
+    lines: impl Iterator<Item = impl fmt::Display>,
+) -> Result<(), Errno> {
+    let dir = open_dir(path)?;
+    let place = |stat: Stat| (stat.st_dev, stat.st_ino);
+    let there = statat(&dir, c"lock", AtFlags::SYMLINK_NOFOLLOW).map(place).ok();
+    if there.is_none() || there != lock.as_ref().and_then(|lock| fstat(lock).map(place).ok()) {
+        *lock = Some(self::lock(path)?);
+    }
+    let flags = FLAGS | OFlags::WRONLY | OFlags::TRUNC;
+    let file = openat(&dir, c"status.new", flags, Mode::from_raw_mode(0o644))?;
+    let mut buffer = Buffer::new();
+    buffer.write_fmt(first).map_err(|_| Errno::MSGSIZE)?;
+    for line in lines {
+        if buffer.capacity().saturating_sub(buffer.len()) < LINE_MAX {
+            flush(&file, &mut buffer)?;
+        }
+        write!(buffer, "{line}").map_err(|_| Errno::MSGSIZE)?;
+    }
+    flush(&file, &mut buffer)?;
+    renameat(&dir, c"status.new", &dir, c"status")
 }
 
-impl Status {
-    /// Begins a new one. If RUNDIR is not the one that `lock` is of, it is locked first.
-    ///
-    /// # Errors
-    /// Those of open(2), and of [`lock`].
-    pub fn new(path: &CStr, lock: &mut Option<OwnedFd>) -> Result<Self, Errno> {
-        let dir = open_dir(path)?;
-        let place = |stat: Stat| (stat.st_dev, stat.st_ino);
-        let there = statat(&dir, c"lock", AtFlags::SYMLINK_NOFOLLOW).map(place).ok();
-        if there.is_none() || there != lock.as_ref().and_then(|lock| fstat(lock).map(place).ok()) {
-            *lock = Some(self::lock(path)?);
-        }
-        let flags = FLAGS | OFlags::WRONLY | OFlags::TRUNC;
-        let file = openat(&dir, c"status.new", flags, Mode::from_raw_mode(0o644))?;
-        Ok(Self { dir, file, buffer: Buffer::new() })
-    }
-
-    /// Adds one line.
-    ///
-    /// # Errors
-    /// Those of write(2).
-    pub fn add(&mut self, line: fmt::Arguments) -> Result<(), Errno> {
-        if self.buffer.capacity().saturating_sub(self.buffer.len()) < LINE_MAX {
-            self.flush()?;
-        }
-        self.buffer.write_fmt(line).map_err(|_| Errno::MSGSIZE)
-    }
-
-    /// Has it read from now on.
-    ///
-    /// # Errors
-    /// Those of write(2) and rename(2).
-    pub fn publish(mut self) -> Result<(), Errno> {
-        self.flush()?;
-        renameat(&self.dir, c"status.new", &self.dir, c"status")
-    }
-
-    fn flush(&mut self) -> Result<(), Errno> {
-        let written = write(&self.file, self.buffer.as_bytes())?;
-        let is_whole = written == self.buffer.len();
-        self.buffer.clear();
-        if is_whole { Ok(()) } else { Err(Errno::NOSPC) }
-    }
+/// Writes what is in the buffer, and empties it.
+fn flush(file: &OwnedFd, buffer: &mut Buffer) -> Result<(), Errno> {
+    let is_whole = write(file, buffer.as_bytes())? == buffer.len();
+    buffer.clear();
+    if is_whole { Ok(()) } else { Err(Errno::NOSPC) }
 }

@@ -7,7 +7,7 @@
 use crate::rescan::QUIET_MS;
 use going::child::{self, power};
 use going::linux::options::Options;
-use going::linux::rundir::{self, Status};
+use going::linux::rundir;
 use going::linux::signals::{self, Signals, signal_group, take_terminal};
 use going::linux::syslog::{ERROR, INFO, Log, WARNING};
 use going::linux::table::{Slot, Slots};
@@ -312,14 +312,10 @@ impl Supervisor {
         if !self.has_news {
             return;
         }
-        let status = Status::new(self.options.rundir, &mut self.lock);
-        let written = status.and_then(|mut status| {
-            status.add(format_args!("going {VERSION} {} {}\n", self.log.pid, self.start_ms))?;
-            for slot in self.slots.iter().filter(|slot| slot.entry != Entry::NONE) {
-                status.add(format_args!("{}", Line(&slot.entry, &slot.service)))?;
-            }
-            status.publish()
-        });
+        let first = format_args!("going {VERSION} {} {}\n", self.log.pid, self.start_ms);
+        let known = self.slots.iter().filter(|slot| slot.entry != Entry::NONE);
+        let lines = known.map(|slot| Line(&slot.entry, &slot.service));
+        let written = rundir::write_status(self.options.rundir, &mut self.lock, first, lines);
         self.has_news = written.is_err();
         if written.is_ok() && self.unwritten.is_some() {
             // RUNDIR may have been made just now: nobody has looked into it yet.
