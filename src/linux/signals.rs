@@ -38,23 +38,19 @@ impl Signals {
         raw::signal_descriptor().map(Self)
     }
 
-    /// Waits until there is a signal, one of `others` can be read, or it is `due_ms`; whether there
-    /// may be something in the first of them.
-    pub fn wait(&self, due_ms: Option<u64>, others: [Option<&OwnedFd>; 2]) -> bool {
+    /// Waits until there is a signal, one of `others` can be read, or it is `due_ms`; or less.
+    pub fn wait(&self, due_ms: Option<u64>, others: [Option<&OwnedFd>; 2]) {
         let left =
             due_ms.map(|due_ms| Duration::from_millis(due_ms.saturating_sub(clock::now_ms())));
         let timeout = left.and_then(|left| Timespec::try_from(left).ok());
-        // EINTR (after STOP and CONT) is an early return like any other: nothing will be due.
         // In the place of one that is not there the signals stand a second time.
         let [first, second] = others.map(|fd| fd.unwrap_or(&self.0));
         let mut fds = [first, second, &self.0].map(|fd| PollFd::new(fd, PollFlags::IN));
-        match poll(&mut fds, timeout.as_ref()) {
-            Ok(_) => return fds.first().is_some_and(|fd| !fd.revents().is_empty()),
-            Err(Errno::INTR) => {}
-            // As with a limit of descriptors that was set to 0: it is all that can be done.
-            Err(_) => drop(poll(&mut [], Some(&PAUSE))),
+        // EINTR (after STOP and CONT) is an early return like any other: nothing will be due. What
+        // else there is, as a limit of descriptors that was set to 0, leaves nothing else to do.
+        if poll(&mut fds, timeout.as_ref()).is_err_and(|errno| errno != Errno::INTR) {
+            let _elapsed = poll(&mut [], Some(&PAUSE));
         }
-        true
     }
 
     /// The signals that have come; does not wait. Are there more, the next [`Signals::wait`] does

@@ -115,11 +115,9 @@ impl Supervisor {
     pub fn run(&mut self) -> u8 {
         let mut due_ms = self.rescan_ms;
         loop {
-            let may_have_changed = self.signals.wait(due_ms, [self.watch.as_ref(), None]);
+            self.signals.wait(due_ms, [self.watch.as_ref(), None]);
             self.now_ms = clock::now_ms();
-            if may_have_changed {
-                self.notice();
-            }
+            self.notice();
             self.signals.read().for_each(|signal| self.take(signal));
             // There may always be more: whoever makes them may be faster than we are.
             let has_more = (0..REAP_MAX).all(|_| self.reap_one().is_some());
