@@ -31,7 +31,7 @@ impl Supervisor {
 
     /// Starts a reader if a rescan is due and there is none; says when one is due by itself.
     pub fn rescan(&mut self) -> Option<u64> {
-        if self.reader.is_some() || self.shutdown.is_some() {
+        if self.reader.is_some() || self.ending.is_some() {
             return None;
         }
         if self.rescan_ms? > self.now_ms {
@@ -71,7 +71,7 @@ impl Supervisor {
             let text = format_args!("unable to read CONFDIR: killed by signal {signal}");
             self.log.say(WARNING, text);
         }
-        if outcome <= INCOMPLETE && self.shutdown.is_none() {
+        if outcome <= INCOMPLETE && self.ending.is_none() {
             self.adopt(plan);
         }
         if outcome != COMPLETE {

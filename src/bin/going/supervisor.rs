@@ -46,11 +46,10 @@ pub struct Supervisor {
     pub rescan_ms: Option<u64>,
     /// When the first change was noticed that has not been read yet.
     pub noticed_ms: Option<u64>,
-    /// What everything is wanted to be, whatever the files say: the supervisor is to end.
-    pub shutdown: Option<Want>,
-    /// Whether a signal has said so: the next one hastens it.
-    pub is_told: bool,
-    pub ending: Ending,
+    /// What everything ends with, once it is to end.
+    pub ending: Option<Ending>,
+    /// How often a signal has said so: the second one hastens it.
+    pub told: u8,
     /// The process that ends the machine, as long as there is one.
     pub ender: Option<Pid>,
     /// The exit code that a service has brought about.
@@ -98,9 +97,8 @@ impl Supervisor {
             reader: None,
             rescan_ms: Some(now_ms),
             noticed_ms: None,
-            shutdown: None,
-            is_told: false,
-            ending: Ending::Exit,
+            ending: None,
+            told: 0,
             ender: None,
             code: None,
             has_news: false,
@@ -125,11 +123,11 @@ impl Supervisor {
             let (tick_ms, has_children) = self.tick();
             due_ms = [tick_ms, self.rescan(), more_ms].into_iter().flatten().min();
             self.write_status();
-            if self.shutdown.is_some() && !has_children {
+            if let Some(ending) = self.ending.filter(|_| !has_children) {
                 if self.options.place != Place::Machine {
                     return self.code.unwrap_or(0);
                 }
-                self.end_machine();
+                self.end_machine(ending);
                 due_ms = Some(self.now_ms.saturating_add(END_RETRY_MS));
             }
         }
@@ -144,8 +142,7 @@ impl Supervisor {
             // The command is stopped by the shutdown.
             (Some(ending), _) if is_for_all => {
                 self.end(ending);
-                self.shutdown = if self.is_told { Some(Want::Kill) } else { self.shutdown };
-                self.is_told = true;
+                self.told = self.told.saturating_add(1);
             }
             (_, Some(pid)) if !matches!(signal, SIGCHLD | SIGTSTP | SIGTTIN | SIGTTOU) => {
                 signal_group(pid, signal);
@@ -159,9 +156,9 @@ impl Supervisor {
 
     /// Begins to end everything, unless that has begun.
     fn end(&mut self, ending: Ending) {
-        if self.shutdown.is_none() {
+        if self.ending.is_none() {
             self.log.say(INFO, format_args!("shutting down"));
-            (self.shutdown, self.ending) = (Some(Want::Shutdown), ending);
+            self.ending = Some(ending);
         }
     }
 
@@ -239,13 +236,14 @@ impl Supervisor {
         let Some(slot) = self.slots.get(index) else { return Want::Down };
         let is_up = |slot: &Slot| slot.service.pid().is_some();
         let mut writers = self.slots.iter().filter(|slot| slot.entry.log == Some(index)).peekable();
-        match self.shutdown {
-            None => slot.entry.want(),
+        match (self.ending, self.told) {
+            (None, _) => slot.entry.want(),
+            (_, 2..) => Want::Kill,
             // It takes its time, as it would without us; the others end after it.
-            Some(Want::Shutdown) if index == MAIN => Want::Down,
-            Some(Want::Shutdown) if self.slots.get(MAIN).is_some_and(is_up) => slot.entry.want(),
+            _ if index == MAIN => Want::Down,
+            _ if self.slots.get(MAIN).is_some_and(is_up) => slot.entry.want(),
             // Who once was logged to, and is no more, is like any other.
-            Some(Want::Shutdown) if writers.peek().is_some() => match slot.service.state {
+            _ if writers.peek().is_some() => match slot.service.state {
                 _ if !writers.any(is_up) => {
                     // The last that could write has ended: end-of-file.
                     self.slots.get_mut(index).map(|slot| slot.pipe.take());
@@ -254,7 +252,7 @@ impl Supervisor {
                 State::Stopping(_) | State::Killed(_) => Want::Shutdown,
                 _ => slot.entry.want(),
             },
-            Some(want) => want,
+            _ => Want::Shutdown,
         }
     }
 
@@ -327,12 +325,12 @@ impl Supervisor {
     }
 
     /// Has the machine ended by a child, which may wait; PID 1 goes on reaping.
-    fn end_machine(&mut self) {
+    fn end_machine(&mut self, ending: Ending) {
         if self.ender.is_some() {
             return;
         }
         self.ender = match raw::fork() {
-            Ok(None) => power::end_machine(self.ending, &self.log),
+            Ok(None) => power::end_machine(ending, &self.log),
             // What failed is tried again.
             forked => forked.unwrap_or(None),
         };
