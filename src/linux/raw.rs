@@ -91,9 +91,8 @@ impl<'a> Strings<'a> {
         // The last place is for the end.
         let _end = room.last()?;
         for string in strings {
-            let mut others = Strings(room.as_ptr(), PhantomData);
-            let behind = others.count();
-            let index = others.position(|other| replaces(string, other)).unwrap_or(behind);
+            let others = Strings(room.as_ptr(), PhantomData);
+            let index = others.take_while(|other| !replaces(string, other)).count();
             let (_end, places) = room.split_last_mut()?;
             *places.get_mut(index)? = string.as_ptr();
         }
