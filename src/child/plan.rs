@@ -52,7 +52,7 @@ impl<'a> Plan<'a> {
                 Err(Errno::BADMSG) => entry.flags &= !GOOD,
                 read => read?,
             }
-            entry.len = 0;
+            entry.text = Entry::NONE.text;
             self.set_text(entry, &text)?;
         }
         let mut hashes = [[0; 4]; SERVICES_MAX];
@@ -87,9 +87,8 @@ impl<'a> Plan<'a> {
             return Err(Errno::TOOBIG);
         }
         self.write(text, self.end)?;
-        entry.start = self.end.try_into().unwrap_or(0);
-        entry.len = text.len().try_into().unwrap_or(0);
-        entry.hash = hash([text, b"", b""]);
+        let number = |number: u64| number.try_into().unwrap_or(0);
+        entry.text = [number(self.end), number(text.len() as u64), hash([text, b"", b""])];
         (self.end, self.len) = (end, len);
         Ok(true)
     }
@@ -120,12 +119,13 @@ impl<'a> Plan<'a> {
 /// EBADMSG if that is another one, then there is none in `text`; and those of read(2).
 pub fn read_text(file: &OwnedFd, entry: &Entry, text: &mut Text) -> Result<(), Errno> {
     text.clear();
-    if entry.len == 0 {
+    let [start, len, hash_of_it] = entry.text;
+    if len == 0 {
         return Ok(());
     }
-    text.resize_default(entry.len as usize).map_err(|_| Errno::BADMSG)?;
-    let len = pread(file, text.as_mut_slice(), entry.start.into())?;
-    if len == text.len() && hash([text, b"", b""]) == entry.hash {
+    text.resize_default(len as usize).map_err(|_| Errno::BADMSG)?;
+    let len = pread(file, text.as_mut_slice(), start.into())?;
+    if len == text.len() && hash([text, b"", b""]) == hash_of_it {
         return Ok(());
     }
     text.clear();
@@ -142,7 +142,7 @@ pub fn read_text(file: &OwnedFd, entry: &Entry, text: &mut Text) -> Result<(), E
 /// assert_eq!(Entry::decode(encode(&entry)), entry);
 /// ```
 pub fn encode(entry: &Entry) -> Record {
-    let Entry { flags, start, len, hash, .. } = *entry;
+    let Entry { flags, text: [start, len, hash], .. } = *entry;
     let Policy { restart, stop, timeout_ms } = entry.policy;
     let log = entry.log.and_then(|log| log.try_into().ok()).unwrap_or(0);
     let numbers = [flags, restart as u32, stop, timeout_ms, log, start, len, hash];

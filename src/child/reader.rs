@@ -295,12 +295,12 @@ impl<'a> Reader<'a> {
     /// Gives the service at `index` this text; none if there is no room for it.
     fn set_text(&mut self, index: usize, text: &[u8]) -> Option<()> {
         let entry = &mut self.slots.get_mut(index)?.entry;
-        let old_len = entry.len;
+        let [_, old_len, _] = entry.text;
         match self.plan.set_text(entry, text) {
             Ok(false) => {}
             Ok(true) => {
                 entry.flags |= GOOD | EDITED;
-                self.is_roomier |= entry.len < old_len;
+                self.is_roomier |= text.len() < old_len as usize;
             }
             Err(Errno::TOOBIG) => return None,
             Err(errno) => self.failed = Some(errno),

@@ -45,25 +45,15 @@ pub struct Entry {
     pub policy: Policy,
     /// The place of the service that it logs to.
     pub log: Option<usize>,
-    /// Where its normalised text begins in the plan.
-    pub start: u32,
-    /// Bytes of it.
-    pub len: u32,
-    /// Their hash: whatever goes wrong, nobody is to run with the settings of another.
-    pub hash: u32,
+    /// Its normalised text, for children to find: where it begins in the plan, its bytes, and their
+    /// hash: whatever goes wrong, nobody is to run with the settings of another.
+    pub text: [u32; 3],
 }
 
 impl Entry {
     /// Nobody's.
-    pub const NONE: Self = Self {
-        name: Name::new(),
-        flags: 0,
-        policy: Policy::DEFAULT,
-        log: None,
-        start: 0,
-        len: 0,
-        hash: 0,
-    };
+    pub const NONE: Self =
+        Self { name: Name::new(), flags: 0, policy: Policy::DEFAULT, log: None, text: [0; 3] };
 
     /// Whether it has this flag.
     pub fn has(&self, flag: u32) -> bool {
@@ -88,9 +78,7 @@ impl Entry {
             flags,
             policy: Policy { restart, stop, timeout_ms },
             log: Some(log as usize).filter(|log| *log != MAIN),
-            start,
-            len,
-            hash,
+            text: [start, len, hash],
         }
     }
 }

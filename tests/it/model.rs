@@ -659,7 +659,8 @@ fn an_entry_of_another_plan_has_no_text() {
     assert_eq!(read_text(&new, &stale, &mut text), Err(Errno::BADMSG));
     assert_eq!(text, b"");
     // Nor behind the end.
-    let beyond = Entry { start: 10_000, ..stale };
+    let [_, len, hash] = stale.text;
+    let beyond = Entry { text: [10_000, len, hash], ..stale };
     assert_eq!(read_text(&new, &beyond, &mut text), Err(Errno::BADMSG));
     // The next reader knows nothing of it, until the file is read again.
     slots[1].entry = beyond;
@@ -688,8 +689,8 @@ fn entries_come_back() {
     let entries = ("[a-zA-Z0-9_@-]{0,32}", policy, log, any::<[u32; 4]>());
     let property = |(name, policy, log, numbers): (String, Policy, Option<usize>, [u32; 4])| {
         let name = name.as_str().try_into().unwrap();
-        let [flags, start, len, hash] = numbers;
-        let entry = Entry { name, flags, policy, log, start, len, hash };
+        let [flags, text @ ..] = numbers;
+        let entry = Entry { name, flags, policy, log, text };
         prop_assert_eq!(Entry::decode(encode(&entry)), entry);
         Ok(())
     };

@@ -219,7 +219,7 @@ impl Supervisor {
             due_ms = [due_ms, slot.service.due_ms(want)].into_iter().flatten().min();
             let is_over = slot.service.pid().is_none();
             has_children |= !is_over;
-            let is_gone = !slot.entry.has(PRESENT) && slot.entry != Entry::NONE;
+            let is_gone = !slot.entry.has(PRESENT) && !slot.entry.name.is_empty();
             // A reader may have seen it come back.
             if is_over && is_gone && self.reader.is_none() {
                 *slot = Slot::new(Entry::NONE, self.now_ms);
@@ -309,7 +309,7 @@ impl Supervisor {
             return;
         }
         let first = format_args!("going {VERSION} {} {}\n", self.log.pid, self.start_ms);
-        let known = self.slots.iter().filter(|slot| slot.entry != Entry::NONE);
+        let known = self.slots.iter().filter(|slot| !slot.entry.name.is_empty());
         let lines = known.map(|slot| Line(&slot.entry, &slot.service));
         let written = rundir::write_status(self.options.rundir, &mut self.lock, first, lines);
         self.has_news = written.is_err();
