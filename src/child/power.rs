@@ -22,12 +22,12 @@ pub fn end_machine(ending: Ending, log: &Log) -> ! {
     let _none = raw::kill(-1, SIGTERM).and(raw::kill(-1, SIGCONT));
     wait(&mut [], TERM_MS);
     let _none = raw::kill(-1, SIGKILL);
-    match raw::fork() {
-        Ok(None) => {
-            sync();
-            raw::exit(0);
-        }
-        Ok(Some(pid)) => {
+    let syncing = raw::fork(|| {
+        sync();
+        raw::exit(0)
+    });
+    match syncing {
+        Ok(pid) => {
             let process = Pid::from_raw(pid.get()).map(|pid| pidfd_open(pid, PidfdFlags::empty()));
             if let Some(Ok(process)) = process {
                 wait(&mut [PollFd::new(&process, PollFlags::IN)], SYNC_MS);

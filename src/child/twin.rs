@@ -101,13 +101,12 @@ pub fn end_leftover(dir: &OwnedFd, name: &CStr) -> Result<(), Errno> {
 /// Ends the process that the pid file `text` means, if it still is there, in a process of its own,
 /// which nobody stops: it may take its time.
 fn end_apart(text: &[u8]) -> Result<service::Pid, Errno> {
-    if let Some(pid) = raw::fork()? {
-        return Ok(pid);
-    }
-    // Not of the group of a service, which may be told to end.
-    let _leads = setsid();
-    end(text);
-    raw::exit(0);
+    raw::fork(|| {
+        // Not of the group of a service, which may be told to end.
+        let _leads = setsid();
+        end(text);
+        raw::exit(0)
+    })
 }
 
 /// Opens the directory of the pid files, itself and not what a link in its place leads to.

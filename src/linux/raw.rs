@@ -5,6 +5,7 @@
 #![allow(unsafe_code)]
 
 use crate::model::service::Pid;
+use core::convert::Infallible;
 use core::ffi::{CStr, c_char, c_int, c_long};
 use core::marker::PhantomData;
 use core::mem::offset_of;
@@ -126,15 +127,17 @@ fn result(value: c_long) -> Result<c_int, Errno> {
 }
 
 /// fork(2), as the kernel has it: clone(2) that shares nothing. What a libc does beside it is for
-/// threads and handlers, which there are none of, and would cost each child page faults.
+/// threads and handlers, which there are none of, and would cost each child page faults. The child
+/// goes its own way, from which it does not come back.
 ///
 /// # Errors
 /// EAGAIN at a limit of processes, ENOMEM; then there is no child.
-pub fn fork() -> Result<Option<Pid>, Errno> {
+pub fn fork(child: impl FnOnce() -> Infallible) -> Result<Pid, Errno> {
     let (number, flags) = (general::__NR_clone.into(), c_long::from(general::SIGCHLD));
     // SAFETY: there is one thread, so the child finds no lock held by another; without a stack of
     // its own it goes on with a copy of this one.
-    result(unsafe { syscall(number, flags, 0_u64, 0_u64, 0_u64, 0_u64) }).map(Pid::new)
+    let forked = result(unsafe { syscall(number, flags, 0_u64, 0_u64, 0_u64, 0_u64) })?;
+    Ok(Pid::new(forked).unwrap_or_else(|| match child() {}))
 }
 
 /// kill(2): sends `signal` to the process `pid`, or to the group `-pid`.

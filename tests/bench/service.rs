@@ -99,14 +99,20 @@ fn serve(mut words: Strings, at_ns: u64) -> u8 {
     let id = number(words.next());
     if let Some(path) = words.next() {
         // Who asks for this file expects a daemon: one that has gone into the background.
-        if let Ok(Some(_)) = raw::fork() {
-            return 0;
-        }
-        let file = open(path, OFlags::CREATE | OFlags::WRONLY | OFlags::TRUNC, Mode::RUSR);
-        let mut text = String::<16>::new();
-        let _fits = writeln!(text, "{}", getpid().as_raw_pid());
-        let _written = file.and_then(|file| write(file, text.as_bytes()));
+        let daemon = raw::fork(|| {
+            let file = open(path, OFlags::CREATE | OFlags::WRONLY | OFlags::TRUNC, Mode::RUSR);
+            let mut text = String::<16>::new();
+            let _fits = writeln!(text, "{}", getpid().as_raw_pid());
+            let _written = file.and_then(|file| write(file, text.as_bytes()));
+            raw::exit(be(fifo, id, at_ns))
+        });
+        return daemon.is_err().into();
     }
+    be(fifo, id, at_ns)
+}
+
+/// Tells that it is there, and stays or crashes.
+fn be(fifo: &CStr, id: u32, at_ns: u64) -> u8 {
     tell(fifo, id, at_ns);
     if fifo.to_bytes().ends_with(b"crash") {
         return 1;
@@ -130,18 +136,18 @@ fn repeat(
 ) -> u8 {
     let count = usize::try_from(count).unwrap_or(0);
     let start = |id: usize| {
-        if let Ok(Some(pid)) = raw::fork() {
-            return Some(pid);
-        }
-        let mut text = Vec::<u8, 8>::new();
-        let _fits = write_number(&mut text, id);
-        let id = CStr::from_bytes_until_nul(&text).unwrap_or_default();
-        let mut room = [null(); 4];
-        let words = [program, fifo, id].into_iter();
-        if let Some(words) = Strings::collect_in(&mut room, words, |_, _| false) {
-            raw::execve(program, words, environment);
-        }
-        raw::exit(127)
+        let child = || {
+            let mut text = Vec::<u8, 8>::new();
+            let _fits = write_number(&mut text, id);
+            let id = CStr::from_bytes_until_nul(&text).unwrap_or_default();
+            let mut room = [null(); 4];
+            let words = [program, fifo, id].into_iter();
+            if let Some(words) = Strings::collect_in(&mut room, words, |_, _| false) {
+                raw::execve(program, words, environment);
+            }
+            raw::exit(127)
+        };
+        raw::fork(child).ok()
     };
     for (id, pid) in pids.iter_mut().take(count).enumerate() {
         *pid = start(id);
@@ -158,11 +164,11 @@ fn repeat(
 
 /// The smallest PID 1 that reaps: it starts a command and waits, until there is nobody left.
 fn init(words: Strings, environment: Strings) -> u8 {
-    if let Ok(None) = raw::fork() {
+    let _command = raw::fork(|| {
         let mut rest = words;
         raw::execve(rest.next().unwrap_or_default(), words, environment);
         raw::exit(127)
-    }
+    });
     while wait(WaitOptions::empty()).is_ok() {}
     0
 }
@@ -172,13 +178,14 @@ fn init(words: Strings, environment: Strings) -> u8 {
 fn orphans(is_once: bool, count: u32, fifo: &CStr) -> u8 {
     tell(fifo, 0, now_ns());
     sleep_ms(MOMENT_MS);
-    let Ok(Some(maker)) = raw::fork() else {
+    let maker = raw::fork(|| {
         let _group = setpgid(None, None);
         let at_ns = now_ns();
         let at_ns = if is_once { have_ended(count) } else { end_singly(count).unwrap_or(at_ns) };
         tell(fifo, 1, at_ns);
         raw::exit(0)
-    };
+    });
+    let Ok(maker) = maker else { return 111 };
     let _reaped = waitpid(rustix::process::Pid::from_raw(maker.get()), WaitOptions::empty());
     // As long as there is a member, even a zombie, signal 0 can be sent to the group.
     while raw::kill(maker.get().wrapping_neg(), 0).is_ok() {
@@ -192,9 +199,7 @@ fn orphans(is_once: bool, count: u32, fifo: &CStr) -> u8 {
 fn have_ended(count: u32) -> u64 {
     if let Ok((left, right)) = pipe() {
         for _ in 0..count {
-            if let Ok(None) = raw::fork() {
-                raw::exit(0);
-            }
+            let _child = raw::fork(|| raw::exit(0));
         }
         drop(right);
         // End-of-file, when nobody has the other end open.
@@ -208,12 +213,11 @@ fn have_ended(count: u32) -> u64 {
 fn end_singly(count: u32) -> Option<u64> {
     let at_ns = now_ns();
     for _ in 0..count {
-        let Some(parent) = raw::fork().ok()? else {
-            if let Ok(None) = raw::fork() {
-                raw::exit(0);
-            }
+        let parent = raw::fork(|| {
+            let _grandchild = raw::fork(|| raw::exit(0));
             raw::exit(0)
-        };
+        });
+        let parent = parent.ok()?;
         let parent = rustix::process::Pid::from_raw(parent.get());
         waitpid(parent, WaitOptions::empty()).ok()?;
     }

@@ -55,11 +55,9 @@ impl Supervisor {
         // Without it the reader says so, and all is tried again.
         self.watch = self.watch.take().or_else(|| watch::open().ok());
         let plan = table::plan()?;
-        let Some(pid) = raw::fork()? else {
-            let (old, watch) = (self.plan.as_ref(), self.watch.as_ref());
-            reader::run(&self.options, self.slots, &plan, old, watch, &self.log)
-        };
-        self.reader = Some((pid, plan));
+        let (old, watch) = (self.plan.as_ref(), self.watch.as_ref());
+        let reader = || reader::run(&self.options, self.slots, &plan, old, watch, &self.log);
+        self.reader = Some((raw::fork(reader)?, plan));
         Ok(())
     }
 

@@ -127,7 +127,9 @@ impl Supervisor {
                 if self.options.place != Place::Machine {
                     return self.code.unwrap_or(0);
                 }
-                self.end_machine(ending);
+                // In a child, which may wait; PID 1 goes on reaping. What failed is tried again.
+                let end = || power::end_machine(ending, &self.log);
+                self.ender = self.ender.or_else(|| raw::fork(end).ok());
                 due_ms = Some(self.now_ms.saturating_add(END_RETRY_MS));
             }
         }
@@ -283,12 +285,10 @@ impl Supervisor {
         let mut pipes = [Some(index), log].into_iter().flatten();
         let opened =
             pipes.try_for_each(|of| self.slots.get_mut(of).map_or(Ok(()), Slot::open_pipe));
-        match opened.and_then(|()| raw::fork()) {
-            Ok(None) => {
-                let (plan, options) = (self.plan.as_ref(), &self.options);
-                child::become_service(self.slots, index, plan, options, &self.log)
-            }
-            Ok(Some(pid)) => {
+        let (plan, options) = (self.plan.as_ref(), &self.options);
+        let service = || child::become_service(self.slots, index, plan, options, &self.log);
+        match opened.and_then(|()| raw::fork(service)) {
+            Ok(pid) => {
                 self.log.say(INFO, format_args!("{name}: started, pid {pid}"));
                 self.step(index, Event::Spawned(pid, policy));
             }
@@ -322,18 +322,6 @@ impl Supervisor {
             self.log.say(WARNING, format_args!("unable to write status in RUNDIR {path}: {why}"));
         }
         self.unwritten = written.err();
-    }
-
-    /// Has the machine ended by a child, which may wait; PID 1 goes on reaping.
-    fn end_machine(&mut self, ending: Ending) {
-        if self.ender.is_some() {
-            return;
-        }
-        self.ender = match raw::fork() {
-            Ok(None) => power::end_machine(ending, &self.log),
-            // What failed is tried again.
-            forked => forked.unwrap_or(None),
-        };
     }
 }
 
