@@ -17,7 +17,7 @@
 
 use crate::model::entry::{Entry, GOOD};
 use crate::model::service::{End, Service, State, Want};
-use core::fmt::{Display, Formatter, Result};
+use core::fmt::{Display, Formatter, Result, from_fn};
 
 /// Of the format: only fields in the middle of a line would change it.
 pub const VERSION: u8 = 1;
@@ -36,7 +36,7 @@ impl Display for Line<'_> {
             State::Backoff => "backoff",
             State::Done => "done",
         };
-        write!(f, "{} {state} {}", entry.name, OrDash(service.pid()))?;
+        write!(f, "{} {state} {}", entry.name, or_dash(service.pid()))?;
         write!(f, " {} {} ", service.since_ms, service.starts)?;
         match service.end {
             None => write!(f, "-")?,
@@ -44,18 +44,14 @@ impl Display for Line<'_> {
             Some(End::Killed(signal)) => write!(f, "signal:{signal}")?,
         }
         let next_ms = service.due_ms(Want::Up).filter(|_| service.state == State::Backoff);
-        writeln!(f, " {}", OrDash(next_ms))
+        writeln!(f, " {}", or_dash(next_ms))
     }
 }
 
 /// A number that may be missing.
-struct OrDash<T>(Option<T>);
-
-impl<T: Display> Display for OrDash<T> {
-    fn fmt(&self, f: &mut Formatter) -> Result {
-        match &self.0 {
-            Some(number) => number.fmt(f),
-            None => f.write_str("-"),
-        }
-    }
+fn or_dash(number: Option<impl Display>) -> impl Display {
+    from_fn(move |f| match &number {
+        Some(number) => number.fmt(f),
+        None => f.write_str("-"),
+    })
 }
