@@ -31,19 +31,16 @@ impl Supervisor {
 
     /// Starts a reader if a rescan is due and there is none; says when one is due by itself.
     pub fn rescan(&mut self) -> Option<u64> {
-        if self.reader.is_some() || self.ending.is_some() {
-            return None;
+        let may_start = self.reader.is_none() && self.ending.is_none();
+        if may_start && self.rescan_ms.is_some_and(|due_ms| due_ms <= self.now_ms) {
+            (self.rescan_ms, self.noticed_ms) = (None, None);
+            if let Err(errno) = self.start_reader() {
+                let why = raw::reason(errno);
+                self.log.say(WARNING, format_args!("unable to begin to read CONFDIR: {why}"));
+                self.rescan_in(RETRY_MS);
+            }
         }
-        if self.rescan_ms? > self.now_ms {
-            return self.rescan_ms;
-        }
-        (self.rescan_ms, self.noticed_ms) = (None, None);
-        if let Err(errno) = self.start_reader() {
-            let why = raw::reason(errno);
-            self.log.say(WARNING, format_args!("unable to begin to read CONFDIR: {why}"));
-            self.rescan_in(RETRY_MS);
-        }
-        self.rescan_ms
+        self.rescan_ms.filter(|_| may_start)
     }
 
     /// Has CONFDIR read after so long at the latest.
