@@ -121,8 +121,8 @@ impl Supervisor {
             let has_more = (0..REAP_MAX).all(|_| self.reap_one().is_some());
             let more_ms = has_more.then_some(self.now_ms);
             let (tick_ms, has_children) = self.tick();
-            due_ms = [tick_ms, self.rescan(), more_ms].into_iter().flatten().min();
             self.write_status();
+            due_ms = [tick_ms, self.rescan(), more_ms].into_iter().flatten().min();
             if let Some(ending) = self.ending.filter(|_| !has_children) {
                 if self.options.place != Place::Machine {
                     return self.code.unwrap_or(0);
