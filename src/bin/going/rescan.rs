@@ -87,15 +87,13 @@ impl Supervisor {
                 break;
             }
             let entry = Entry::decode(record);
-            if index == self.slots.len() {
-                let _fits = self.slots.push(Slot::new(Entry::NONE, self.now_ms));
+            let is_edited = entry.has(EDITED);
+            match self.slots.get_mut(index) {
+                Some(slot) if slot.entry.name == entry.name => slot.entry = entry,
+                Some(slot) => *slot = Slot::new(entry, self.now_ms),
+                None => drop(self.slots.push(Slot::new(entry, self.now_ms))),
             }
-            let Some(slot) = self.slots.get_mut(index) else { break };
-            if slot.entry.name != entry.name {
-                *slot = Slot::new(Entry::NONE, self.now_ms);
-            }
-            slot.entry = entry;
-            if slot.entry.has(EDITED) {
+            if is_edited {
                 // To be unwanted for a moment is what starts it anew.
                 self.step(index, Event::Tick(Want::Down));
             }
