@@ -7,7 +7,7 @@ use core::ffi::CStr;
 use core::fmt::{self, Write};
 use heapless::String;
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::{FileType, Mode, OFlags, Stat, fstat, open};
+use rustix::fs::{FileType, Mode, OFlags, fstat, open};
 use rustix::io::{Errno, IoSlice, ReadWriteFlags, fcntl_dupfd_cloexec, pwritev2, writev};
 use rustix::net::{AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType};
 use rustix::net::{connect, send, socket_with};
@@ -41,15 +41,13 @@ impl Log {
         let socket = socket_with(AddressFamily::UNIX, SocketType::DGRAM, flags, None).ok();
         let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         let reopen = |path: &CStr| open(path, flags, Mode::empty());
+        let shared = raw::stdio(2);
         // Without /proc it is the console that has a terminal.
-        let is_terminal = isatty(raw::stdio(2));
-        let console = |errno| if is_terminal { reopen(c"/dev/console") } else { Err(errno) };
-        let is_file = |stat: Stat| FileType::from_raw_mode(stat.st_mode).is_file();
-        let stderr = if fstat(raw::stdio(2)).is_ok_and(is_file) {
+        let console = |errno| if isatty(shared) { reopen(c"/dev/console") } else { Err(errno) };
+        let stderr = match fstat(shared).map(|stat| FileType::from_raw_mode(stat.st_mode)) {
             // It has no reader to wait for, but a position to share.
-            fcntl_dupfd_cloexec(raw::stdio(2), 3)
-        } else {
-            reopen(c"/proc/self/fd/2").or_else(console)
+            Ok(FileType::RegularFile) => fcntl_dupfd_cloexec(shared, 3),
+            _ => reopen(c"/proc/self/fd/2").or_else(console),
         };
         Self { socket, stderr: stderr.ok(), pid: getpid().as_raw_pid() }
     }
