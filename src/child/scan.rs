@@ -108,8 +108,9 @@ pub fn read_file(dir: &OwnedFd, name: &CStr, file: &mut File) -> Result<u64, Unr
     let stat = fstat(&opened)?;
     let seconds = stat.st_ctime.try_into().unwrap_or(0);
     let changed = Duration::new(seconds, stat.st_ctime_nsec.try_into().unwrap_or(0));
-    let now = Duration::try_from(raw::time(CLOCK_REALTIME)).unwrap_or_default();
     // In the future if the clock was set back meanwhile: then it was some time ago.
-    let age_ms = now.checked_sub(changed).and_then(|age| age.as_millis().try_into().ok());
+    let age_ms = raw::time(CLOCK_REALTIME)
+        .checked_sub(changed)
+        .and_then(|age| age.as_millis().try_into().ok());
     Ok(age_ms.unwrap_or(u64::MAX))
 }

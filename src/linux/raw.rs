@@ -10,6 +10,7 @@ use core::ffi::{CStr, c_char, c_int, c_long};
 use core::marker::PhantomData;
 use core::mem::offset_of;
 use core::ptr::{null, null_mut};
+use core::time::Duration;
 use linux_raw_sys::general;
 use rustix::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use rustix::io::Errno;
@@ -230,11 +231,11 @@ pub fn peek_ended_child() -> Option<Pid> {
 
 /// The time of `clock`, which is one that there is, by way of musl, which has found the kernel's
 /// fast path anyway.
-pub fn time(clock: u32) -> Timespec {
+pub fn time(clock: u32) -> Duration {
     let mut time = Timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: `time` is written once.
     unsafe { clock_gettime(clock, &raw mut time) };
-    time
+    Duration::try_from(time).unwrap_or_default()
 }
 
 /// Standard input, output or error: descriptor 0, 1 or 2.

@@ -9,7 +9,6 @@ use crate::file::{open_and_lock, rotate};
 use crate::input::{Head, Input, poll_now};
 use crate::syslog::send_line;
 use core::fmt::{self, Write};
-use core::time::Duration;
 use going::linux::{clock, raw, signals::Signals, stdio};
 use going::model::lines::{OUT_MAX, Room, first_line};
 use heapless::{String, Vec, format};
@@ -139,7 +138,7 @@ impl<'a> Logger<'a> {
         } else if unseen == 0 {
             self.input.peek(head).map_err(unable("write"))?;
         }
-        let time = || Duration::try_from(raw::time(CLOCK_REALTIME)).unwrap_or_default();
+        let time = || raw::time(CLOCK_REALTIME);
         let stamp = self.options.stamp.map(|stamp| stamp(time())).unwrap_or_default();
         out.clear();
         let taken = if unseen > 0 { Some(unseen) } else { room.pack(head, stamp.as_bytes(), out) };
