@@ -61,6 +61,9 @@ impl Log {
     }
 
     /// Says `text`, which is `NAME: what happened[: reason]`.
+    ///
+    /// Not inlined: the program would grow by a copy for every caller.
+    #[inline(never)]
     pub fn say(&self, level: u8, text: fmt::Arguments) {
         self.connect();
         self.send(level, text);
