@@ -72,7 +72,8 @@ fn failed(program: &CStr, errno: Errno) -> Failure<'_> {
 /// Executes `program`, looked for in PATH if it has no slash, as execvp(3) does.
 fn search(program: &CStr, words: Strings, environment: Strings) -> Errno {
     let execute = |path: &CStr| raw::execve(path, words, environment);
-    if program.to_bytes().contains(&b'/') {
+    // One without a name is in no directory.
+    if program.is_empty() || program.to_bytes().contains(&b'/') {
         return execute(program);
     }
     let mut result = Errno::NOENT;

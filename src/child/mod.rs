@@ -95,6 +95,8 @@ pub fn become_service(
 
 /// Says why there is no service.
 fn give_up(birth: &Birth, failure: &Failure) -> ! {
+    // PIPE, of a message that nobody reads, is not what this is to end by.
+    raw::block_signals(true);
     birth.syslog.send(ERROR, format_args!("{}: {failure}", birth.name));
     raw::exit(failure.code)
 }

@@ -23,7 +23,7 @@ pub fn connect<'a>(birth: &Birth<'a>) -> Result<(), Failure<'a>> {
     let pipe = |slot: &'a Slot| slot.pipe.as_ref();
     let stdin = slot.and_then(pipe).map(|(read, _)| read);
     connect_input(stdin).map_err(failed("open", b"/dev/null"))?;
-    let reader = slot.and_then(|slot| birth.slots.get(slot.entry.log?));
+    let reader = slot.and_then(|slot| birth.slots.get(usize::from(slot.entry.policy.log?)));
     let refused = |why| Failure { code: EXIT_SET_UP, verb: "log to", object: log, why };
     let opened = match (log, reader.and_then(pipe)) {
         (b"inherit", _) => return Ok(()),
@@ -65,6 +65,6 @@ fn open_log(path: &[u8]) -> Result<OwnedFd, Errno> {
 
 /// Whether what the service at `index` logs comes back to it, or to one of those it goes through.
 fn is_circle(slots: &Slots, index: usize) -> bool {
-    let next = |index: &usize| slots.get(*index)?.entry.log;
+    let next = |index: &usize| slots.get(*index)?.entry.policy.log.map(usize::from);
     core::iter::successors(Some(index), next).nth(SERVICES_MAX).is_some()
 }

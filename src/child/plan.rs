@@ -138,13 +138,13 @@ pub fn read_text(file: &OwnedFd, entry: &Entry, text: &mut Text) -> Result<(), E
 /// use going::child::plan::encode;
 /// use going::model::entry::{Entry, GOOD, Name, PRESENT};
 /// let name = Name::try_from("web@8080").unwrap();
-/// let entry = Entry { name, flags: PRESENT | GOOD, log: Some(7), ..Entry::NONE };
+/// let entry = Entry { name, flags: PRESENT | GOOD, ..Entry::NONE };
 /// assert_eq!(Entry::decode(encode(&entry)), entry);
 /// ```
 pub fn encode(entry: &Entry) -> Record {
     let Entry { flags, text: [start, len, hash], .. } = *entry;
-    let Policy { restart, stop, timeout_ms } = entry.policy;
-    let log = entry.log.and_then(|log| log.try_into().ok()).unwrap_or(0);
+    let Policy { restart, stop, timeout_ms, log } = entry.policy;
+    let log = log.unwrap_or(0).into();
     let numbers = [flags, restart as u32, stop, timeout_ms, log, start, len, hash];
     let mut record = Record::default();
     for (word, number) in record.iter_mut().zip(numbers) {

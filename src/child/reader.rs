@@ -93,16 +93,19 @@ pub fn run(
     // What it finds is of use to this supervisor alone.
     let _old = set_parent_process_death_signal(Some(Signal::KILL));
     allow_files();
+    // Who reads from them is to see end-of-file, even if this takes long.
+    slots.iter_mut().for_each(|slot| slot.pipe = None);
     let say = |text: fmt::Arguments<'_>| log.say(WARNING, text);
     let mut reader = Reader::new(options.confdir, slots, file, &say);
-    if let Err(errno) = reader.rescan(options.rundir, watch, old) {
-        let why = raw::reason(errno);
-        reader.tell(0, format_args!("unable to make a plan: {why}"));
-        raw::exit(EXIT_SET_UP);
-    }
-    if reader.is_first && reader.outcome != INCOMPLETE {
+    match reader.rescan(options.rundir, watch, old) {
         // Where nothing can be read, nothing can be done.
-        let _ended = reader.end_leftovers(options.rundir);
+        Ok(is_read) if reader.is_first && is_read => drop(reader.end_leftovers(options.rundir)),
+        Ok(_) => {}
+        Err(errno) => {
+            let why = raw::reason(errno);
+            reader.tell(0, format_args!("unable to make a plan: {why}"));
+            raw::exit(EXIT_SET_UP);
+        }
     }
     raw::exit(reader.outcome)
 }
@@ -158,7 +161,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// All of it, but for the leftovers; begins with the `old` plan.
+    /// All of it, but for the leftovers; begins with the `old` plan. Whether CONFDIR could be read.
     ///
     /// # Errors
     /// Why there is no plan.
@@ -167,7 +170,7 @@ impl<'a> Reader<'a> {
         rundir: &CStr,
         watch: Option<&OwnedFd>,
         old: Option<&OwnedFd>,
-    ) -> Result<(), Errno> {
+    ) -> Result<bool, Errno> {
         for slot in self.slots.iter_mut() {
             slot.entry.flags &= !EDITED;
         }
@@ -200,8 +203,7 @@ impl<'a> Reader<'a> {
                     if self.faults.contains(hash) { Ok(()) } else { self.faults.push(*hash) };
             }
         }
-        let is_first = self.is_first && self.outcome == INCOMPLETE;
-        self.plan.finish(&self.faults, is_first, self.slots)
+        self.plan.finish(&self.faults, self.is_first && !is_read, self.slots).map(|()| is_read)
     }
 
     /// Brings the table up to date with CONFDIR; whether that could be read.
@@ -342,7 +344,7 @@ impl<'a> Reader<'a> {
             let log = value(&text, b"log").filter(|log| !matches!(*log, b"inherit" | b"null"));
             let log = log.and_then(|log| self.find(log));
             let Some(slot) = self.slots.get_mut(index) else { continue };
-            (slot.entry.policy, slot.entry.log) = (policy(&text), log);
+            slot.entry.policy = policy(&text, log.and_then(|log| log.try_into().ok()));
         }
         self.find_logs();
         Ok(())
@@ -358,13 +360,15 @@ impl<'a> Reader<'a> {
             }
         };
         for index in 1..self.slots.len() {
-            let Some(log) = self.slots.get(index).and_then(|slot| slot.entry.log) else { continue };
-            let reader = self.slots.get_mut(log);
+            let log = self.slots.get(index).and_then(|slot| slot.entry.policy.log);
+            let Some(log) = log else { continue };
+            let reader = self.slots.get_mut(usize::from(log));
             let is_new = |slot: &&mut Slot| !slot.entry.has(LOGGED_TO);
             let Some(reader) = reader.filter(is_new) else { continue };
             reader.entry.flags |= LOGGED_TO;
             mark(reader);
-            self.slots.iter_mut().filter(|slot| slot.entry.log == Some(log)).for_each(mark);
+            let writers = self.slots.iter_mut().filter(|slot| slot.entry.policy.log == Some(log));
+            writers.for_each(mark);
         }
     }
 

@@ -24,6 +24,7 @@ use rustix::fs::{FlockOperation, Mode, OFlags, flock, mkdirat, open, openat};
 use rustix::io::{Errno, pread, pwrite};
 use rustix::process::{Pid, PidfdFlags, WaitOptions};
 use rustix::process::{getpid, getppid, pidfd_open, setsid, waitpid};
+use rustix::stdio::dup2_stdin;
 
 /// From TERM, which the kernel has sent when the supervisor died, to KILL.
 const TERM_MS: u64 = 5_000;
@@ -61,7 +62,7 @@ pub fn be_the_only_one(birth: &Birth) -> Result<Option<OwnedFd>, Errno> {
     if getppid().map(Pid::as_raw_pid) != Some(birth.syslog.pid) {
         return Err(Errno::SRCH);
     }
-    end_and_wait(&read_text(&file)?);
+    end_and_wait(&read_text(&file)?, &file);
     // Without /proc nobody could tell this process from another of its number.
     let boot = read_proc(&BOOT_ID).ok_or(Errno::NOSYS)?;
     let (boot, now) = (str::from_utf8(&boot).unwrap_or_default(), clock::now_ms() / TICK_MS);
@@ -75,11 +76,11 @@ pub fn be_the_only_one(birth: &Birth) -> Result<Option<OwnedFd>, Errno> {
 
 /// Ends the process that the pid file `text` means, if it still is there. Who waits for that can be
 /// stopped, and yet it is ended, in a process that keeps the lock until then.
-fn end_and_wait(text: &[u8]) {
+fn end_and_wait(text: &[u8], lock: &OwnedFd) {
     if find(text).is_none() {
         return;
     }
-    let other = end_apart(text);
+    let other = end_apart(text, lock);
     raw::block_signals(false);
     match other {
         // A service would not know what to do with a child of ours.
@@ -95,15 +96,19 @@ fn end_and_wait(text: &[u8]) {
 /// Why the file cannot be read, or why there is no process.
 pub fn end_leftover(dir: &OwnedFd, name: &CStr) -> Result<(), Errno> {
     let flags = OFlags::RDONLY | rundir::FLAGS.difference(OFlags::CREATE);
-    end_apart(&read_text(&openat(dir, name, flags, Mode::empty())?)?).map(|_| ())
+    let file = openat(dir, name, flags, Mode::empty())?;
+    end_apart(&read_text(&file)?, &file).map(|_| ())
 }
 
-/// Ends the process that the pid file `text` means, if it still is there, in a process of its own,
-/// which nobody stops: it may take its time.
-fn end_apart(text: &[u8]) -> Result<service::Pid, Errno> {
+/// Ends the process that the `text` of the pid `file` means, if it still is there, in a process of
+/// its own, which nobody stops: it may take its time. The file, and what lock is on it, is all that
+/// it keeps open: whoever reads from a pipe is to see the end of that.
+fn end_apart(text: &[u8], file: &OwnedFd) -> Result<service::Pid, Errno> {
     raw::fork(|| {
         // Not of the group of a service, which may be told to end.
         let _leads = setsid();
+        let _kept = dup2_stdin(file);
+        let _closed = raw::close_from(1, false);
         end(text);
         raw::exit(0)
     })

@@ -36,7 +36,7 @@ pub fn set_up<'a>(birth: &Birth<'a>, user: &mut User) -> Result<(), Failure<'a>>
     output::connect(birth)?;
     users::look_up(birth, user)?;
     if !birth.is_main {
-        raw::close_on_exec_from(3).map_err(failed("close the descriptors of", name))?;
+        raw::close_from(3, true).map_err(failed("close the descriptors of", name))?;
         if let Some(root) = value(birth.text, b"chroot") {
             with_path(&[root], |path| chroot(path)).map_err(failed("change the root to", root))?;
         }

@@ -5,6 +5,7 @@ use crate::linux::raw;
 use linux_raw_sys::general::CLOCK_BOOTTIME;
 
 /// Milliseconds since the machine was started.
+#[inline(never)]
 pub fn now_ms() -> u64 {
     raw::time(CLOCK_BOOTTIME).as_millis().try_into().unwrap_or(u64::MAX)
 }

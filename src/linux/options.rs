@@ -2,6 +2,7 @@
 //!
 //! Never changes, and opens nothing.
 
+use crate::linux::syslog::{Log, WARNING};
 use crate::linux::{raw::Strings, stdio};
 use crate::model::order::Place;
 use core::ffi::CStr;
@@ -57,7 +58,8 @@ impl Options {
                     break;
                 }
                 _ if place == Place::Machine => {
-                    stdio::print(2, &["going: passed over: ", shown, "\n"]);
+                    // The console may take nothing.
+                    Log::open().say(WARNING, format_args!("passed over: {shown}"));
                 }
                 (b"-n", _) => options.check = true,
                 (b"-h", _) => return Err(stdio::print(1, &[USAGE])),

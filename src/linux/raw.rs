@@ -173,6 +173,7 @@ pub fn execve(path: &CStr, argv: Strings, env: Strings) -> Errno {
 }
 
 /// Blocks all signals of this thread, or none; those that cannot be blocked stay as they are.
+#[inline(never)]
 pub fn block_signals(all: bool) {
     let (number, how) = (general::__NR_rt_sigprocmask.into(), u64::from(general::SIG_SETMASK));
     let set = if all { u64::MAX } else { 0 };
@@ -193,14 +194,15 @@ pub fn set_ignored(signal: u32, is_ignored: bool) {
     unsafe { syscall(number, signal, &raw const action, null_mut::<u64>(), SET_LEN) };
 }
 
-/// Has all descriptors from `first` on closed at the next execve(2): Linux 5.11.
+/// Closes all descriptors from `first` on, or has them closed at the next execve(2): Linux 5.11.
 ///
 /// # Errors
 /// ENOSYS or EINVAL, where the kernel is older.
-pub fn close_on_exec_from(first: u32) -> Result<(), Errno> {
+pub fn close_from(first: u32, at_exec: bool) -> Result<(), Errno> {
     let (number, last) = (general::__NR_close_range.into(), u64::from(u32::MAX));
+    let flags = u64::from(if at_exec { CLOSE_RANGE_CLOEXEC } else { 0 });
     // SAFETY: takes numbers, and closes nothing that this program still uses.
-    let closed = unsafe { syscall(number, u64::from(first), last, u64::from(CLOSE_RANGE_CLOEXEC)) };
+    let closed = unsafe { syscall(number, u64::from(first), last, flags) };
     result(closed).map(|_| ())
 }
 

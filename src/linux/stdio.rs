@@ -23,6 +23,7 @@ pub fn fill() {
 }
 
 /// Prints `parts` to standard output (1) or error (2); returns the exit code of having done so.
+#[inline(never)]
 pub fn print(fd: i32, parts: &[&str]) -> u8 {
     let is_written = |part: &&str| write(raw::stdio(fd), part.as_bytes()) == Ok(part.len());
     u8::from(!parts.iter().all(is_written))

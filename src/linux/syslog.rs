@@ -28,8 +28,10 @@ pub const INFO: u8 = 3 << 3 | 6;
 pub struct Log {
     /// To /dev/log.
     pub socket: Option<OwnedFd>,
-    /// Standard error as we write to it without waiting; the services share the original.
+    /// Standard error as we write to it; the services share the original, or have another.
     pub stderr: Option<OwnedFd>,
+    /// Whether to write there never waits for a reader, however that is done.
+    pub never_waits: bool,
     /// The supervisor: its children speak in its name.
     pub pid: i32,
 }
@@ -42,18 +44,23 @@ impl Log {
         let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         let reopen = |path: &CStr| open(path, flags, Mode::empty());
         let shared = raw::stdio(2);
-        // Without /proc it is the console that has a terminal.
-        let console = |errno| if isatty(shared) { reopen(c"/dev/console") } else { Err(errno) };
+        // One that is another user's can be opened as our own; without /proc it is the console's.
+        let terminal = || reopen(c"/dev/tty").or_else(|_| reopen(c"/dev/console"));
+        let or_terminal = |errno| if isatty(shared) { terminal() } else { Err(errno) };
         let stderr = match fstat(shared).map(|stat| FileType::from_raw_mode(stat.st_mode)) {
             // It has no reader to wait for, but a position to share.
             Ok(FileType::RegularFile) => fcntl_dupfd_cloexec(shared, 3),
-            _ => reopen(c"/proc/self/fd/2").or_else(console),
+            _ => reopen(c"/proc/self/fd/2").or_else(or_terminal),
         };
-        Self { socket, stderr: stderr.ok(), pid: getpid().as_raw_pid() }
+        let never_waits = stderr.is_ok();
+        let stderr = stderr.or_else(|_| fcntl_dupfd_cloexec(shared, 3)).ok();
+        Self { socket, stderr, never_waits, pid: getpid().as_raw_pid() }
     }
 
     /// Finds syslogd. Done for each message, for it may be another one by now; where there is none
     /// the socket stays with the one it had.
+    // Not inlined, like all that has many callers: the program would grow.
+    #[inline(never)]
     pub fn connect(&self) {
         let address = SocketAddrUnix::new(c"/dev/log");
         let _kept =
@@ -61,8 +68,6 @@ impl Log {
     }
 
     /// Says `text`, which is `NAME: what happened[: reason]`.
-    ///
-    /// Not inlined: the program would grow by a copy for every caller.
     #[inline(never)]
     pub fn say(&self, level: u8, text: fmt::Arguments) {
         self.connect();
@@ -79,11 +84,11 @@ impl Log {
         }
         let (_, line) = message.0.split_once('>').unwrap_or_default();
         let line = [IoSlice::new(line.as_bytes()), IoSlice::new(b"\n")];
-        // Opened anew it does not wait; but it could not be if it is a socket, or without /proc.
+        // Opened anew it does not wait; but it could not be if it is a socket, or another user's.
         let stderr = self.stderr.as_ref().map_or(raw::stdio(2), AsFd::as_fd);
         let written = pwritev2(stderr, &line, u64::MAX, ReadWriteFlags::NOWAIT);
         let may_wait = matches!(written, Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::PERM));
-        if may_wait && self.stderr.is_some() {
+        if may_wait && self.never_waits {
             // Terminals, and the files of most file systems: those may wait for a disk.
             let _lost = writev(stderr, &line);
         }

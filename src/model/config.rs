@@ -83,7 +83,7 @@ pub fn value<'a>(text: &'a [u8], key: &'a [u8]) -> Option<&'a [u8]> {
 }
 
 /// What normalised `text` says of starting and stopping.
-pub fn policy(text: &[u8]) -> Policy {
+pub fn policy(text: &[u8], log: Option<u16>) -> Policy {
     let Policy { stop, timeout_ms, .. } = Policy::DEFAULT;
     let restart = match value(text, b"restart") {
         Some(b"failure") => Restart::Failure,
@@ -93,7 +93,7 @@ pub fn policy(text: &[u8]) -> Policy {
     };
     let number = |key| number(value(text, key)?)?.try_into().ok();
     let timeout_ms = number(b"timeout").map_or(timeout_ms, |s: u32| s.saturating_mul(1_000));
-    Policy { restart, stop: number(b"stop").unwrap_or(stop), timeout_ms }
+    Policy { restart, stop: number(b"stop").unwrap_or(stop), timeout_ms, log }
 }
 
 /// The number that `digits` are, if they are digits and nothing else.

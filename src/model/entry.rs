@@ -41,10 +41,8 @@ pub struct Entry {
     pub name: Name,
     /// See [`PRESENT`] and the others.
     pub flags: u32,
-    /// What its file says of starting and stopping.
+    /// What its file says to us.
     pub policy: Policy,
-    /// The place of the service that it logs to.
-    pub log: Option<usize>,
     /// Its normalised text, for children to find: where it begins in the plan, its bytes, and their
     /// hash: whatever goes wrong, nobody is to run with the settings of another.
     pub text: [u32; 3],
@@ -53,7 +51,7 @@ pub struct Entry {
 impl Entry {
     /// Nobody's.
     pub const NONE: Self =
-        Self { name: Name::new(), flags: 0, policy: Policy::DEFAULT, log: None, text: [0; 3] };
+        Self { name: Name::new(), flags: 0, policy: Policy::DEFAULT, text: [0; 3] };
 
     /// Whether it has this flag.
     pub fn has(&self, flag: u32) -> bool {
@@ -73,11 +71,11 @@ impl Entry {
         let (_, name) = record.split_at(NUMBERS);
         let name = str::from_utf8(name.as_flattened()).unwrap_or_default();
         let restart = RESTARTS.get(restart as usize).copied().unwrap_or(Restart::Always);
+        let log = log.try_into().ok().filter(|log| usize::from(*log) != MAIN);
         Self {
             name: Name::try_from(name.trim_end_matches('\0')).unwrap_or_default(),
             flags,
-            policy: Policy { restart, stop, timeout_ms },
-            log: Some(log as usize).filter(|log| *log != MAIN),
+            policy: Policy { restart, stop, timeout_ms, log },
             text: [start, len, hash],
         }
     }

@@ -109,7 +109,7 @@ pub enum Restart {
     Exit,
 }
 
-/// What a service file says of starting and stopping.
+/// What a service file says to the supervisor: of starting and stopping, and of whom to wait for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Policy {
     /// The key `restart`.
@@ -118,11 +118,14 @@ pub struct Policy {
     pub stop: u32,
     /// The key `timeout`; 0 means never.
     pub timeout_ms: u32,
+    /// The key `log`, if it names a service: the place of that.
+    pub log: Option<u16>,
 }
 
 impl Policy {
     /// That of a service of which nothing is known.
-    pub const DEFAULT: Self = Self { restart: Restart::Always, stop: STOP, timeout_ms: TIMEOUT_MS };
+    pub const DEFAULT: Self =
+        Self { restart: Restart::Always, stop: STOP, timeout_ms: TIMEOUT_MS, log: None };
 
     /// Whether who ended so is not to be respawned.
     pub fn is_done(self, end: End) -> bool {

@@ -254,7 +254,8 @@ fn policies_are_read_from_the_text() {
     let of = |settings: &str| {
         let mut text = Text::new();
         assert_eq!(parse(format!("cmd=x\n{settings}").as_bytes(), &mut text), Ok(()));
-        let Policy { restart, stop, timeout_ms } = policy(&text);
+        let Policy { restart, stop, timeout_ms, log } = policy(&text, Some(7));
+        assert_eq!(log, Some(7), "whom that means others know");
         (restart, stop, timeout_ms)
     };
     assert_eq!(of(""), (Restart::Always, 15, 5_000));
@@ -682,15 +683,19 @@ fn entries_come_back() {
         Restart::Never,
         Restart::Exit,
     ]);
-    let policy = (restart, any::<u32>(), any::<u32>());
-    let policy =
-        policy.prop_map(|(restart, stop, timeout_ms)| Policy { restart, stop, timeout_ms });
-    let log = prop::option::of(1..=SERVICES_MAX);
-    let entries = ("[a-zA-Z0-9_@-]{0,32}", policy, log, any::<[u32; 4]>());
-    let property = |(name, policy, log, numbers): (String, Policy, Option<usize>, [u32; 4])| {
+    let log = prop::option::of(1..=u16::try_from(SERVICES_MAX).unwrap());
+    let policy = (restart, any::<u32>(), any::<u32>(), log);
+    let policy = policy.prop_map(|(restart, stop, timeout_ms, log)| Policy {
+        restart,
+        stop,
+        timeout_ms,
+        log,
+    });
+    let entries = ("[a-zA-Z0-9_@-]{0,32}", policy, any::<[u32; 4]>());
+    let property = |(name, policy, numbers): (String, Policy, [u32; 4])| {
         let name = name.as_str().try_into().unwrap();
         let [flags, text @ ..] = numbers;
-        let entry = Entry { name, flags, policy, log, text };
+        let entry = Entry { name, flags, policy, text };
         prop_assert_eq!(Entry::decode(encode(&entry)), entry);
         Ok(())
     };

@@ -9,7 +9,7 @@ use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::Signal;
 use nix::sys::stat::{Mode, umask};
 use std::fs::{self, Permissions};
-use std::io::{self, pipe};
+use std::io::{self, Read, pipe};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
@@ -46,6 +46,10 @@ pub fn tests() -> Vec<Trial> {
         scenario!(a_rundir_that_comes_late_is_looked_into),
         scenario!(the_umask_of_the_caller_is_not_that_of_rundir),
         scenario!(a_down_file_of_the_main_command_is_none),
+        scenario!(a_logger_waits_for_a_writer_whose_file_is_gone),
+        scenario!(a_logger_waits_for_a_writer_that_logs_elsewhere_next),
+        scenario!(who_ends_leftovers_keeps_no_log_open),
+        scenario!(what_a_child_says_goes_to_no_log_of_a_service, Root),
     ]
 }
 
@@ -280,6 +284,11 @@ fn messages_that_cannot_be_written_are_no_signal_for_the_main_command() {
     // SAFETY: setrlimit(2) alone.
     unsafe { limited.pre_exec(|| Ok(setrlimit(Resource::RLIMIT_FSIZE, 0, 0)?)) };
     assert_eq!(run(limited), Some(7));
+    // Nor do they change how one ends that cannot be executed.
+    let (_, writer) = pipe().expect("a pipe");
+    let mut unread = going.command();
+    unread.args(["--", "/nonexistent"]).stderr(writer);
+    assert_eq!(unread.status().expect("going can be executed").code(), Some(127));
 }
 
 /// Files that are no good, but take a reader so long that it can be held.
@@ -461,6 +470,12 @@ fn write_last_words(going: &Going, name: &str, seconds: u32) {
     going.write(name, format!("cmd=/bin/sh -c '{script}'\ntimeout=60\nlog=log\n"));
 }
 
+/// The script has to have come so far.
+fn wait_for_last_words(going: &Going) {
+    let pid = || going.status_of("web").get(2).and_then(|pid| pid.parse().ok());
+    going.wait_for("its loop", || pid().is_some_and(|pid| !proc::children(pid).is_empty()));
+}
+
 /// Its pipe was closed as soon as a shutdown began: they died of PIPE in the midst of stopping.
 fn who_logs_to_what_is_held_down_stops_in_order() {
     let mut going = Going::new();
@@ -471,10 +486,7 @@ fn who_logs_to_what_is_held_down_stops_in_order() {
     going.hold_down("log");
     going.wait_status("log", "down");
     going.wait_status("web", "up");
-    // The script has to have come so far.
-    let is_up = |words: &[String]| words.first().is_some_and(|word| word == "/bin/sh");
-    let web = going.wait_child("web", is_up);
-    going.wait_for("its loop", || !proc::children(web).is_empty());
+    wait_for_last_words(&going);
     going.terminate();
     going.wait_log("web: stopped, exited 0");
 }
@@ -487,9 +499,7 @@ fn a_logger_that_dies_in_a_shutdown_comes_back_for_its_writers() {
     write_last_words(&going, "web", 3);
     going.start();
     let log = going.wait_child("log", |words| words == ["cat"]);
-    let is_up = |words: &[String]| words.first().is_some_and(|word| word == "/bin/sh");
-    let web = going.wait_child("web", is_up);
-    going.wait_for("its loop", || !proc::children(web).is_empty());
+    wait_for_last_words(&going);
     going.signal(Signal::SIGTERM);
     going.wait_log("shutting down");
     send(log, Signal::SIGKILL);
@@ -604,4 +614,87 @@ fn a_down_file_of_the_main_command_is_none() {
     assert_eq!(going.status_of("(main)")[1], "up", "{}", going.report());
     going.signal(Signal::SIGTERM);
     assert_eq!(going.wait_exit().code(), Some(143), "{}", going.report());
+}
+
+/// A writer, in the table before its logger, that is being stopped when the shutdown begins, for
+/// `change` has been made to its file.
+#[track_caller]
+fn assert_last_words_are_kept(change: fn(&Going)) {
+    let mut going = Going::new();
+    let file = going.path("lines");
+    write_last_words(&going, "web", 1);
+    going.start();
+    going.wait_log("web: unable to log to log: no such service");
+    // It has nothing to write before the end of all lines.
+    let script = format!("lines=$(cat); echo \"$lines\" >\"{}\"", file.display());
+    going.write("log", format!("cmd=/bin/sh -c '{script}'\n"));
+    going.wait_status("log", "up");
+    going.wait_status("web", "up");
+    wait_for_last_words(&going);
+    change(&going);
+    going.wait_status("web", "stopping");
+    going.signal(Signal::SIGTERM);
+    assert!(going.wait_exit().success(), "{}", going.report());
+    let lines = fs::read_to_string(file).expect("a log");
+    assert!(lines.ends_with("bye\n"), "{lines}\n{}", going.report());
+}
+
+fn a_logger_waits_for_a_writer_whose_file_is_gone() {
+    assert_last_words_are_kept(|going| going.remove("web"));
+}
+
+/// What counts is the pipe that its process has.
+fn a_logger_waits_for_a_writer_that_logs_elsewhere_next() {
+    assert_last_words_are_kept(|going| going.write("web", "cmd=sleep 1000\nlog=null\n"));
+}
+
+/// Those that log have ended: whoever reads it is to see that, and may have something to write then.
+fn who_ends_leftovers_keeps_no_log_open() {
+    let mut going = Going::new();
+    // Several, for some of them to be started after the pipe was made.
+    let deaf: Vec<_> = (0..8).map(|number| format!("deaf{number}")).collect();
+    for name in &deaf {
+        going.write(name, going.cmd("hold", name, &["ignore"]));
+    }
+    going.start();
+    going.all_up(&deaf);
+    going.signal(Signal::SIGKILL);
+    going.wait_exit();
+    let file = going.path("end");
+    let script = format!("cat >/dev/null; echo end >\"{}\"", file.display());
+    going.write("log", format!("cmd=/bin/sh -c '{script}'\n"));
+    going.write("web", going.cmd("hold", "web", &[]) + "log=log\n");
+    going.start();
+    going.up("web");
+    going.wait_child("a process that ends them", |words| words.iter().any(|word| word == "-r"));
+    going.signal(Signal::SIGTERM);
+    going.wait_exit();
+    assert!(file.exists(), "{}", going.report());
+    for name in &deaf {
+        let pid = going.starts(name)[0].pid;
+        going.wait_gone("what a killed going has left", pid);
+    }
+}
+
+/// Where standard error cannot be opened anew, as that of whoever has started us may not.
+fn what_a_child_says_goes_to_no_log_of_a_service() {
+    let mut going = Going::new();
+    going.open_to_everybody();
+    let log = going.path("records/web.log");
+    going.write("web", format!("cmd=/nothere\nlog={}\n", log.display()));
+    let (mut reader, writer) = pipe().expect("a pipe");
+    going.start_with(|command| {
+        run_by(command, 12_345);
+        command.stderr(writer);
+    });
+    let mut said = String::new();
+    while !said.contains("web: exited 127") {
+        let mut bytes = [0; 4096];
+        let len = reader.read(&mut bytes).expect("a pipe");
+        assert!(len > 0, "{said}");
+        said += &String::from_utf8_lossy(&bytes[..len]);
+    }
+    assert!(said.contains("web: unable to execute /nothere: No such file or directory"), "{said}");
+    assert_eq!(fs::read_to_string(log).expect("its log"), "");
+    going.terminate();
 }

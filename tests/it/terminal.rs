@@ -2,7 +2,7 @@
 //! world it would have without going in between.
 
 use crate::bundle::{By, Container};
-use crate::harness::{Going, Helper, going};
+use crate::harness::{Going, Helper, going, run_by};
 use crate::needs::scenario;
 use crate::proc;
 use libtest_mimic::Trial;
@@ -24,6 +24,7 @@ pub fn tests() -> Vec<Trial> {
         scenario!(a_terminal_in_a_namespace, Unshare),
         scenario!(the_terminal_is_given_back),
         scenario!(in_the_background_of_a_shell_the_terminal_stays_with_that),
+        scenario!(a_terminal_of_another_user_has_the_messages, Root),
         scenario!(the_world_of_the_caller, Unshare),
     ]
 }
@@ -173,6 +174,18 @@ fn in_the_background_of_a_shell_the_terminal_stays_with_that() {
     terminal.enter("hello");
     scene.wait_for("what was entered", || terminal.shows("got hello"));
     scene.wait_for("the end of going", || !pid().is_some_and(proc::is_running));
+}
+
+/// As with su(1).
+fn a_terminal_of_another_user_has_the_messages() {
+    let mut scene = Going::new();
+    scene.open_to_everybody();
+    scene.write("bad", "comand=x\n");
+    let mut command = scene.command();
+    let terminal = Terminal::of(&mut command);
+    run_by(&mut command, 12_345);
+    let _going = Helper::spawn(&mut command);
+    scene.wait_for("a message", || terminal.shows("bad:1: unknown key"));
 }
 
 /// Environment, directory, umask, open descriptors, blocked signals and standard input: with going

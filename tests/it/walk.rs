@@ -58,6 +58,7 @@ impl Random {
             ]),
             stop: self.pick(&[15, 2, 9, 37]),
             timeout_ms: self.pick(&[0, 1_000, 5_000, 5_000, 60_000]),
+            log: None,
         }
     }
 

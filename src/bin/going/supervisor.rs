@@ -127,9 +127,13 @@ impl Supervisor {
                 if self.options.place != Place::Machine {
                     return self.code.unwrap_or(0);
                 }
-                // In a child, which may wait; PID 1 goes on reaping. What failed is tried again.
+                // In a child, which may wait; PID 1 goes on reaping. If there can be none, what is
+                // left makes room, and it is tried again.
                 let end = || power::end_machine(ending, &self.log);
                 self.ender = self.ender.or_else(|| raw::fork(end).ok());
+                if self.ender.is_none() {
+                    let _none = raw::kill(-1, SIGKILL);
+                }
                 due_ms = Some(self.now_ms.saturating_add(END_RETRY_MS));
             }
         }
@@ -216,14 +220,18 @@ impl Supervisor {
         let (mut due_ms, mut has_children) = (None, false);
         for index in 0..self.slots.len() {
             let want = self.want(index);
+            let had_process =
+                self.slots.get(index).is_some_and(|slot| slot.service.pid().is_some());
             self.step(index, Event::Tick(want));
             let Some(slot) = self.slots.get_mut(index) else { continue };
-            due_ms = [due_ms, slot.service.due_ms(want)].into_iter().flatten().min();
             let is_over = slot.service.pid().is_none();
+            // Who had their turn before may wait for the end of one that is given up now.
+            let again_ms = Some(self.now_ms).filter(|_| is_over && had_process);
+            due_ms = [due_ms, slot.service.due_ms(want), again_ms].into_iter().flatten().min();
             has_children |= !is_over;
             let is_gone = !slot.entry.has(PRESENT) && !slot.entry.name.is_empty();
-            // A reader may have seen it come back.
-            if is_over && is_gone && self.reader.is_none() {
+            // A reader may have seen it come back; and in a shutdown it matters whom it logged to.
+            if is_over && is_gone && self.reader.is_none() && self.ending.is_none() {
                 *slot = Slot::new(Entry::NONE, self.now_ms);
                 self.has_news = true;
                 // There may be room now for what was turned away.
@@ -237,7 +245,8 @@ impl Supervisor {
     fn want(&mut self, index: usize) -> Want {
         let Some(slot) = self.slots.get(index) else { return Want::Down };
         let is_up = |slot: &Slot| slot.service.pid().is_some();
-        let mut writers = self.slots.iter().filter(|slot| slot.entry.log == Some(index)).peekable();
+        let logs_to_it = |slot: &&Slot| slot.service.policy.log.map(usize::from) == Some(index);
+        let mut writers = self.slots.iter().filter(logs_to_it).peekable();
         match (self.ending, self.told) {
             (None, _) => slot.entry.want(),
             (_, 2..) => Want::Kill,
@@ -251,7 +260,9 @@ impl Supervisor {
                     self.slots.get_mut(index).map(|slot| slot.pipe.take());
                     Want::Drain
                 }
-                State::Stopping(_) | State::Killed(_) => Want::Shutdown,
+                State::Stopping(_) => Want::Shutdown,
+                // Who was given up would be started once more.
+                State::Killed(_) => Want::Down,
                 _ => slot.entry.want(),
             },
             _ => Want::Shutdown,
@@ -281,8 +292,8 @@ impl Supervisor {
 
     /// Makes the process of a service.
     fn spawn(&mut self, index: usize) -> Option<()> {
-        let Entry { name, policy, log, .. } = self.slots.get(index)?.entry.clone();
-        let mut pipes = [Some(index), log].into_iter().flatten();
+        let Entry { name, policy, .. } = self.slots.get(index)?.entry.clone();
+        let mut pipes = [Some(index), policy.log.map(usize::from)].into_iter().flatten();
         let opened =
             pipes.try_for_each(|of| self.slots.get_mut(of).map_or(Ok(()), Slot::open_pipe));
         let (plan, options) = (self.plan.as_ref(), &self.options);
