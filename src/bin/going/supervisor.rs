@@ -134,7 +134,7 @@ impl Supervisor {
                 if self.ender.is_none() {
                     let _none = raw::kill(-1, SIGKILL);
                 }
-                due_ms = Some(self.now_ms.saturating_add(END_RETRY_MS));
+                due_ms = more_ms.or(Some(self.now_ms.saturating_add(END_RETRY_MS)));
             }
         }
     }
