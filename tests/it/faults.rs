@@ -1,6 +1,6 @@
 //! Faults of the system: no descriptors, no room, no right, no program.
 
-use crate::harness::Going;
+use crate::harness::{Going, limit};
 use crate::needs::scenario;
 use crate::proc;
 use libtest_mimic::Trial;
@@ -10,11 +10,9 @@ use nix::sched::{CloneFlags, unshare};
 use nix::sys::resource::{Resource, setrlimit};
 use std::ffi::CString;
 use std::fs::{self, File, OpenOptions};
-use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::ptr;
 
 pub fn tests() -> Vec<Trial> {
     vec![
@@ -28,11 +26,7 @@ pub fn tests() -> Vec<Trial> {
 }
 
 fn limit_descriptors(pid: i32, count: u64) {
-    let limit = libc::rlimit { rlim_cur: count, rlim_max: 1024 };
-    // SAFETY: `limit` outlives the call, and the old one is not asked for.
-    let result =
-        unsafe { libc::prlimit(pid, libc::RLIMIT_NOFILE, &raw const limit, ptr::null_mut()) };
-    assert_eq!(result, 0, "{}", io::Error::last_os_error());
+    limit(pid, libc::RLIMIT_NOFILE, count, 1024);
 }
 
 /// EMFILE in going itself: what needs a pipe waits, the rest runs, and nothing else is wrong.

@@ -13,7 +13,7 @@ use nix::unistd::mkfifo;
 use std::fs::{self, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::process::Stdio;
+use std::process::{Child, ChildStdout, Stdio};
 use std::thread;
 
 pub fn tests() -> Vec<Trial> {
@@ -297,14 +297,21 @@ fn logs_prints_the_end() {
     assert_eq!(ctl_to(&going, OK, &["logs", "-n2", "web"]).out, "line 19999\nhalf");
 }
 
+/// A goingctl that follows a log with one line in it, and what it prints.
+fn following(going: &Going) -> (Child, ChildStdout) {
+    log(going, "one\n");
+    let mut command = command(going);
+    command.args(["logs", "-f", "web"]).stdout(Stdio::piped());
+    let mut process = command.spawn().expect("goingctl can be executed");
+    let stdout = process.stdout.take().expect("a pipe");
+    (process, stdout)
+}
+
 /// Through a rotation and a truncation.
 fn logs_follows() {
     let going = with_log();
-    log(&going, "one\n");
-    let mut command = command(&going);
-    command.args(["logs", "-f", "web"]).stdout(Stdio::piped());
-    let mut process = command.spawn().expect("goingctl can be executed");
-    let mut lines = BufReader::new(process.stdout.take().expect("a pipe")).lines();
+    let (mut process, stdout) = following(&going);
+    let mut lines = BufReader::new(stdout).lines();
     let mut next = || lines.next().expect("a line").expect("plain text");
     assert_eq!(next(), "one");
     log(&going, "two\n");
@@ -321,12 +328,8 @@ fn logs_follows() {
 /// However fast the file grows, and however slowly its lines are read.
 fn logs_ends_amid_lines() {
     let going = with_log();
-    log(&going, "one\n");
-    let mut command = command(&going);
-    command.args(["logs", "-f", "web"]).stdout(Stdio::piped());
-    let mut process = command.spawn().expect("goingctl can be executed");
+    let (mut process, mut stdout) = following(&going);
     let pid = process.id().try_into().expect("a pid");
-    let mut stdout = process.stdout.take().expect("a pipe");
     stdout.read_exact(&mut [0; 4]).expect("a line");
     // Nobody has to write what is in a hole.
     let file = OpenOptions::new().write(true).open(going.path("web.log")).expect("our own file");

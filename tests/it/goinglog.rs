@@ -3,7 +3,9 @@
 //! A scenario holds the pipe that goinglog reads from open at both ends, as going does: what one
 //! goinglog leaves in it is there for the next.
 
-use crate::harness::{Going, Helper, PATIENCE, going, install_program, run_by, send, wait_for};
+use crate::harness::{
+    Going, Helper, PATIENCE, going, install_program, limit, run_by, send, wait_for,
+};
 use crate::needs::scenario;
 use crate::proc;
 use libtest_mimic::Trial;
@@ -228,6 +230,15 @@ impl Drop for Log {
             let _ = process.wait();
         }
     }
+}
+
+/// A log in a directory of its own, which can vanish.
+fn in_a_directory() -> (Log, PathBuf) {
+    let mut log = Log::new();
+    let directory = log.scene.path("logs");
+    fs::create_dir(&directory).expect("an empty directory");
+    (log.word, log.file) = (directory.join("web"), directory.join("web"));
+    (log, directory)
 }
 
 /// How often it has waited for something.
@@ -831,10 +842,7 @@ fn a_broken_disk_is_waited_for() {
 }
 
 fn a_vanished_directory_is_waited_for() {
-    let mut log = Log::new();
-    let directory = log.scene.path("logs");
-    fs::create_dir(&directory).expect("an empty directory");
-    (log.word, log.file) = (directory.join("web"), directory.join("web"));
+    let (mut log, directory) = in_a_directory();
     log.start(&[]);
     log.write("one\n");
     log.wait_content("one\n");
@@ -852,10 +860,7 @@ fn a_vanished_directory_is_waited_for() {
 
 /// All is written, and no more will come.
 fn a_vanished_directory_is_not_needed_for_nothing() {
-    let mut log = Log::new();
-    let directory = log.scene.path("logs");
-    fs::create_dir(&directory).expect("an empty directory");
-    (log.word, log.file) = (directory.join("web"), directory.join("web"));
+    let (mut log, directory) = in_a_directory();
     log.start(&[]);
     log.write("one\n");
     log.wait_content("one\n");
@@ -866,10 +871,7 @@ fn a_vanished_directory_is_not_needed_for_nothing() {
 
 /// The rest of that may be long in coming.
 fn hup_rotates_amid_a_line_that_is_dropped() {
-    let mut log = Log::new();
-    let directory = log.scene.path("logs");
-    fs::create_dir(&directory).expect("an empty directory");
-    (log.word, log.file) = (directory.join("web"), directory.join("web"));
+    let (mut log, directory) = in_a_directory();
     log.start(&["-d"]);
     log.write("one\n");
     log.wait_content("one\n");
@@ -892,13 +894,7 @@ fn hup_rotates_amid_a_line_that_is_dropped() {
 fn a_limit_of_the_size_of_files_is_waited_for() {
     let mut log = Log::new();
     let lines = numbered(0..100);
-    let limit = |pid: i32, len: u64| {
-        let limit = libc::rlimit { rlim_cur: len, rlim_max: libc::RLIM_INFINITY };
-        // SAFETY: `limit` outlives the call, and the old one is not asked for.
-        let result =
-            unsafe { libc::prlimit(pid, libc::RLIMIT_FSIZE, &raw const limit, ptr::null_mut()) };
-        assert_eq!(result, 0, "{}", io::Error::last_os_error());
-    };
+    let limit = |pid, len| limit(pid, libc::RLIMIT_FSIZE, len, libc::RLIM_INFINITY);
     log.start(&[]);
     limit(log.pid(), 1000);
     log.write(&lines);
@@ -1097,10 +1093,7 @@ fn stdin_may_be_a_socket_that_ends() {
 }
 
 fn lines_from_a_socket_are_dropped_too() {
-    let mut log = Log::new();
-    let directory = log.scene.path("logs");
-    fs::create_dir(&directory).expect("an empty directory");
-    (log.word, log.file) = (directory.join("web"), directory.join("web"));
+    let (mut log, directory) = in_a_directory();
     let (mut ours, theirs) = UnixStream::pair().expect("two sockets");
     ours.set_write_timeout(Some(PATIENCE)).expect("a valid time");
     let mut command = log.command(&["-d"]);
@@ -1316,11 +1309,8 @@ fn an_open_line_for_syslog_is_no_wake_up() {
 
 /// Each line once, also when one of both cannot take it at first.
 fn syslog_has_what_the_file_has() {
-    let mut log = Log::new();
+    let (mut log, directory) = in_a_directory();
     let world = World::with_dev(&log.scene.path(""));
-    let directory = log.scene.path("logs");
-    fs::create_dir(&directory).expect("an empty directory");
-    (log.word, log.file) = (directory.join("web"), directory.join("web"));
     log.start_in(&world, &["-y"]);
     log.write("one\n");
     log.scene.wait_log("unable to send to /dev/log");

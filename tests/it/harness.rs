@@ -6,6 +6,7 @@
 //! its scenario: dropping a `Going` kills every process that came out of it.
 
 use crate::proc;
+use nix::libc;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl;
@@ -14,10 +15,12 @@ use nix::unistd::{Gid, Pid, Uid, getegid, geteuid, setgid, setgroups, setuid};
 use std::env;
 use std::ffi::CString;
 use std::fs::{self, OpenOptions};
+use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::ptr;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -509,6 +512,14 @@ pub fn wait_for(
 pub fn send(pid: i32, signal: Signal) {
     assert!(pid > 1, "never a group, never init: {pid}");
     let _ = kill(Pid::from_raw(pid), signal);
+}
+
+/// Gives a running process another limit.
+pub fn limit(pid: i32, resource: libc::c_int, soft: u64, hard: u64) {
+    let limit = libc::rlimit { rlim_cur: soft, rlim_max: hard };
+    // SAFETY: `limit` outlives the call, and the old one is not asked for.
+    let result = unsafe { libc::prlimit(pid, resource, &raw const limit, ptr::null_mut()) };
+    assert_eq!(result, 0, "{}", io::Error::last_os_error());
 }
 
 /// Has the command run by another user, whatever else was prepared for it before.

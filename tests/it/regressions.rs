@@ -1,6 +1,6 @@
 //! Defects that were there once, found by looking for them: each scenario failed.
 
-use crate::harness::{Going, run_by, send};
+use crate::harness::{Going, limit, run_by, send};
 use crate::needs::scenario;
 use crate::proc;
 use libtest_mimic::Trial;
@@ -9,11 +9,10 @@ use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::Signal;
 use nix::sys::stat::{Mode, umask};
 use std::fs::{self, Permissions};
-use std::io::{self, Read, pipe};
+use std::io::{Read, pipe};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
-use std::ptr;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -169,14 +168,7 @@ fn a_file_that_could_not_be_opened_is_tried_again() {
     going.up("web");
     going.rescan();
     going.wait_quiet();
-    let limit = |count: usize| {
-        let limit = libc::rlimit { rlim_cur: count as u64, rlim_max: 1024 };
-        // SAFETY: `limit` outlives the call, and the old one is not asked for.
-        let result = unsafe {
-            libc::prlimit(going.pid(), libc::RLIMIT_NOFILE, &raw const limit, ptr::null_mut())
-        };
-        assert_eq!(result, 0, "{}", io::Error::last_os_error());
-    };
+    let limit = |count: usize| limit(going.pid(), libc::RLIMIT_NOFILE, count as u64, 1024);
     // Room for the reader's channel and for the directory, and for no file in it: what is there
     // besides depends on what this process has left open.
     let open = proc::descriptors(going.pid()).len();

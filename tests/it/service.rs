@@ -3,6 +3,7 @@
 //! A service tells what happened to it by appending whole lines to files in a directory; the
 //! harness reads them (`Going::starts` and its neighbours). It never talks to going.
 
+use crate::harness::limit;
 use crate::{inside, lines, proc};
 use nix::libc;
 use nix::mount::{MsFlags, mount};
@@ -13,12 +14,11 @@ use nix::sys::signal::{SigHandler, SigSet, Signal, signal};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{Pid, pause};
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+use std::io::Write;
 use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, exit, id};
-use std::ptr;
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -160,12 +160,7 @@ fn container(directory: &str, command: &[&str]) {
 fn allow(pid: u64, count: &str) {
     let (_, hard) = getrlimit(Resource::RLIMIT_NPROC).expect("a valid resource");
     let soft = if count == "all" { hard } else { number(count) };
-    let limit = libc::rlimit { rlim_cur: soft, rlim_max: hard };
-    let pid = pid.try_into().expect("a pid");
-    // SAFETY: `limit` outlives the call, and the old one is not asked for.
-    let result =
-        unsafe { libc::prlimit(pid, libc::RLIMIT_NPROC, &raw const limit, ptr::null_mut()) };
-    assert_eq!(result, 0, "{}", io::Error::last_os_error());
+    limit(pid.try_into().expect("a pid"), libc::RLIMIT_NPROC, soft, hard);
 }
 
 /// One line in NAME.starts: pid and time.
