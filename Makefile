@@ -25,8 +25,8 @@ PROGRAM = target/$(TARGET)/release/going
 LOGGER = $(PROGRAM)log
 CONTROL = $(PROGRAM)ctl
 # No path of the machine that it was built on goes into the program.
-REMAP = --config 'target.$(TARGET).rustflags = [ \
-	"--remap-path-prefix=$(CURDIR)=.", "--remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)=cargo" ]'
+REMAP = --config 'target.$(TARGET).rustflags = [ "--remap-path-prefix=$(CURDIR)=.", \
+	"--remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)=cargo" ]'
 
 # What is installed, "MODE SOURCE DESTINATION" a line: the one list, for install, uninstall and every
 # package.

@@ -1,5 +1,5 @@
-//! Signals: as something to read, and sent to process groups; and the one place where the program
-//! waits.
+//! Signals: as something to read, and sent to process groups, whose end and whose terminal are seen
+//! to here too; and the one place where the program waits.
 //!
 //! All signals are blocked for good, so none can interrupt anything, and none is lost between
 //! looking and waiting. Never handles one: what a signal means is for `bin/` to say.

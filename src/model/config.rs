@@ -82,7 +82,8 @@ pub fn value<'a>(text: &'a [u8], key: &'a [u8]) -> Option<&'a [u8]> {
     values(text, key).next()
 }
 
-/// What normalised `text` says of starting and stopping.
+/// What normalised `text` says to the supervisor. The service that it logs to has the place `log`:
+/// the text has only its name.
 pub fn policy(text: &[u8], log: Option<u16>) -> Policy {
     let Policy { stop, timeout_ms, .. } = Policy::DEFAULT;
     let restart = match value(text, b"restart") {
