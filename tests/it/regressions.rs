@@ -308,8 +308,10 @@ fn held_reader(going: &Going) -> Option<i32> {
         if let Some(pid) = now.split_whitespace().find(|pid| !is_known(pid)) {
             let pid = pid.parse().expect("a pid");
             send(pid, Signal::SIGSTOP);
-            sleep(Duration::from_millis(20));
-            return proc::stat(pid).is_some_and(|stat| stat.state == 'T').then_some(pid);
+            let state = || proc::stat(pid).map_or('Z', |stat| stat.state);
+            // On a busy machine that takes its time; who is not waited for is held for ever.
+            going.wait_for("the reader held or ended", || "TZX".contains(state()));
+            return (state() == 'T').then_some(pid);
         }
     }
     None
