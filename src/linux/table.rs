@@ -31,6 +31,11 @@ impl Slot {
         Self { entry, service: Service::new(since_ms), pipe: None }
     }
 
+    /// Whether it has a process.
+    pub fn is_up(&self) -> bool {
+        self.service.pid().is_some()
+    }
+
     /// Opens its pipe, if somebody logs to it and it has none.
     ///
     /// # Errors

@@ -5,19 +5,22 @@
 //! carries the returned [`Action`] out, and comes back with what came of it as an [`Event`].
 //!
 //! ```text
-//!             spawned                no longer wanted
-//!   Down ───────────────▶ Up ──────────┬────────────────▶ Stopping ──timeout──▶ Killed
-//!    ▲ ▲                  │ ended      └──▶ Draining ──1 s──▶ │ ended              │ ended
-//!    │ ├── up for 5 s ────┤             logged to,            ▼                    ▼
-//!    │ └─ due ── Backoff ◀┤ sooner      in a shutdown        Down                 Down
-//!    └─ not wanted ─ Done ┘ not to be respawned
+//!           spawned         no longer wanted
+//!   Down ─────────────▶ Up ──────┬───────────────────▶ Stopping ──timeout──▶ Killed
+//!    ▲ ▲ ended          │        └──▶ Draining ──1 s──▶ │ ended              │ ended
+//!    │ └────────────────┤      logged to, in a          ▼                    ▼
+//!    │                  │      shutdown                Down                 Down
+//!    └─ not wanted ─ Done not to be respawned
 //! ```
 //!
-//! An edited service is not wanted for one tick: that alone restarts it, ends its backoff, and
-//! makes one that was done start again.
+//! Who was up for less than 5 s is down for a while: in backoff. An edited service is not wanted
+//! for one tick: that alone restarts it, ends its backoff, and makes one that was done start again.
 //!
 //! Never knows a service's name, sends a signal or looks at a clock.
 
+use Event::{Ended, Spawned, Tick};
+use Phase::{Draining, Killed, Stopping, Up};
+use State::{Done, Down, Live};
 use core::num::NonZeroI32;
 use linux_raw_sys::general::{SIGKILL, SIGTERM};
 
@@ -46,20 +49,25 @@ pub type Pid = NonZeroI32;
 /// What a service is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
-    /// Has no process; started as soon as it is wanted.
-    Down,
-    /// Runs.
-    Up(Pid),
-    /// Reads what is left of what others have logged to it.
-    Draining(Pid),
-    /// Was sent the stop signal.
-    Stopping(Pid),
-    /// Was sent KILL; only reaping can follow.
-    Killed(Pid),
-    /// Died too soon; started again when it is due.
-    Backoff,
+    /// Has no process; started when it is wanted, and has been down for so many ms.
+    Down(u64),
     /// Ended, and is not to be respawned.
     Done,
+    /// Has this process.
+    Live(Pid, Phase),
+}
+
+/// What a process was told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Nothing: it runs.
+    Up,
+    /// End-of-file: it reads what is left of what others have logged to it.
+    Draining,
+    /// The stop signal.
+    Stopping,
+    /// KILL; only reaping can follow.
+    Killed,
 }
 
 /// What a service should be.
@@ -129,11 +137,8 @@ impl Policy {
 
     /// Whether who ended so is not to be respawned.
     pub fn is_done(self, end: End) -> bool {
-        match self.restart {
-            Restart::Always => false,
-            Restart::Failure => end == End::Exited(0),
-            Restart::Never | Restart::Exit => true,
-        }
+        use Restart::{Exit, Failure, Never};
+        matches!((self.restart, end), (Failure, End::Exited(0)) | (Never | Exit, _))
     }
 }
 
@@ -142,10 +147,8 @@ impl Policy {
 pub enum Event {
     /// Time passed, or something else is wanted.
     Tick(Want),
-    /// [`Action::Spawn`] made this process, with this policy.
-    Spawned(Pid, Policy),
-    /// [`Action::Spawn`] made none.
-    SpawnFailed,
+    /// [`Action::Spawn`] made this process, or none, with this policy.
+    Spawned(Option<Pid>, Policy),
     /// Its process was reaped.
     Ended(End),
 }
@@ -153,7 +156,7 @@ pub enum Event {
 /// What is to be done about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Make a process; [`Event::Spawned`] or [`Event::SpawnFailed`] is the answer.
+    /// Make a process; [`Event::Spawned`] is the answer.
     Spawn,
     /// Send this signal to the group of this process.
     Signal(Pid, u32),
@@ -166,8 +169,8 @@ pub struct Service {
     pub state: State,
     /// Since when.
     pub since_ms: u64,
-    /// Quick deaths in a row.
-    pub failures: u8,
+    /// How long the last start in a row of quick deaths was put off.
+    pub delay_ms: u64,
     /// Of the process there is, or was last: another file makes it no other process.
     pub policy: Policy,
     /// Processes until now.
@@ -180,92 +183,76 @@ impl Service {
     /// A service that has not run yet, known since `since_ms`.
     pub const fn new(since_ms: u64) -> Self {
         let policy = Policy::DEFAULT;
-        Self { state: State::Down, since_ms, failures: 0, policy, starts: 0, end: None }
+        Self { state: State::Down(0), since_ms, delay_ms: 0, policy, starts: 0, end: None }
     }
 
     /// The one transition function: takes what happened at `now_ms`, returns what to do.
     pub fn step(&mut self, event: Event, now_ms: u64) -> Option<Action> {
-        use Event::{Ended, SpawnFailed, Spawned, Tick};
-        use State::{Backoff, Done, Down, Draining, Killed, Stopping, Up};
-        let up_ms = now_ms.saturating_sub(self.since_ms);
+        let lasted_ms = now_ms.saturating_sub(self.since_ms);
         let is_due = |want| self.due_ms(want).is_some_and(|due_ms| due_ms <= now_ms);
-        let stop = |pid| (Stopping(pid), Some(Action::Signal(pid, self.policy.stop)));
-        let (state, action) = match (self.state, event) {
-            (Down, Tick(Want::Up)) => return Some(Action::Spawn),
-            (Backoff, Tick(Want::Up)) if is_due(Want::Up) => return Some(Action::Spawn),
-            (Down | Backoff, Spawned(pid, _)) => (Up(pid), None),
-            (Down | Backoff, SpawnFailed) => (Backoff, None),
+        let longer_ms = self.delay_ms.saturating_mul(2).clamp(DELAY_MS, DELAY_MAX_MS);
+        let state = match (self.state, event) {
+            (Down(_), Tick(Want::Up)) if is_due(Want::Up) => return Some(Action::Spawn),
+            (Down(_), Spawned(Some(pid), _)) => Live(pid, Up),
+            (Down(_), Spawned(None, _)) => Down(longer_ms),
 
-            // As it should be.
-            (Up(_) | Backoff | Done, Tick(Want::Up)) => return None,
-            (Backoff | Done, Tick(_)) => (Down, None),
-            (Up(pid), Tick(Want::Drain)) => (Draining(pid), None),
-            (Up(pid), Tick(_)) => stop(pid),
-            (Draining(pid), Tick(want)) if is_due(want) => stop(pid),
-            (Stopping(pid), Tick(want)) if is_due(want) => {
-                (Killed(pid), Some(Action::Signal(pid, SIGKILL)))
-            }
-            (Killed(_), Tick(want)) if is_due(want) => (Down, None),
+            // As it should be, or not due yet.
+            (Down(_) | Done | Live(_, Up), Tick(Want::Up)) | (Down(0), Tick(_)) => return None,
+            (Down(_) | Done, Tick(_)) => Down(0),
+            (Live(pid, Up), Tick(Want::Drain)) => Live(pid, Draining),
+            (Live(pid, Up), Tick(_)) => Live(pid, Stopping),
+            (Live(..), Tick(want)) if !is_due(want) => return None,
+            (Live(pid, Draining), Tick(_)) => Live(pid, Stopping),
+            (Live(pid, Stopping), Tick(_)) => Live(pid, Killed),
+            // Given up.
+            (Live(_, Killed), Tick(_)) => Down(0),
 
-            (Up(_), Ended(end)) if self.policy.is_done(end) => (Done, None),
-            (Up(_), Ended(_)) if up_ms < STEADY_MS => (Backoff, None),
-            (Up(_) | Draining(_) | Stopping(_) | Killed(_), Ended(_)) => (Down, None),
+            (Live(_, Up), Ended(end)) if self.policy.is_done(end) => Done,
+            (Live(_, Up), Ended(_)) if lasted_ms < STEADY_MS => Down(longer_ms),
+            (Live(..), Ended(_)) => Down(0),
 
-            // On its way there, or not due yet.
-            (Down | Draining(_) | Stopping(_) | Killed(_), Tick(_))
             // Cannot happen: who has no process does not end, and who has one is not spawned.
-            | (Down | Backoff | Done, Ended(_))
-            | (Up(_) | Draining(_) | Stopping(_) | Killed(_) | Done, Spawned(..) | SpawnFailed) => {
-                return None;
+            (Down(_) | Done, Ended(_)) | (Live(..) | Done, Spawned(..)) => return None,
+        };
+        self.delay_ms = match (event, state) {
+            (Tick(_), _) => 0,
+            (_, Down(delay_ms @ 1..)) => delay_ms,
+            (Ended(_), _) if lasted_ms >= STABLE_MS => 0,
+            (Ended(_) | Spawned(..), _) => self.delay_ms,
+        };
+        match event {
+            Spawned(Some(_), policy) => {
+                (self.policy, self.starts) = (policy, self.starts.saturating_add(1));
             }
-        };
-        self.failures = match state {
-            Backoff => self.failures.saturating_add(1),
-            Up(_) => self.failures,
-            Down if matches!(self.state, Up(_)) && up_ms < STABLE_MS => self.failures,
-            Down | Draining(_) | Stopping(_) | Killed(_) | Done => 0,
-        };
-        if let Spawned(_, policy) = event {
-            (self.policy, self.starts) = (policy, self.starts.saturating_add(1));
+            Ended(end) => self.end = Some(end),
+            Spawned(None, _) | Tick(_) => {}
         }
-        if let Ended(end) = event {
-            self.end = Some(end);
+        (self.state, self.since_ms) = (state, now_ms);
+        match state {
+            Live(pid, Stopping) => Some(Action::Signal(pid, self.policy.stop)),
+            Live(pid, Killed) => Some(Action::Signal(pid, SIGKILL)),
+            Live(_, Up | Draining) | Down(_) | Done => None,
         }
-        self.state = state;
-        self.since_ms = now_ms;
-        action
     }
 
     /// When the next [`Event::Tick`] is due, as far as time alone decides.
     pub fn due_ms(&self, want: Want) -> Option<u64> {
         let timeout_ms = self.policy.timeout_ms;
-        let delay_ms = match (self.state, want) {
-            (State::Backoff, _) => self.delay_ms(),
-            (State::Draining(_) | State::Stopping(_), Want::Kill) => 0,
-            (State::Draining(_), _) => DRAIN_MS,
-            (State::Stopping(_), Want::Drain) => DRAIN_TIMEOUT_MS,
-            (State::Stopping(_), Want::Shutdown) if timeout_ms == 0 => TIMEOUT_MS.into(),
-            (State::Stopping(_), _) if timeout_ms > 0 => timeout_ms.into(),
-            (State::Killed(_), Want::Shutdown | Want::Drain | Want::Kill) => GIVE_UP_MS,
-            (State::Down | State::Up(_) | State::Done, _)
-            | (State::Stopping(_) | State::Killed(_), _) => return None,
+        let wait_ms = match (self.state, want) {
+            (Down(delay_ms), Want::Up) => delay_ms,
+            (Live(_, Draining | Stopping), Want::Kill) => 0,
+            (Live(_, Draining), _) => DRAIN_MS,
+            (Live(_, Stopping), Want::Drain) => DRAIN_TIMEOUT_MS,
+            (Live(_, Stopping), Want::Shutdown) if timeout_ms == 0 => TIMEOUT_MS.into(),
+            (Live(_, Stopping), _) if timeout_ms > 0 => timeout_ms.into(),
+            (Live(_, Killed), Want::Shutdown | Want::Drain | Want::Kill) => GIVE_UP_MS,
+            (Down(_) | Done | Live(..), _) => return None,
         };
-        Some(self.since_ms.saturating_add(delay_ms))
-    }
-
-    /// How long the next start is put off: 0 unless the last one failed.
-    pub fn delay_ms(&self) -> u64 {
-        let Some(doublings) = self.failures.checked_sub(1) else { return 0 };
-        let doubled_ms = DELAY_MS.saturating_mul(2_u64.saturating_pow(doublings.into()));
-        if self.state == State::Backoff { doubled_ms.min(DELAY_MAX_MS) } else { 0 }
+        Some(self.since_ms.saturating_add(wait_ms))
     }
 
     /// The main process, if there is one.
     pub fn pid(&self) -> Option<Pid> {
-        use State::{Backoff, Done, Down, Draining, Killed, Stopping, Up};
-        match self.state {
-            Up(pid) | Draining(pid) | Stopping(pid) | Killed(pid) => Some(pid),
-            Down | Backoff | Done => None,
-        }
+        if let State::Live(pid, _) = self.state { Some(pid) } else { None }
     }
 }

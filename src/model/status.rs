@@ -16,7 +16,7 @@
 //! Times are milliseconds of `CLOCK_BOOTTIME`. Fields may be added at the end only.
 
 use crate::model::entry::{Entry, GOOD};
-use crate::model::service::{End, Service, State, Want};
+use crate::model::service::{End, Phase, Service, State, Want};
 use core::fmt::{Display, Formatter, Result, from_fn};
 
 /// Of the format: only fields in the middle of a line would change it.
@@ -29,12 +29,12 @@ impl Display for Line<'_> {
     fn fmt(&self, f: &mut Formatter) -> Result {
         let Self(entry, service) = self;
         let state = match service.state {
-            State::Down if !entry.has(GOOD) => "rejected",
-            State::Down => "down",
-            State::Up(_) => "up",
-            State::Draining(_) | State::Stopping(_) | State::Killed(_) => "stopping",
-            State::Backoff => "backoff",
+            State::Down(_) if !entry.has(GOOD) => "rejected",
+            State::Down(0) => "down",
+            State::Down(_) => "backoff",
             State::Done => "done",
+            State::Live(_, Phase::Up) => "up",
+            State::Live(..) => "stopping",
         };
         write!(f, "{} {state} {}", entry.name, or_dash(service.pid()))?;
         write!(f, " {} {} ", service.since_ms, service.starts)?;
@@ -43,7 +43,7 @@ impl Display for Line<'_> {
             Some(End::Exited(code)) => write!(f, "exit:{code}")?,
             Some(End::Killed(signal)) => write!(f, "signal:{signal}")?,
         }
-        let next_ms = service.due_ms(Want::Up).filter(|_| service.state == State::Backoff);
+        let next_ms = service.due_ms(Want::Up).filter(|_| state == "backoff");
         writeln!(f, " {}", or_dash(next_ms))
     }
 }

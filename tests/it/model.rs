@@ -12,7 +12,9 @@ use going::model::config::{
 };
 use going::model::entry::{Entry, GOOD, HELD, LOGGED_TO, PRESENT, Record, SERVICES_MAX};
 use going::model::order::{Ending, Place, ending};
-use going::model::service::{Action, End, Event, Pid, Policy, Restart, Service, State, Want};
+use going::model::service::{
+    Action, End, Event, Phase, Pid, Policy, Restart, Service, State, Want,
+};
 use going::model::status::Line;
 use libtest_mimic::Trial;
 use linux_raw_sys::general::{SIGKILL, SIGTERM};
@@ -80,7 +82,12 @@ fn spawn_again(service: &mut Service, now_ms: u64) {
 
 fn spawn_with(service: &mut Service, now_ms: u64, policy: Policy) {
     assert_eq!(service.step(Event::Tick(Want::Up), now_ms), Some(Action::Spawn));
-    service.step(Event::Spawned(Pid::MAX, policy), now_ms);
+    service.step(Event::Spawned(Some(Pid::MAX), policy), now_ms);
+}
+
+/// How long the next start is put off.
+fn put_off_ms(service: &Service) -> u64 {
+    if let State::Down(delay_ms) = service.state { delay_ms } else { 0 }
 }
 
 const FAILED: Event = Event::Ended(End::Exited(1));
@@ -96,7 +103,7 @@ fn backoff_row() {
         service.step(FAILED, now_ms);
         let delay_ms = [1_000, 2_000, 4_000, 8_000, 16_000].get(round).copied().unwrap_or(30_000);
         assert_eq!(service.due_ms(Want::Up), Some(now_ms + delay_ms), "round {round}");
-        assert_eq!(service.delay_ms(), delay_ms);
+        assert_eq!(put_off_ms(&service), delay_ms);
         assert_eq!(service.step(Event::Tick(Want::Up), now_ms + delay_ms - 1), None);
         now_ms += delay_ms;
         spawn_again(&mut service, now_ms);
@@ -105,20 +112,20 @@ fn backoff_row() {
     stable.step(FAILED, now_ms + 30_000);
     spawn_again(&mut stable, now_ms + 30_000);
     stable.step(FAILED, now_ms + 30_001);
-    assert_eq!(stable.delay_ms(), 1_000);
+    assert_eq!(put_off_ms(&stable), 1_000);
     // An edit, or being held down: not wanted for one tick.
     service.step(FAILED, now_ms + 1);
     assert_eq!(service.step(Event::Tick(Want::Down), now_ms + 2), None);
     spawn_again(&mut service, now_ms + 2);
     service.step(FAILED, now_ms + 3);
-    assert_eq!(service.delay_ms(), 1_000);
+    assert_eq!(put_off_ms(&service), 1_000);
 }
 
 fn steady_service_is_respawned_at_once() {
     let mut service = up_at(0);
     service.step(FAILED, 5_000);
-    assert_eq!(service.state, State::Down);
-    assert_eq!(service.delay_ms(), 0);
+    assert_eq!(service.state, State::Down(0));
+    assert_eq!(put_off_ms(&service), 0);
     // It does not make the row of quick deaths forgotten.
     let mut quick = up_at(0);
     quick.step(FAILED, 1);
@@ -126,7 +133,7 @@ fn steady_service_is_respawned_at_once() {
     quick.step(FAILED, 11_001);
     spawn_again(&mut quick, 11_001);
     quick.step(FAILED, 11_002);
-    assert_eq!(quick.delay_ms(), 2_000);
+    assert_eq!(put_off_ms(&quick), 2_000);
 }
 
 fn failed_spawn_counts_as_quick_death() {
@@ -134,8 +141,8 @@ fn failed_spawn_counts_as_quick_death() {
     let mut now_ms = 1_000_000;
     for delay_ms in [1_000, 2_000, 4_000, 8_000, 16_000, 30_000, 30_000] {
         assert_eq!(service.step(Event::Tick(Want::Up), now_ms), Some(Action::Spawn));
-        assert_eq!(service.step(Event::SpawnFailed, now_ms), None);
-        assert_eq!(service.delay_ms(), delay_ms);
+        assert_eq!(service.step(Event::Spawned(None, Policy::DEFAULT), now_ms), None);
+        assert_eq!(put_off_ms(&service), delay_ms);
         now_ms += delay_ms;
     }
     assert_eq!((service.starts, service.end), (0, None));
@@ -182,7 +189,7 @@ fn shutdown_gives_up_after_kill() {
 fn who_is_logged_to_drains_first() {
     let mut service = up_with(0, Policy { timeout_ms: 60_000, ..Policy::DEFAULT });
     assert_eq!(service.step(Event::Tick(Want::Drain), 100), None);
-    assert_eq!(service.state, State::Draining(Pid::MAX));
+    assert_eq!(service.state, State::Live(Pid::MAX, Phase::Draining));
     assert_eq!(service.step(Event::Tick(Want::Drain), 1_099), None);
     let mut hastened = service;
     assert_eq!(service.step(Event::Tick(Want::Drain), 1_100), TERM);
@@ -194,7 +201,7 @@ fn who_is_logged_to_drains_first() {
     let mut obeys = up_at(0);
     obeys.step(Event::Tick(Want::Drain), 0);
     obeys.step(Event::Ended(End::Exited(0)), 1);
-    assert_eq!((obeys.state, obeys.failures), (State::Down, 0));
+    assert_eq!((obeys.state, obeys.delay_ms), (State::Down(0), 0));
     assert_eq!(obeys.step(Event::Tick(Want::Drain), 1), None);
 }
 
@@ -209,7 +216,7 @@ fn an_end_is_judged_by_its_policy() {
     ];
     for (restart, done) in table {
         for (end, is_done) in ends.into_iter().zip(done) {
-            for (up_ms, otherwise) in [(4_999, State::Backoff), (5_000, State::Down)] {
+            for (up_ms, otherwise) in [(4_999, State::Down(1_000)), (5_000, State::Down(0))] {
                 let mut service = up_with(0, Policy { restart, ..Policy::DEFAULT });
                 assert_eq!(service.step(Event::Ended(end), up_ms), None);
                 let wanted = if is_done { State::Done } else { otherwise };
@@ -220,7 +227,7 @@ fn an_end_is_judged_by_its_policy() {
             let mut stopped = up_with(0, Policy { restart, ..Policy::DEFAULT });
             stopped.step(Event::Tick(Want::Down), 0);
             stopped.step(Event::Ended(end), 1);
-            assert_eq!(stopped.state, State::Down);
+            assert_eq!(stopped.state, State::Down(0));
         }
     }
     let codes = [End::Exited(0), End::Exited(255), End::Killed(15), End::Killed(200)];
@@ -234,7 +241,7 @@ fn done_starts_again_when_unwanted_for_one_tick() {
     assert_eq!(service.due_ms(Want::Up), None);
     assert_eq!(service.step(Event::Tick(Want::Up), 1 << 40), None);
     assert_eq!(service.step(Event::Tick(Want::Down), 1 << 40), None);
-    assert_eq!(service.state, State::Down);
+    assert_eq!(service.state, State::Down(0));
     spawn_again(&mut service, 1 << 40);
 }
 
@@ -758,7 +765,7 @@ fn status_lines() {
         Line(&entry, &service).to_string()
     };
     step(Event::Tick(Want::Up), 1_500);
-    let spawned = Event::Spawned(pid, Policy::DEFAULT);
+    let spawned = Event::Spawned(Some(pid), Policy::DEFAULT);
     assert_eq!(step(spawned, 1_500), "web@1 up 321 1500 1 - -\n");
     assert_eq!(step(FAILED, 2_000), "web@1 backoff - 2000 1 exit:1 3000\n");
     assert_eq!(step(spawned, 3_000), "web@1 up 321 3000 2 exit:1 -\n");
@@ -767,7 +774,7 @@ fn status_lines() {
     assert_eq!(step(Event::Tick(Want::Kill), 4_100), "web@1 stopping 321 4100 2 exit:1 -\n");
     let killed = Event::Ended(End::Killed(9));
     assert_eq!(step(killed, 4_200), "web@1 down - 4200 2 signal:9 -\n");
-    let once = Event::Spawned(pid, Policy { restart: Restart::Never, ..Policy::DEFAULT });
+    let once = Event::Spawned(Some(pid), Policy { restart: Restart::Never, ..Policy::DEFAULT });
     step(once, 5_000);
     assert_eq!(step(Event::Ended(End::Exited(0)), 5_001), "web@1 done - 5001 3 exit:0 -\n");
 }

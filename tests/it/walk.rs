@@ -4,7 +4,9 @@
 //! `SEED=N cargo test -- walk` takes the walk that failed again.
 
 use crate::needs::scenario;
-use going::model::service::{Action, End, Event, Pid, Policy, Restart, Service, State, Want};
+use going::model::service::{
+    Action, End, Event, Phase, Pid, Policy, Restart, Service, State, Want,
+};
 use libtest_mimic::Trial;
 use linux_raw_sys::general::SIGKILL;
 use std::collections::HashSet;
@@ -161,7 +163,8 @@ impl World {
             Some(Action::Spawn) => self.spawn(random),
             Some(Action::Signal(pid, signal)) => self.signal(pid, signal),
         }
-        if let (State::Up(_), State::Draining(_)) = (before, self.service.state) {
+        let phases = (before, self.service.state);
+        if let (State::Live(_, Phase::Up), State::Live(_, Phase::Draining)) = phases {
             assert_eq!(self.want, Want::Drain);
             self.child.as_mut().unwrap().drained_ms = Some(self.now_ms);
         }
@@ -169,7 +172,7 @@ impl World {
 
     /// Whoever is not wanted for one tick has nothing held against him.
     fn note_unwanted(&mut self, want: Want) {
-        if want != Want::Up && self.service.state != State::Down {
+        if want != Want::Up && self.service.state != State::Down(0) {
             (self.row, self.not_before_ms, self.is_done) = (0, 0, false);
         }
     }
@@ -181,7 +184,8 @@ impl World {
         assert!(self.now_ms >= self.not_before_ms, "respawned too soon");
         if random.below(8) == 0 {
             self.fail();
-            self.step(random, Event::SpawnFailed);
+            let policy = random.policy();
+            self.step(random, Event::Spawned(None, policy));
             return;
         }
         let (pid, policy) = (Pid::new(self.next_pid).unwrap(), random.policy());
@@ -190,7 +194,7 @@ impl World {
         let (born_ms, signalled_ms) = (self.now_ms, self.now_ms);
         self.child =
             Some(Child { pid, policy, born_ms, signals: 0, drained_ms: None, signalled_ms });
-        self.step(random, Event::Spawned(pid, policy));
+        self.step(random, Event::Spawned(Some(pid), policy));
     }
 
     /// A quick death: 1, 2, 4, 8, 16, 30, 30 … s.
@@ -231,7 +235,7 @@ impl World {
         let end = random.end();
         let lived_ms = self.now_ms - child.born_ms;
         self.last_end = Some(end);
-        if matches!(self.service.state, State::Up(_)) {
+        if matches!(self.service.state, State::Live(_, Phase::Up)) {
             self.is_done = match child.policy.restart {
                 Restart::Always => false,
                 Restart::Failure => end.code() == 0,
@@ -262,7 +266,6 @@ impl World {
         let Service { state, since_ms, policy, starts, end, .. } = self.service;
         assert!(since_ms <= self.now_ms);
         assert_eq!((starts, end), (self.starts, self.last_end));
-        assert_eq!(self.service.delay_ms() > 0, state == State::Backoff);
         // Only a shutdown may let go of a process, and that only after KILL.
         let (known, child) = (self.service.pid(), self.child.as_ref());
         if known != child.map(|child| child.pid) {
@@ -271,25 +274,27 @@ impl World {
             assert!(self.now_ms >= child.signalled_ms + 2_000, "given up too soon");
         }
         match state {
-            State::Up(_) => assert_eq!((child.unwrap().signals, self.want), (0, Want::Up)),
-            State::Draining(_) => assert_eq!(child.unwrap().signals, 0),
-            State::Stopping(_) => assert_eq!(child.unwrap().signals, 1),
-            State::Killed(_) => assert_eq!(child.unwrap().signals, 2),
-            State::Backoff => assert_eq!((self.want, self.is_done), (Want::Up, false)),
+            State::Live(_, Phase::Up) => {
+                assert_eq!((child.unwrap().signals, self.want), (0, Want::Up));
+            }
+            State::Live(_, Phase::Draining) => assert_eq!(child.unwrap().signals, 0),
+            State::Live(_, Phase::Stopping) => assert_eq!(child.unwrap().signals, 1),
+            State::Live(_, Phase::Killed) => assert_eq!(child.unwrap().signals, 2),
+            State::Down(0) => assert_ne!(self.want, Want::Up, "wanted, and nothing is done"),
+            State::Down(_) => assert_eq!((self.want, self.is_done), (Want::Up, false)),
             State::Done => assert_eq!((self.want, self.is_done), (Want::Up, true)),
-            State::Down => assert_ne!(self.want, Want::Up, "wanted, and nothing is done"),
         }
         if let Some(child) = child.filter(|_| known.is_some()) {
             assert_eq!(policy, child.policy);
         }
         let lasted_ms = self.now_ms - since_ms;
         let longest_ms = match (state, self.want) {
-            (State::Backoff, _) => 30_000,
-            (State::Draining(_), Want::Kill) => 0,
-            (State::Draining(_), _) => 1_000,
-            (State::Stopping(_), want) => patience_ms(want, policy),
-            (State::Killed(_), Want::Shutdown | Want::Drain | Want::Kill) => 2_000,
-            (State::Killed(_) | State::Up(_) | State::Down | State::Done, _) => NEVER_MS,
+            (State::Down(1..), _) => 30_000,
+            (State::Live(_, Phase::Draining), Want::Kill) => 0,
+            (State::Live(_, Phase::Draining), _) => 1_000,
+            (State::Live(_, Phase::Stopping), want) => patience_ms(want, policy),
+            (State::Live(_, Phase::Killed), Want::Shutdown | Want::Drain | Want::Kill) => 2_000,
+            (State::Live(..) | State::Down(0) | State::Done, _) => NEVER_MS,
         };
         assert!(lasted_ms < longest_ms, "{state:?} for {lasted_ms} ms, {:?}", self.want);
         // Not a step later either: what nobody waits for happens when it is due.
@@ -297,7 +302,7 @@ impl World {
         assert_eq!(
             due_ms,
             match state {
-                State::Backoff => self.not_before_ms,
+                State::Down(1..) => self.not_before_ms,
                 _ => since_ms.saturating_add(longest_ms),
             }
         );
@@ -317,12 +322,12 @@ fn patience_ms(want: Want, policy: Policy) -> u64 {
 
 fn state_number(state: State) -> u8 {
     match state {
-        State::Down => 0,
-        State::Up(_) => 1,
-        State::Draining(_) => 2,
-        State::Stopping(_) => 3,
-        State::Killed(_) => 4,
-        State::Backoff => 5,
+        State::Down(0) => 0,
+        State::Live(_, Phase::Up) => 1,
+        State::Live(_, Phase::Draining) => 2,
+        State::Live(_, Phase::Stopping) => 3,
+        State::Live(_, Phase::Killed) => 4,
+        State::Down(_) => 5,
         State::Done => 6,
     }
 }

@@ -2,12 +2,14 @@
 
 use crate::supervisor::Supervisor;
 use going::child::plan::ENTRIES;
+use going::child::power;
 use going::child::reader::{self, COMPLETE, INCOMPLETE, UNSETTLED};
 use going::linux::syslog::WARNING;
 use going::linux::table::{self, Slot};
 use going::linux::{raw, watch};
-use going::model::entry::{EDITED, Entry, Record};
-use going::model::service::{End, Event, Want};
+use going::model::entry::{Entry, Record};
+use going::model::service::End;
+use linux_raw_sys::general::SIGKILL;
 use rustix::fd::OwnedFd;
 use rustix::io::{Errno, pread};
 
@@ -29,14 +31,23 @@ impl Supervisor {
         }
     }
 
-    /// Starts a reader if a rescan is due and there is none; says when one is due by itself.
-    pub fn rescan(&mut self) -> Option<u64> {
-        let may_start = self.reader.is_none() && self.ending.is_none();
+    /// Starts a helper if that is due and there is none; says when it is due by itself. None is
+    /// started in a shutdown before that `is_over`, but for the machine to be ended.
+    pub fn help(&mut self, is_over: bool) -> Option<u64> {
+        if is_over {
+            self.rescan_in(0);
+        }
+        let may_start = self.helper.is_none() && (is_over || self.ending.is_none());
         if may_start && self.rescan_ms.is_some_and(|due_ms| due_ms <= self.now_ms) {
             (self.rescan_ms, self.noticed_ms) = (None, None);
-            if let Err(errno) = self.start_reader() {
+            if let Err(errno) = self.start_helper() {
+                let what = if is_over { "end the machine" } else { "read CONFDIR" };
                 let why = raw::reason(errno);
-                self.log.say(WARNING, format_args!("unable to begin to read CONFDIR: {why}"));
+                self.log.say(WARNING, format_args!("unable to begin to {what}: {why}"));
+                if is_over {
+                    // What is left makes room.
+                    let _none = raw::kill(-1, SIGKILL);
+                }
                 self.rescan_in(RETRY_MS);
             }
         }
@@ -48,25 +59,29 @@ impl Supervisor {
         self.rescan_ms.get_or_insert(self.now_ms.saturating_add(wait_ms));
     }
 
-    fn start_reader(&mut self) -> Result<(), Errno> {
+    fn start_helper(&mut self) -> Result<(), Errno> {
         // Without it the reader says so, and all is tried again.
         self.watch = self.watch.take().or_else(|| watch::open().ok());
         let plan = table::plan()?;
         let (old, watch) = (self.plan.as_ref(), self.watch.as_ref());
-        let reader = || reader::run(&self.options, self.slots, &plan, old, watch, &self.log);
-        self.reader = Some((raw::fork(reader)?, plan));
+        let helper = || match self.ending {
+            // It may wait; PID 1 goes on reaping.
+            Some(ending) => power::end_machine(ending, &self.log),
+            None => reader::run(&self.options, self.slots, &plan, old, watch, &self.log),
+        };
+        self.helper = Some((raw::fork(helper)?, plan));
         Ok(())
     }
 
-    /// Hears how a reader ended, which has left this plan. Whoever has not come to the end has
-    /// failed; and in a shutdown no file is read any more.
+    /// Hears how a helper ended, which has left this plan. Whoever has not come to the end has
+    /// failed.
     pub fn hear(&mut self, end: End, plan: OwnedFd) {
         let outcome = end.code();
         if let End::Killed(signal) = end {
             let text = format_args!("unable to read CONFDIR: killed by signal {signal}");
             self.log.say(WARNING, text);
         }
-        if outcome <= INCOMPLETE && self.ending.is_none() {
+        if outcome <= INCOMPLETE {
             self.adopt(plan);
         }
         if outcome != COMPLETE {
@@ -87,15 +102,10 @@ impl Supervisor {
                 break;
             }
             let entry = Entry::decode(record);
-            let is_edited = entry.has(EDITED);
             match self.slots.get_mut(index) {
                 Some(slot) if slot.entry.name == entry.name => slot.entry = entry,
                 Some(slot) => *slot = Slot::new(entry, self.now_ms),
                 None => drop(self.slots.push(Slot::new(entry, self.now_ms))),
-            }
-            if is_edited {
-                // To be unwanted for a moment is what starts it anew.
-                self.step(index, Event::Tick(Want::Down));
             }
         }
         self.plan = Some(plan);

@@ -5,16 +5,17 @@
 //! loop, and ends by a shutdown alone.
 
 use crate::rescan::QUIET_MS;
-use going::child::{self, power};
+use core::mem;
+use going::child;
 use going::linux::options::Options;
 use going::linux::rundir;
 use going::linux::signals::{self, Signals, signal_group, take_terminal};
 use going::linux::syslog::{ERROR, INFO, Log, WARNING};
 use going::linux::table::{Slot, Slots};
 use going::linux::{clock, raw, stdio};
-use going::model::entry::{Entry, GOOD, MAIN, Name, PRESENT};
+use going::model::entry::{EDITED, Entry, GOOD, MAIN, Name, PRESENT};
 use going::model::order::{Ending, Place, ending};
-use going::model::service::{Action, End, Event, Pid, Policy, Restart, State, Want};
+use going::model::service::{Action, End, Event, Phase, Pid, Policy, Restart, State, Want};
 use going::model::status::{Line, VERSION};
 use linux_raw_sys::general::{
     SIGCHLD, SIGCONT, SIGHUP, SIGKILL, SIGTERM, SIGTSTP, SIGTTIN, SIGTTOU,
@@ -27,8 +28,6 @@ use rustix::process::{getpid, set_child_subreaper};
 pub const EXIT_START: u8 = 111;
 /// Children reaped in one go: signals, deadlines and messages have their turn in between.
 const REAP_MAX: usize = 256;
-/// Until the end of the machine is tried again.
-const END_RETRY_MS: u64 = 1_000;
 
 /// Everything there is.
 pub struct Supervisor {
@@ -40,9 +39,10 @@ pub struct Supervisor {
     pub watch: Option<OwnedFd>,
     /// What services are started by.
     pub plan: Option<OwnedFd>,
-    /// The process that reads CONFDIR, as long as there is one, and the plan that it makes.
-    pub reader: Option<(Pid, OwnedFd)>,
-    /// When CONFDIR is to be read next.
+    /// The process that reads CONFDIR or, at the very end, ends the machine, as long as there is
+    /// one, and the plan that it makes.
+    pub helper: Option<(Pid, OwnedFd)>,
+    /// When the next helper is to be started.
     pub rescan_ms: Option<u64>,
     /// When the first change was noticed that has not been read yet.
     pub noticed_ms: Option<u64>,
@@ -50,11 +50,9 @@ pub struct Supervisor {
     pub ending: Option<Ending>,
     /// How often a signal has said so: the second one hastens it.
     pub told: u8,
-    /// The process that ends the machine, as long as there is one.
-    pub ender: Option<Pid>,
     /// The exit code that a service has brought about.
     pub code: Option<u8>,
-    /// Whether the status says something else than the table.
+    /// Whether something has become of a service since the status was written.
     pub has_news: bool,
     /// Why the status could not be written the last time.
     pub unwritten: Option<Errno>,
@@ -94,12 +92,11 @@ impl Supervisor {
             signals,
             watch: None,
             plan: None,
-            reader: None,
+            helper: None,
             rescan_ms: Some(now_ms),
             noticed_ms: None,
             ending: None,
             told: 0,
-            ender: None,
             code: None,
             has_news: false,
             unwritten: None,
@@ -119,23 +116,15 @@ impl Supervisor {
             self.signals.read().for_each(|signal| self.take(signal));
             // There may always be more: whoever makes them may be faster than we are.
             let has_more = (0..REAP_MAX).all(|_| self.reap_one().is_some());
-            let more_ms = has_more.then_some(self.now_ms);
-            let (tick_ms, has_children) = self.tick();
+            let tick_ms = self.tick();
+            let is_over = self.ending.is_some() && !self.slots.iter().any(Slot::is_up);
+            // Who had their turn before may wait for what has just come about.
+            let more_ms = (has_more || self.has_news).then_some(self.now_ms);
             self.write_status();
-            due_ms = [tick_ms, self.rescan(), more_ms].into_iter().flatten().min();
-            if let Some(ending) = self.ending.filter(|_| !has_children) {
-                if self.options.place != Place::Machine {
-                    return self.code.unwrap_or(0);
-                }
-                // In a child, which may wait; PID 1 goes on reaping. If there can be none, what is
-                // left makes room, and it is tried again.
-                let end = || power::end_machine(ending, &self.log);
-                self.ender = self.ender.or_else(|| raw::fork(end).ok());
-                if self.ender.is_none() {
-                    let _none = raw::kill(-1, SIGKILL);
-                }
-                due_ms = more_ms.or(Some(self.now_ms.saturating_add(END_RETRY_MS)));
+            if is_over && self.options.place != Place::Machine {
+                return self.code.unwrap_or(0);
             }
+            due_ms = [tick_ms, self.help(is_over), more_ms].into_iter().flatten().min();
         }
     }
 
@@ -160,15 +149,16 @@ impl Supervisor {
         }
     }
 
-    /// Begins to end everything, unless that has begun.
+    /// Begins to end everything, unless that has begun. No file is read any more.
     fn end(&mut self, ending: Ending) {
         if self.ending.is_none() {
             self.log.say(INFO, format_args!("shutting down"));
             self.ending = Some(ending);
+            (self.helper, self.rescan_ms) = (None, None);
         }
     }
 
-    /// Reaps a child that has ended, if there is one: a service, a reader, or an orphan that became
+    /// Reaps a child that has ended, if there is one: a service, a helper, or an orphan that became
     /// ours.
     fn reap_one(&mut self) -> Option<()> {
         let pid = raw::peek_ended_child()?;
@@ -180,8 +170,7 @@ impl Supervisor {
         }
         // Should that fail, the loop waits first: whoever cannot be reaped is peeked at again.
         let end = signals::reap(pid)?;
-        self.ender = self.ender.filter(|ender| *ender != pid);
-        if let Some((_, plan)) = self.reader.take_if(|(reader, _)| *reader == pid) {
+        if let Some((_, plan)) = self.helper.take_if(|(helper, _)| *helper == pid) {
             self.hear(end, plan);
         }
         index.map_or(Some(()), |index| self.ended(index, end))
@@ -189,104 +178,90 @@ impl Supervisor {
 
     /// Takes the step that the end of its process means to a service, and says so.
     fn ended(&mut self, index: usize, end: End) -> Option<()> {
-        let before = self.slots.get(index)?.service;
-        self.step(index, Event::Ended(end));
-        let Slot { entry: Entry { name, .. }, service: after, .. } = self.slots.get(index)?;
-        let was_up = matches!(before.state, State::Up(_));
-        let is_last = before.policy.restart == Restart::Exit && (was_up || index == MAIN);
+        let Slot { entry: Entry { name, .. }, service, .. } = self.slots.get_mut(index)?;
+        let before = *service;
+        service.step(Event::Ended(end), self.now_ms);
+        self.has_news = true;
+        let was_up = matches!(before.state, State::Live(_, Phase::Up));
         let (how, number) = match end {
             End::Exited(code) => ("exited", code),
             End::Killed(signal) => ("killed by signal", signal),
         };
-        let tenths = after.since_ms.saturating_sub(before.since_ms) / 100;
-        let (up, tenth, delay) = (tenths / 10, tenths % 10, after.delay_ms() / 1_000);
+        let tenths = self.now_ms.saturating_sub(before.since_ms) / 100;
+        let (up, tenth) = (tenths / 10, tenths % 10);
         let text = format_args!("{name}: {how} {number} after {up}.{tenth} s");
-        match after.state {
+        match service.state {
             _ if !was_up => self.log.say(INFO, format_args!("{name}: stopped, {how} {number}")),
-            State::Done if end == End::Exited(0) => self.log.say(INFO, text),
-            State::Done => self.log.say(WARNING, text),
-            _ => self.log.say(WARNING, format_args!("{text}, next start in {delay} s")),
+            State::Down(delay_ms) => {
+                let delay = delay_ms / 1_000;
+                self.log.say(WARNING, format_args!("{text}, next start in {delay} s"));
+            }
+            _ => self.log.say(if end == End::Exited(0) { INFO } else { WARNING }, text),
         }
-        if is_last {
+        if before.policy.restart == Restart::Exit && (was_up || index == MAIN) {
             self.code = self.code.or(Some(end.code()));
             self.end(Ending::Exit);
         }
         Some(())
     }
 
-    /// Lets every service take the step that it is time for; says when the next one is due, and
-    /// whether there are processes.
-    fn tick(&mut self) -> (Option<u64>, bool) {
-        let (mut due_ms, mut has_children) = (None, false);
+    /// Lets every service take the step that it is time for; says when the next one is due.
+    fn tick(&mut self) -> Option<u64> {
+        let mut due_ms = None;
         for index in 0..self.slots.len() {
             let want = self.want(index);
-            let had_process =
-                self.slots.get(index).is_some_and(|slot| slot.service.pid().is_some());
-            self.step(index, Event::Tick(want));
             let Some(slot) = self.slots.get_mut(index) else { continue };
-            let is_over = slot.service.pid().is_none();
-            // Who had their turn before may wait for the end of one that is given up now.
-            let again_ms = Some(self.now_ms).filter(|_| is_over && had_process);
-            due_ms = [due_ms, slot.service.due_ms(want), again_ms].into_iter().flatten().min();
-            has_children |= !is_over;
+            let before = slot.service;
+            slot.entry.flags &= !EDITED;
+            if want == Want::Drain {
+                // The last that could write has ended: end-of-file.
+                slot.pipe = None;
+            }
+            match slot.service.step(Event::Tick(want), self.now_ms) {
+                None => {}
+                Some(Action::Spawn) => drop(self.spawn(index)),
+                Some(Action::Signal(pid, signal)) => {
+                    if slot.service.state == State::Live(pid, Phase::Killed) {
+                        let seconds = self.now_ms.saturating_sub(before.since_ms) / 1_000;
+                        let (name, what) = (&slot.entry.name, "does not stop after");
+                        self.log.say(WARNING, format_args!("{name}: {what} {seconds} s, killing"));
+                    }
+                    signal_group(pid, signal);
+                    signal_group(pid, SIGCONT);
+                }
+            }
+            let Some(slot) = self.slots.get_mut(index) else { continue };
+            self.has_news |= slot.service.state != before.state;
+            due_ms = [due_ms, slot.service.due_ms(want)].into_iter().flatten().min();
             let is_gone = !slot.entry.has(PRESENT) && !slot.entry.name.is_empty();
             // A reader may have seen it come back; and in a shutdown it matters whom it logged to.
-            if is_over && is_gone && self.reader.is_none() && self.ending.is_none() {
+            if is_gone && !slot.is_up() && self.helper.is_none() && self.ending.is_none() {
                 *slot = Slot::new(Entry::NONE, self.now_ms);
                 self.has_news = true;
                 // There may be room now for what was turned away.
                 self.rescan_in(QUIET_MS);
             }
         }
-        (due_ms, has_children)
+        due_ms
     }
 
     /// What the service at `index` should be.
-    fn want(&mut self, index: usize) -> Want {
-        let Some(slot) = self.slots.get(index) else { return Want::Down };
-        let is_up = |slot: &Slot| slot.service.pid().is_some();
+    fn want(&self, index: usize) -> Want {
+        let Some(Slot { entry, .. }) = self.slots.get(index) else { return Want::Down };
         let logs_to_it = |slot: &&Slot| slot.service.policy.log.map(usize::from) == Some(index);
         let mut writers = self.slots.iter().filter(logs_to_it).peekable();
         match (self.ending, self.told) {
-            (None, _) => slot.entry.want(),
+            // To be unwanted for a moment is what starts it anew.
+            (None, _) if entry.has(EDITED) => Want::Down,
+            (None, _) => entry.want(),
             (_, 2..) => Want::Kill,
             // It takes its time, as it would without us; the others end after it.
             _ if index == MAIN => Want::Down,
-            _ if self.slots.get(MAIN).is_some_and(is_up) => slot.entry.want(),
+            _ if self.slots.get(MAIN).is_some_and(Slot::is_up) => entry.want(),
             // Who once was logged to, and is no more, is like any other.
-            _ if writers.peek().is_some() => match slot.service.state {
-                _ if !writers.any(is_up) => {
-                    // The last that could write has ended: end-of-file.
-                    self.slots.get_mut(index).map(|slot| slot.pipe.take());
-                    Want::Drain
-                }
-                State::Stopping(_) => Want::Shutdown,
-                // Who was given up would be started once more.
-                State::Killed(_) => Want::Down,
-                _ => slot.entry.want(),
-            },
-            _ => Want::Shutdown,
-        }
-    }
-
-    /// Takes one step of the state machine, and does what it says.
-    pub fn step(&mut self, index: usize, event: Event) {
-        let Some(slot) = self.slots.get_mut(index) else { return };
-        let before = slot.service;
-        let action = slot.service.step(event, self.now_ms);
-        self.has_news |= slot.service.state != before.state;
-        match action {
-            None => {}
-            Some(Action::Signal(pid, signal)) => {
-                if matches!(slot.service.state, State::Killed(_)) {
-                    let seconds = self.now_ms.saturating_sub(before.since_ms) / 1_000;
-                    let (name, what) = (&slot.entry.name, "does not stop after");
-                    self.log.say(WARNING, format_args!("{name}: {what} {seconds} s, killing"));
-                }
-                signal_group(pid, signal);
-                signal_group(pid, SIGCONT);
-            }
-            Some(Action::Spawn) => drop(self.spawn(index)),
+            _ if writers.peek().is_none() => Want::Shutdown,
+            _ if writers.any(Slot::is_up) => entry.want(),
+            _ => Want::Drain,
         }
     }
 
@@ -298,15 +273,13 @@ impl Supervisor {
             pipes.try_for_each(|of| self.slots.get_mut(of).map_or(Ok(()), Slot::open_pipe));
         let (plan, options) = (self.plan.as_ref(), &self.options);
         let service = || child::become_service(self.slots, index, plan, options, &self.log);
-        match opened.and_then(|()| raw::fork(service)) {
-            Ok(pid) => {
-                self.log.say(INFO, format_args!("{name}: started, pid {pid}"));
-                self.step(index, Event::Spawned(pid, policy));
-            }
+        let forked = opened.and_then(|()| raw::fork(service));
+        let service = &mut self.slots.get_mut(index)?.service;
+        service.step(Event::Spawned(forked.ok(), policy), self.now_ms);
+        match forked {
+            Ok(pid) => self.log.say(INFO, format_args!("{name}: started, pid {pid}")),
             Err(errno) => {
-                self.step(index, Event::SpawnFailed);
-                let delay = self.slots.get(index)?.service.delay_ms() / 1_000;
-                let why = raw::reason(errno);
+                let (why, delay) = (raw::reason(errno), service.delay_ms / 1_000);
                 let text = format_args!("{name}: unable to fork: {why}, next start in {delay} s");
                 self.log.say(WARNING, text);
             }
@@ -316,23 +289,22 @@ impl Supervisor {
 
     /// Brings RUNDIR/status up to date; what fails is tried again when we are next awake.
     fn write_status(&mut self) {
-        if !self.has_news {
+        if !mem::take(&mut self.has_news) && self.unwritten.is_none() {
             return;
         }
         let first = format_args!("going {VERSION} {} {}\n", self.log.pid, self.start_ms);
         let known = self.slots.iter().filter(|slot| !slot.entry.name.is_empty());
         let lines = known.map(|slot| Line(&slot.entry, &slot.service));
         let written = rundir::write_status(self.options.rundir, &mut self.lock, first, lines);
-        self.has_news = written.is_err();
-        if written.is_ok() && self.unwritten.is_some() {
+        let before = mem::replace(&mut self.unwritten, written.err());
+        if written.is_ok() && before.is_some() {
             // RUNDIR may have been made just now: nobody has looked into it yet.
             self.rescan_in(QUIET_MS);
         }
-        if let Some(errno) = written.err().filter(|errno| self.unwritten != Some(*errno)) {
+        if let Some(errno) = self.unwritten.filter(|errno| before != Some(*errno)) {
             let (path, why) = (self.options.rundir.to_bytes().escape_ascii(), raw::reason(errno));
             self.log.say(WARNING, format_args!("unable to write status in RUNDIR {path}: {why}"));
         }
-        self.unwritten = written.err();
     }
 }
 
