@@ -136,9 +136,9 @@ pub fn read_text(file: &OwnedFd, entry: &Entry, text: &mut Text) -> Result<(), E
 ///
 /// ```
 /// use going::child::plan::encode;
-/// use going::model::entry::{Entry, GOOD, Name, PRESENT};
+/// use going::model::entry::{Entry, GOOD, Name};
 /// let name = Name::try_from("web@8080").unwrap();
-/// let entry = Entry { name, flags: PRESENT | GOOD, ..Entry::NONE };
+/// let entry = Entry { name, flags: GOOD, ..Entry::NONE };
 /// assert_eq!(Entry::decode(encode(&entry)), entry);
 /// ```
 pub fn encode(entry: &Entry) -> Record {

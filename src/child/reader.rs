@@ -13,7 +13,7 @@ use crate::linux::syslog::{Log, Message, WARNING};
 use crate::linux::table::{self, Slot, Slots};
 use crate::linux::{raw, rundir, stdio};
 use crate::model::config::{Fault, Name, Text, hash, parse, policy, service_name, value};
-use crate::model::entry::{EDITED, Entry, GOOD, HELD, LOGGED_TO, PRESENT};
+use crate::model::entry::{EDITED, Entry, GONE, GOOD, HELD, LOGGED_TO};
 use crate::model::service::Want;
 use core::cell::Cell;
 use core::ffi::CStr;
@@ -173,6 +173,10 @@ impl<'a> Reader<'a> {
     ) -> Result<bool, Errno> {
         for slot in self.slots.iter_mut() {
             slot.entry.flags &= !EDITED;
+            // Who has no file any more, and is not started, is forgotten when he has ended.
+            if slot.entry.has(GONE) && !slot.is_up() {
+                *slot = Slot::new(Entry::NONE, 0);
+            }
         }
         if let Some(old) = old {
             (self.told, self.is_first) = self.plan.take_over(old, self.slots)?;
@@ -210,15 +214,15 @@ impl<'a> Reader<'a> {
     fn read_confdir(&mut self) -> bool {
         let result = scan::open_dir(self.confdir).and_then(|dir| {
             for Slot { entry, .. } in self.slots.iter_mut().skip(1) {
-                if entry.has(PRESENT) && scan::has(&dir, &entry.name) == Some(false) {
-                    entry.flags &= !PRESENT;
-                    entry.flags |= EDITED;
+                let is_known_gone = entry.name.is_empty() || entry.has(GONE);
+                if !is_known_gone && scan::has(&dir, &entry.name) == Some(false) {
+                    entry.flags |= GONE | EDITED;
                 }
             }
             scan::each_name(&dir, |name| self.read_file(&dir, name))
         });
         // The main command alone needs none.
-        let is_needed = !self.slots.first().is_some_and(|main| main.entry.has(PRESENT));
+        let is_needed = self.slots.first().is_none_or(|main| main.entry.name.is_empty());
         if let Some(errno) = result.err().filter(|errno| is_needed || *errno != Errno::NOENT) {
             self.tell_of_confdir("read", errno);
         }
@@ -287,9 +291,9 @@ impl<'a> Reader<'a> {
             self.slots.push(Slot::new(Entry::NONE, 0)).ok()?;
         }
         let entry = &mut self.slots.get_mut(index)?.entry;
-        if !entry.has(PRESENT) {
+        if entry.name.is_empty() || entry.has(GONE) {
             entry.name.clone_from(name);
-            entry.flags |= PRESENT | EDITED;
+            entry.flags = entry.flags & !GONE | EDITED;
         }
         Some(index)
     }

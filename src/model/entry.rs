@@ -16,8 +16,8 @@ pub const NAME_MAX: usize = 32;
 /// The name of a service, which is that of its file.
 pub type Name = heapless::String<NAME_MAX, u8>;
 
-/// Bits of [`Entry::flags`]: the file is there.
-pub const PRESENT: u32 = 1;
+/// Bits of [`Entry::flags`]: the file is gone.
+pub const GONE: u32 = 1;
 /// A version of the file was good: there is something to run.
 pub const GOOD: u32 = 2;
 /// A file in RUNDIR/down holds the service down.
@@ -39,7 +39,7 @@ pub const NUMBERS: usize = 8;
 pub struct Entry {
     /// Its name; empty as long as the entry is nobody's.
     pub name: Name,
-    /// See [`PRESENT`] and the others.
+    /// See [`GONE`] and the others.
     pub flags: u32,
     /// What its file says to us.
     pub policy: Policy,
@@ -60,7 +60,7 @@ impl Entry {
 
     /// What the files want of the service.
     pub fn want(&self) -> Want {
-        let is_wanted = self.flags & (PRESENT | GOOD | HELD) == PRESENT | GOOD;
+        let is_wanted = self.flags & (GONE | GOOD | HELD) == GOOD;
         if is_wanted { Want::Up } else { Want::Down }
     }
 

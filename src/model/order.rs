@@ -29,13 +29,14 @@ pub enum Ending {
     Halt,
 }
 
-/// What `signal` ends in that `place`, if anything. (HUP, everywhere, asks for a rescan.)
-pub fn ending(signal: u32, place: Place) -> Option<Ending> {
+/// What `signal` ends in that `place`, if anything. (HUP, everywhere, asks for a rescan.) As long as
+/// there is a main command all but TERM are that one's, unless they are for the whole machine.
+pub fn ending(signal: u32, place: Place, has_main: bool) -> Option<Ending> {
     match (signal, place) {
         (SIGTERM | SIGINT, Place::Machine) => Some(Ending::Reboot),
         (SIGUSR1, Place::Machine) => Some(Ending::Halt),
-        (SIGTERM | SIGINT, _) | (SIGUSR2, Place::Machine) => Some(Ending::Exit),
-        (SIGPWR | SIGPOWER, Place::Container | Place::Machine) => Some(Ending::Exit),
+        (SIGUSR2 | SIGPWR | SIGPOWER, Place::Machine) | (SIGTERM, _) => Some(Ending::Exit),
+        (SIGINT, _) | (SIGPWR | SIGPOWER, Place::Container) if !has_main => Some(Ending::Exit),
         _ => None,
     }
 }

@@ -10,7 +10,7 @@ use going::model::config::{
     ENV_MAX, FILE_MAX, NAME_MAX, POOL_MAX, TEXT_MAX, Text, WORDS_MAX, parse, policy, service_name,
     signal, split_words, value, values,
 };
-use going::model::entry::{Entry, GOOD, HELD, LOGGED_TO, PRESENT, Record, SERVICES_MAX};
+use going::model::entry::{Entry, GONE, GOOD, HELD, LOGGED_TO, Record, SERVICES_MAX};
 use going::model::order::{Ending, Place, ending};
 use going::model::service::{
     Action, End, Event, Phase, Pid, Policy, Restart, Service, State, Want,
@@ -658,7 +658,7 @@ fn an_entry_of_another_plan_has_no_text() {
     let mut slots = table_of(2);
     let mut plan = Plan::new(&old);
     plan.set_text(&mut slots[1].entry, b"cmd=one\nuser=nobody\n").expect("room");
-    slots[1].entry.flags = PRESENT | GOOD;
+    slots[1].entry.flags = GOOD;
     let stale = slots[1].entry.clone();
     Plan::new(&new).set_text(&mut slots[2].entry, b"cmd=two\nuser=somebody\n").expect("room");
     let mut text = Text::new();
@@ -672,10 +672,10 @@ fn an_entry_of_another_plan_has_no_text() {
     assert_eq!(read_text(&new, &beyond, &mut text), Err(Errno::BADMSG));
     // The next reader knows nothing of it, until the file is read again.
     slots[1].entry = beyond;
-    slots[2].entry.flags = PRESENT | GOOD;
+    slots[2].entry.flags = GOOD;
     Plan::new(&next).take_over(&new, &mut slots).expect("what there is");
-    assert_eq!(slots[1].entry.flags, PRESENT);
-    assert_eq!(slots[2].entry.flags, PRESENT | GOOD);
+    assert_eq!(slots[1].entry.flags, 0);
+    assert_eq!(slots[2].entry.flags, GOOD);
     assert_eq!(read_text(&next, &slots[1].entry, &mut text), Ok(()));
     assert_eq!(text, b"");
     assert_eq!(read_text(&next, &slots[2].entry, &mut text), Ok(()));
@@ -724,8 +724,8 @@ fn no_record_upsets_an_entry() {
 /// special.
 fn what_the_files_want() {
     for flags in 0..32 {
-        let wanted = match flags & (PRESENT | GOOD | HELD) {
-            with if with == PRESENT | GOOD => Want::Up,
+        let wanted = match flags & (GONE | GOOD | HELD) {
+            GOOD => Want::Up,
             _ => Want::Down,
         };
         assert_eq!(Entry { flags, ..Entry::NONE }.want(), wanted, "{flags:b}");
@@ -748,13 +748,19 @@ fn every_signal_in_every_place() {
     };
     for number in 0..=255 {
         let places = [Place::Process, Place::Container, Place::Machine];
-        assert_eq!(places.map(|place| ending(number, place)), meant(number), "signal {number}");
+        let with = |has_main| places.map(|place| ending(number, place, has_main));
+        assert_eq!(with(false), meant(number), "signal {number}");
+        // A main command has all but TERM for itself, unless they are for the whole machine.
+        let [process, container, machine] = meant(number);
+        let of_going = |ending: Option<Ending>| ending.filter(|_| number == 15);
+        let meant = [of_going(process), of_going(container), machine];
+        assert_eq!(with(true), meant, "signal {number}");
     }
 }
 
 fn status_lines() {
     let name = service_name(b"web@1").unwrap();
-    let mut entry = Entry { name, flags: PRESENT, ..Entry::NONE };
+    let mut entry = Entry { name, flags: 0, ..Entry::NONE };
     let mut service = Service::new(1_000);
     assert_eq!(Line(&entry, &service).to_string(), "web@1 rejected - 1000 0 - -\n");
     entry.flags |= GOOD;

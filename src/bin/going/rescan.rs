@@ -7,7 +7,7 @@ use going::child::reader::{self, COMPLETE, INCOMPLETE, UNSETTLED};
 use going::linux::syslog::WARNING;
 use going::linux::table::{self, Slot};
 use going::linux::{raw, watch};
-use going::model::entry::{Entry, Record};
+use going::model::entry::{Entry, GONE, Record};
 use going::model::service::End;
 use linux_raw_sys::general::SIGKILL;
 use rustix::fd::OwnedFd;
@@ -25,9 +25,9 @@ impl Supervisor {
     /// Takes note of changes, which make a rescan due.
     pub fn notice(&mut self) {
         if self.watch.as_ref().is_some_and(watch::has_news) {
-            let noticed_ms = *self.noticed_ms.get_or_insert(self.now_ms);
-            let quiet_ms = self.now_ms.saturating_add(QUIET_MS);
-            self.rescan_ms = Some(quiet_ms.min(noticed_ms.saturating_add(WAIT_MS)));
+            let latest_ms = self.now_ms.saturating_add(WAIT_MS);
+            let latest_ms = *self.latest_ms.get_or_insert(latest_ms);
+            self.rescan_ms = Some(latest_ms.min(self.now_ms.saturating_add(QUIET_MS)));
         }
     }
 
@@ -38,8 +38,12 @@ impl Supervisor {
             self.rescan_in(0);
         }
         let may_start = self.helper.is_none() && (is_over || self.ending.is_none());
+        // Whoever has ended and has no file any more is forgotten then, which may make room for others.
+        if may_start && self.slots.iter().any(|slot| slot.entry.has(GONE) && !slot.is_up()) {
+            self.rescan_in(QUIET_MS);
+        }
         if may_start && self.rescan_ms.is_some_and(|due_ms| due_ms <= self.now_ms) {
-            (self.rescan_ms, self.noticed_ms) = (None, None);
+            (self.rescan_ms, self.latest_ms) = (None, None);
             if let Err(errno) = self.start_helper() {
                 let what = if is_over { "end the machine" } else { "read CONFDIR" };
                 let why = raw::reason(errno);

@@ -13,13 +13,11 @@ use going::linux::signals::{self, Signals, signal_group, take_terminal};
 use going::linux::syslog::{ERROR, INFO, Log, WARNING};
 use going::linux::table::{Slot, Slots};
 use going::linux::{clock, raw, stdio};
-use going::model::entry::{EDITED, Entry, GOOD, MAIN, Name, PRESENT};
+use going::model::entry::{EDITED, Entry, GOOD, MAIN, Name};
 use going::model::order::{Ending, Place, ending};
 use going::model::service::{Action, End, Event, Phase, Pid, Policy, Restart, State, Want};
 use going::model::status::{Line, VERSION};
-use linux_raw_sys::general::{
-    SIGCHLD, SIGCONT, SIGHUP, SIGKILL, SIGTERM, SIGTSTP, SIGTTIN, SIGTTOU,
-};
+use linux_raw_sys::general::{SIGCHLD, SIGCONT, SIGHUP, SIGKILL, SIGTSTP, SIGTTIN, SIGTTOU};
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::process::{getpid, set_child_subreaper};
@@ -44,8 +42,8 @@ pub struct Supervisor {
     pub helper: Option<(Pid, OwnedFd)>,
     /// When the next helper is to be started.
     pub rescan_ms: Option<u64>,
-    /// When the first change was noticed that has not been read yet.
-    pub noticed_ms: Option<u64>,
+    /// When it is to be read at the latest, if a change was noticed that has not been read yet.
+    pub latest_ms: Option<u64>,
     /// What everything ends with, once it is to end.
     pub ending: Option<Ending>,
     /// How often a signal has said so: the second one hastens it.
@@ -94,7 +92,7 @@ impl Supervisor {
             plan: None,
             helper: None,
             rescan_ms: Some(now_ms),
-            noticed_ms: None,
+            latest_ms: None,
             ending: None,
             told: 0,
             code: None,
@@ -131,18 +129,14 @@ impl Supervisor {
     /// Does what a signal asks for. The command of the command line gets it, too.
     fn take(&mut self, signal: u32) {
         let main = self.slots.get(MAIN).and_then(|main| main.service.pid());
-        let is_for_all =
-            main.is_none() || signal == SIGTERM || self.options.place == Place::Machine;
-        match (ending(signal, self.options.place), main) {
+        if let Some(ending) = ending(signal, self.options.place, main.is_some()) {
             // The command is stopped by the shutdown.
-            (Some(ending), _) if is_for_all => {
-                self.end(ending);
-                self.told = self.told.saturating_add(1);
-            }
-            (_, Some(pid)) if !matches!(signal, SIGCHLD | SIGTSTP | SIGTTIN | SIGTTOU) => {
-                signal_group(pid, signal);
-            }
-            _ => {}
+            self.end(ending);
+            self.told = self.told.saturating_add(1);
+        } else if let Some(pid) = main
+            && !matches!(signal, SIGCHLD | SIGTSTP | SIGTTIN | SIGTTOU)
+        {
+            signal_group(pid, signal);
         }
         if signal == SIGHUP {
             self.rescan_ms = Some(0);
@@ -207,17 +201,16 @@ impl Supervisor {
 
     /// Lets every service take the step that it is time for; says when the next one is due.
     fn tick(&mut self) -> Option<u64> {
-        let mut due_ms = None;
         for index in 0..self.slots.len() {
             let want = self.want(index);
             let Some(slot) = self.slots.get_mut(index) else { continue };
             let before = slot.service;
             slot.entry.flags &= !EDITED;
-            if want == Want::Drain {
-                // The last that could write has ended: end-of-file.
-                slot.pipe = None;
-            }
-            match slot.service.step(Event::Tick(want), self.now_ms) {
+            // The last that could write has ended: end-of-file.
+            slot.pipe.take_if(|_| want == Want::Drain);
+            let action = slot.service.step(Event::Tick(want), self.now_ms);
+            self.has_news |= slot.service.state != before.state;
+            match action {
                 None => {}
                 Some(Action::Spawn) => drop(self.spawn(index)),
                 Some(Action::Signal(pid, signal)) => {
@@ -230,19 +223,9 @@ impl Supervisor {
                     signal_group(pid, SIGCONT);
                 }
             }
-            let Some(slot) = self.slots.get_mut(index) else { continue };
-            self.has_news |= slot.service.state != before.state;
-            due_ms = [due_ms, slot.service.due_ms(want)].into_iter().flatten().min();
-            let is_gone = !slot.entry.has(PRESENT) && !slot.entry.name.is_empty();
-            // A reader may have seen it come back; and in a shutdown it matters whom it logged to.
-            if is_gone && !slot.is_up() && self.helper.is_none() && self.ending.is_none() {
-                *slot = Slot::new(Entry::NONE, self.now_ms);
-                self.has_news = true;
-                // There may be room now for what was turned away.
-                self.rescan_in(QUIET_MS);
-            }
         }
-        due_ms
+        let due_ms = |(index, slot): (usize, &Slot)| slot.service.due_ms(self.want(index));
+        self.slots.iter().enumerate().filter_map(due_ms).min()
     }
 
     /// What the service at `index` should be.
@@ -276,6 +259,7 @@ impl Supervisor {
         let forked = opened.and_then(|()| raw::fork(service));
         let service = &mut self.slots.get_mut(index)?.service;
         service.step(Event::Spawned(forked.ok(), policy), self.now_ms);
+        self.has_news = true;
         match forked {
             Ok(pid) => self.log.say(INFO, format_args!("{name}: started, pid {pid}")),
             Err(errno) => {
@@ -313,7 +297,7 @@ fn main_command(options: Options) -> Entry {
     let name = Name::try_from("(main)").unwrap_or_default();
     let policy = Policy { restart: Restart::Exit, timeout_ms: 0, ..Policy::DEFAULT };
     match options.main {
-        Some(_) => Entry { name, flags: PRESENT | GOOD, policy, ..Entry::NONE },
+        Some(_) => Entry { name, flags: GOOD, policy, ..Entry::NONE },
         None => Entry::NONE,
     }
 }
