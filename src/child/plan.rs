@@ -52,7 +52,7 @@ impl<'a> Plan<'a> {
                 Err(Errno::BADMSG) => entry.flags &= !GOOD,
                 read => read?,
             }
-            entry.text = Entry::NONE.text;
+            entry.text = [0; 3];
             self.set_text(entry, &text)?;
         }
         let mut hashes = [[0; 4]; SERVICES_MAX];
@@ -138,7 +138,7 @@ pub fn read_text(file: &OwnedFd, entry: &Entry, text: &mut Text) -> Result<(), E
 /// use going::child::plan::encode;
 /// use going::model::entry::{Entry, GOOD, Name};
 /// let name = Name::try_from("web@8080").unwrap();
-/// let entry = Entry { name, flags: GOOD, ..Entry::NONE };
+/// let entry = Entry { name, flags: GOOD, ..Entry::default() };
 /// assert_eq!(Entry::decode(encode(&entry)), entry);
 /// ```
 pub fn encode(entry: &Entry) -> Record {

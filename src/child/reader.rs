@@ -65,7 +65,7 @@ pub fn is_good(confdir: &CStr, slots: &mut Slots, say: &dyn Fn(&str)) -> bool {
         say(&message.0);
     };
     // The place of the main command, which this is not about.
-    let _fits = slots.push(Slot::new(Entry::NONE, 0));
+    let _fits = slots.push(Slot::new(Entry::default(), 0));
     allow_files();
     let read = table::plan().and_then(|file| {
         let mut reader = Reader::new(confdir, slots, &file, &say);
@@ -175,7 +175,7 @@ impl<'a> Reader<'a> {
             slot.entry.flags &= !EDITED;
             // Who has no file any more, and is not started, is forgotten when he has ended.
             if slot.entry.has(GONE) && !slot.is_up() {
-                *slot = Slot::new(Entry::NONE, 0);
+                *slot = Slot::new(Entry::default(), 0);
             }
         }
         if let Some(old) = old {
@@ -288,7 +288,7 @@ impl<'a> Reader<'a> {
         let index = self.find(name.as_bytes()).or_else(|| self.find(b""));
         let index = index.unwrap_or(self.slots.len());
         if index == self.slots.len() {
-            self.slots.push(Slot::new(Entry::NONE, 0)).ok()?;
+            self.slots.push(Slot::new(Entry::default(), 0)).ok()?;
         }
         let entry = &mut self.slots.get_mut(index)?.entry;
         if entry.name.is_empty() || entry.has(GONE) {

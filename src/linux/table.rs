@@ -27,7 +27,7 @@ pub type Slots = Vec<Slot, { SERVICES_MAX + 1 }>;
 
 impl Slot {
     /// That of a service of which this is known since `since_ms`.
-    pub const fn new(entry: Entry, since_ms: u64) -> Self {
+    pub fn new(entry: Entry, since_ms: u64) -> Self {
         Self { entry, service: Service::new(since_ms), pipe: None }
     }
 

@@ -8,8 +8,9 @@
 //! opens anything.
 
 pub use crate::model::entry::{NAME_MAX, Name};
-use crate::model::service::{Policy, Restart};
+use crate::model::service::{Policy, Restart, TIMEOUT_MS};
 use heapless::Vec;
+use linux_raw_sys::general::SIGTERM;
 
 /// Bytes of one file's normalised text.
 pub const TEXT_MAX: usize = 4096;
@@ -85,7 +86,6 @@ pub fn value<'a>(text: &'a [u8], key: &'a [u8]) -> Option<&'a [u8]> {
 /// What normalised `text` says to the supervisor. The service that it logs to has the place `log`:
 /// the text has only its name.
 pub fn policy(text: &[u8], log: Option<u16>) -> Policy {
-    let Policy { stop, timeout_ms, .. } = Policy::DEFAULT;
     let restart = match value(text, b"restart") {
         Some(b"failure") => Restart::Failure,
         Some(b"never") => Restart::Never,
@@ -93,8 +93,8 @@ pub fn policy(text: &[u8], log: Option<u16>) -> Policy {
         _ => Restart::Always,
     };
     let number = |key| number(value(text, key)?)?.try_into().ok();
-    let timeout_ms = number(b"timeout").map_or(timeout_ms, |s: u32| s.saturating_mul(1_000));
-    Policy { restart, stop: number(b"stop").unwrap_or(stop), timeout_ms, log }
+    let timeout_ms = number(b"timeout").map_or(TIMEOUT_MS, |s: u32| s.saturating_mul(1_000));
+    Policy { restart, stop: number(b"stop").unwrap_or(SIGTERM), timeout_ms, log }
 }
 
 /// The number that `digits` are, if they are digits and nothing else.

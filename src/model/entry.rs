@@ -35,7 +35,7 @@ pub type Record = [[u8; 4]; NUMBERS + NAME_MAX / 4];
 pub const NUMBERS: usize = 8;
 
 /// What is known of one service.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Entry {
     /// Its name; empty as long as the entry is nobody's.
     pub name: Name,
@@ -49,10 +49,6 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// Nobody's.
-    pub const NONE: Self =
-        Self { name: Name::new(), flags: 0, policy: Policy::DEFAULT, text: [0; 3] };
-
     /// Whether it has this flag.
     pub fn has(&self, flag: u32) -> bool {
         self.flags & flag != 0
@@ -66,17 +62,16 @@ impl Entry {
 
     /// What a reader has passed on, see `child::plan`.
     pub fn decode(record: Record) -> Self {
-        let numbers = record.map(u32::from_ne_bytes);
-        let [flags, restart, stop, timeout_ms, log, start, len, hash, ..] = numbers;
-        let (_, name) = record.split_at(NUMBERS);
+        let [flags, restart, stop, timeout_ms, log, start, len, hash, name @ ..] = record;
         let name = str::from_utf8(name.as_flattened()).unwrap_or_default();
-        let restart = RESTARTS.get(restart as usize).copied().unwrap_or(Restart::Always);
-        let log = log.try_into().ok().filter(|log| usize::from(*log) != MAIN);
+        let number = u32::from_ne_bytes;
+        let restart = RESTARTS.get(number(restart) as usize).copied().unwrap_or_default();
+        let log = number(log).try_into().ok().filter(|log| usize::from(*log) != MAIN);
         Self {
             name: Name::try_from(name.trim_end_matches('\0')).unwrap_or_default(),
-            flags,
-            policy: Policy { restart, stop, timeout_ms, log },
-            text: [start, len, hash],
+            flags: number(flags),
+            policy: Policy { restart, stop: number(stop), timeout_ms: number(timeout_ms), log },
+            text: [start, len, hash].map(number),
         }
     }
 }

@@ -22,7 +22,7 @@ use Event::{Ended, Spawned, Tick};
 use Phase::{Draining, Killed, Stopping, Up};
 use State::{Done, Down, Live};
 use core::num::NonZeroI32;
-use linux_raw_sys::general::{SIGKILL, SIGTERM};
+use linux_raw_sys::general::SIGKILL;
 
 /// Who stays up so long is respawned at once when it ends.
 const STEADY_MS: u64 = 5_000;
@@ -32,10 +32,8 @@ const STABLE_MS: u64 = 30_000;
 const DELAY_MS: u64 = 1_000;
 /// Until it is so long.
 const DELAY_MAX_MS: u64 = 30_000;
-/// The stop signal, where the service does not say otherwise.
-const STOP: u32 = SIGTERM;
-/// From it to KILL, likewise.
-const TIMEOUT_MS: u32 = 5_000;
+/// From the stop signal to KILL, where the service does not say otherwise.
+pub const TIMEOUT_MS: u32 = 5_000;
 /// From end-of-file to the stop signal: the time to write down what is left.
 const DRAIN_MS: u64 = 1_000;
 /// From that stop signal to KILL.
@@ -105,9 +103,10 @@ impl End {
 }
 
 /// Which end of a process is no reason to respawn it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Restart {
     /// None.
+    #[default]
     Always,
     /// Exit code 0.
     Failure,
@@ -118,7 +117,7 @@ pub enum Restart {
 }
 
 /// What a service file says to the supervisor: of starting and stopping, and of whom to wait for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Policy {
     /// The key `restart`.
     pub restart: Restart,
@@ -128,18 +127,6 @@ pub struct Policy {
     pub timeout_ms: u32,
     /// The key `log`, if it names a service: the place of that.
     pub log: Option<u16>,
-}
-
-impl Policy {
-    /// That of a service of which nothing is known.
-    pub const DEFAULT: Self =
-        Self { restart: Restart::Always, stop: STOP, timeout_ms: TIMEOUT_MS, log: None };
-
-    /// Whether who ended so is not to be respawned.
-    pub fn is_done(self, end: End) -> bool {
-        use Restart::{Exit, Failure, Never};
-        matches!((self.restart, end), (Failure, End::Exited(0)) | (Never | Exit, _))
-    }
 }
 
 /// What happened.
@@ -181,13 +168,14 @@ pub struct Service {
 
 impl Service {
     /// A service that has not run yet, known since `since_ms`.
-    pub const fn new(since_ms: u64) -> Self {
-        let policy = Policy::DEFAULT;
+    pub fn new(since_ms: u64) -> Self {
+        let policy = Policy::default();
         Self { state: State::Down(0), since_ms, delay_ms: 0, policy, starts: 0, end: None }
     }
 
     /// The one transition function: takes what happened at `now_ms`, returns what to do.
     pub fn step(&mut self, event: Event, now_ms: u64) -> Option<Action> {
+        let restart = self.policy.restart;
         let lasted_ms = now_ms.saturating_sub(self.since_ms);
         let is_due = |want| self.due_ms(want).is_some_and(|due_ms| due_ms <= now_ms);
         let longer_ms = self.delay_ms.saturating_mul(2).clamp(DELAY_MS, DELAY_MAX_MS);
@@ -207,7 +195,8 @@ impl Service {
             // Given up.
             (Live(_, Killed), Tick(_)) => Down(0),
 
-            (Live(_, Up), Ended(end)) if self.policy.is_done(end) => Done,
+            (Live(_, Up), Ended(End::Exited(0))) if restart != Restart::Always => Done,
+            (Live(_, Up), Ended(_)) if matches!(restart, Restart::Never | Restart::Exit) => Done,
             (Live(_, Up), Ended(_)) if lasted_ms < STEADY_MS => Down(longer_ms),
             (Live(..), Ended(_)) => Down(0),
 
@@ -220,13 +209,10 @@ impl Service {
             (Ended(_), _) if lasted_ms >= STABLE_MS => 0,
             (Ended(_) | Spawned(..), _) => self.delay_ms,
         };
-        match event {
-            Spawned(Some(_), policy) => {
-                (self.policy, self.starts) = (policy, self.starts.saturating_add(1));
-            }
-            Ended(end) => self.end = Some(end),
-            Spawned(None, _) | Tick(_) => {}
+        if let Spawned(Some(_), policy) = event {
+            (self.policy, self.starts) = (policy, self.starts.saturating_add(1));
         }
+        self.end = if let Ended(end) = event { Some(end) } else { self.end };
         (self.state, self.since_ms) = (state, now_ms);
         match state {
             Live(pid, Stopping) => Some(Action::Signal(pid, self.policy.stop)),

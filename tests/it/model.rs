@@ -65,9 +65,13 @@ fn runner() -> TestRunner {
     TestRunner::new(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })
 }
 
+/// That of a file that says nothing of it.
+const DEFAULT: Policy =
+    Policy { restart: Restart::Always, stop: SIGTERM, timeout_ms: 5_000, log: None };
+
 /// A service that is up at `now_ms`.
 fn up_at(now_ms: u64) -> Service {
-    up_with(now_ms, Policy::DEFAULT)
+    up_with(now_ms, DEFAULT)
 }
 
 fn up_with(now_ms: u64, policy: Policy) -> Service {
@@ -77,7 +81,7 @@ fn up_with(now_ms: u64, policy: Policy) -> Service {
 }
 
 fn spawn_again(service: &mut Service, now_ms: u64) {
-    spawn_with(service, now_ms, Policy::DEFAULT);
+    spawn_with(service, now_ms, DEFAULT);
 }
 
 fn spawn_with(service: &mut Service, now_ms: u64, policy: Policy) {
@@ -141,7 +145,7 @@ fn failed_spawn_counts_as_quick_death() {
     let mut now_ms = 1_000_000;
     for delay_ms in [1_000, 2_000, 4_000, 8_000, 16_000, 30_000, 30_000] {
         assert_eq!(service.step(Event::Tick(Want::Up), now_ms), Some(Action::Spawn));
-        assert_eq!(service.step(Event::Spawned(None, Policy::DEFAULT), now_ms), None);
+        assert_eq!(service.step(Event::Spawned(None, DEFAULT), now_ms), None);
         assert_eq!(put_off_ms(&service), delay_ms);
         now_ms += delay_ms;
     }
@@ -160,12 +164,12 @@ fn kill_follows_the_stop_signal() {
 }
 
 fn a_timeout_of_0_is_never_but_in_a_shutdown() {
-    let mut service = up_with(0, Policy { timeout_ms: 0, stop: 2, ..Policy::DEFAULT });
+    let mut service = up_with(0, Policy { timeout_ms: 0, stop: 2, ..DEFAULT });
     let int = Some(Action::Signal(Pid::MAX, 2));
     assert_eq!(service.step(Event::Tick(Want::Down), 0), int);
     assert_eq!(service.due_ms(Want::Down), None);
     assert_eq!(service.step(Event::Tick(Want::Down), 1 << 40), None);
-    let mut ending = up_with(0, Policy { timeout_ms: 0, ..Policy::DEFAULT });
+    let mut ending = up_with(0, Policy { timeout_ms: 0, ..DEFAULT });
     assert_eq!(ending.step(Event::Tick(Want::Shutdown), 0), TERM);
     assert_eq!(ending.step(Event::Tick(Want::Shutdown), 4_999), None);
     assert_eq!(ending.step(Event::Tick(Want::Shutdown), 5_000), KILL);
@@ -187,7 +191,7 @@ fn shutdown_gives_up_after_kill() {
 
 /// End-of-file, 1 s, the stop signal, 2 s, KILL.
 fn who_is_logged_to_drains_first() {
-    let mut service = up_with(0, Policy { timeout_ms: 60_000, ..Policy::DEFAULT });
+    let mut service = up_with(0, Policy { timeout_ms: 60_000, ..DEFAULT });
     assert_eq!(service.step(Event::Tick(Want::Drain), 100), None);
     assert_eq!(service.state, State::Live(Pid::MAX, Phase::Draining));
     assert_eq!(service.step(Event::Tick(Want::Drain), 1_099), None);
@@ -217,14 +221,14 @@ fn an_end_is_judged_by_its_policy() {
     for (restart, done) in table {
         for (end, is_done) in ends.into_iter().zip(done) {
             for (up_ms, otherwise) in [(4_999, State::Down(1_000)), (5_000, State::Down(0))] {
-                let mut service = up_with(0, Policy { restart, ..Policy::DEFAULT });
+                let mut service = up_with(0, Policy { restart, ..DEFAULT });
                 assert_eq!(service.step(Event::Ended(end), up_ms), None);
                 let wanted = if is_done { State::Done } else { otherwise };
                 assert_eq!(service.state, wanted, "{restart:?} {end:?} {up_ms}");
                 assert_eq!(service.end, Some(end));
             }
             // Whoever ends because he was told to is down, whatever the policy.
-            let mut stopped = up_with(0, Policy { restart, ..Policy::DEFAULT });
+            let mut stopped = up_with(0, Policy { restart, ..DEFAULT });
             stopped.step(Event::Tick(Want::Down), 0);
             stopped.step(Event::Ended(end), 1);
             assert_eq!(stopped.state, State::Down(0));
@@ -236,7 +240,7 @@ fn an_end_is_judged_by_its_policy() {
 
 /// Neither time nor HUP runs it again; an edit and a down file that comes and goes do.
 fn done_starts_again_when_unwanted_for_one_tick() {
-    let mut service = up_with(0, Policy { restart: Restart::Never, ..Policy::DEFAULT });
+    let mut service = up_with(0, Policy { restart: Restart::Never, ..DEFAULT });
     service.step(Event::Ended(End::Exited(0)), 1);
     assert_eq!(service.due_ms(Want::Up), None);
     assert_eq!(service.step(Event::Tick(Want::Up), 1 << 40), None);
@@ -247,13 +251,13 @@ fn done_starts_again_when_unwanted_for_one_tick() {
 
 /// What the file says by now is for the next process.
 fn the_policy_is_that_of_the_process() {
-    let mut service = up_with(0, Policy { stop: 2, timeout_ms: 1_000, ..Policy::DEFAULT });
+    let mut service = up_with(0, Policy { stop: 2, timeout_ms: 1_000, ..DEFAULT });
     let int = Some(Action::Signal(Pid::MAX, 2));
     assert_eq!(service.step(Event::Tick(Want::Down), 0), int);
     assert_eq!(service.step(Event::Tick(Want::Up), 1_000), KILL);
     service.step(FAILED, 1_001);
     spawn_again(&mut service, 1_001);
-    assert_eq!(service.policy, Policy::DEFAULT);
+    assert_eq!(service.policy, DEFAULT);
     assert_eq!(service.step(Event::Tick(Want::Down), 2_000), TERM);
 }
 
@@ -580,10 +584,10 @@ fn words_table() {
 /// A table of so many services without a text, and the place of the main command.
 fn table_of(services: usize) -> Box<Slots> {
     let mut slots = Box::new(Slots::new());
-    assert!(slots.push(Slot::new(Entry::NONE, 0)).is_ok());
+    assert!(slots.push(Slot::new(Entry::default(), 0)).is_ok());
     for index in 0..services {
         let name = service_name(format!("s{index}").as_bytes()).unwrap();
-        assert!(slots.push(Slot::new(Entry { name, ..Entry::NONE }, 0)).is_ok());
+        assert!(slots.push(Slot::new(Entry { name, ..Entry::default() }, 0)).is_ok());
     }
     slots
 }
@@ -728,8 +732,8 @@ fn what_the_files_want() {
             GOOD => Want::Up,
             _ => Want::Down,
         };
-        assert_eq!(Entry { flags, ..Entry::NONE }.want(), wanted, "{flags:b}");
-        assert_eq!(Entry { flags, ..Entry::NONE }.has(LOGGED_TO), flags & LOGGED_TO != 0);
+        assert_eq!(Entry { flags, ..Entry::default() }.want(), wanted, "{flags:b}");
+        assert_eq!(Entry { flags, ..Entry::default() }.has(LOGGED_TO), flags & LOGGED_TO != 0);
     }
 }
 
@@ -760,7 +764,7 @@ fn every_signal_in_every_place() {
 
 fn status_lines() {
     let name = service_name(b"web@1").unwrap();
-    let mut entry = Entry { name, flags: 0, ..Entry::NONE };
+    let mut entry = Entry { name, flags: 0, ..Entry::default() };
     let mut service = Service::new(1_000);
     assert_eq!(Line(&entry, &service).to_string(), "web@1 rejected - 1000 0 - -\n");
     entry.flags |= GOOD;
@@ -771,7 +775,7 @@ fn status_lines() {
         Line(&entry, &service).to_string()
     };
     step(Event::Tick(Want::Up), 1_500);
-    let spawned = Event::Spawned(Some(pid), Policy::DEFAULT);
+    let spawned = Event::Spawned(Some(pid), DEFAULT);
     assert_eq!(step(spawned, 1_500), "web@1 up 321 1500 1 - -\n");
     assert_eq!(step(FAILED, 2_000), "web@1 backoff - 2000 1 exit:1 3000\n");
     assert_eq!(step(spawned, 3_000), "web@1 up 321 3000 2 exit:1 -\n");
@@ -780,7 +784,7 @@ fn status_lines() {
     assert_eq!(step(Event::Tick(Want::Kill), 4_100), "web@1 stopping 321 4100 2 exit:1 -\n");
     let killed = Event::Ended(End::Killed(9));
     assert_eq!(step(killed, 4_200), "web@1 down - 4200 2 signal:9 -\n");
-    let once = Event::Spawned(Some(pid), Policy { restart: Restart::Never, ..Policy::DEFAULT });
+    let once = Event::Spawned(Some(pid), Policy { restart: Restart::Never, ..DEFAULT });
     step(once, 5_000);
     assert_eq!(step(Event::Ended(End::Exited(0)), 5_001), "web@1 done - 5001 3 exit:0 -\n");
 }

@@ -22,16 +22,14 @@ going::program!(run, Slots);
 /// The program; its exit code.
 fn run(words: Strings<'static>, environment: Strings<'static>, slots: &'static mut Slots) -> u8 {
     stdio::fill();
-    let options = match Options::new(words, environment) {
-        Ok(options) if options.check => return reader::check(options.confdir, slots),
-        Ok(options) => options,
-        Err(code) => return code,
-    };
-    match Supervisor::new(options, slots) {
+    let code = Options::new(words, environment).and_then(|options| {
+        if options.check {
+            return Err(reader::check(options.confdir, slots));
+        }
         // From here on nothing but a signal ends it: what fails is said, survived and tried again.
-        Ok(mut supervisor) => supervisor.run(),
-        Err(code) => code,
-    }
+        Ok(Supervisor::new(options, slots)?.run())
+    });
+    code.unwrap_or_else(|code| code)
 }
 
 /// No input leads here. Should a defect do so after all, it says where; PID 1 stays, for the

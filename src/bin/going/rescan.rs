@@ -85,24 +85,19 @@ impl Supervisor {
             let text = format_args!("unable to read CONFDIR: killed by signal {signal}");
             self.log.say(WARNING, text);
         }
-        if outcome <= INCOMPLETE {
-            self.adopt(plan);
-        }
-        if outcome != COMPLETE {
+        let is_adopted = outcome <= INCOMPLETE && self.adopt(plan).is_ok();
+        if outcome != COMPLETE || !is_adopted {
             self.rescan_in(if outcome == UNSETTLED { QUIET_MS } else { RETRY_MS });
         }
     }
 
-    /// Takes over the entries of a plan, and makes it the one that services are started by.
-    fn adopt(&mut self, plan: OwnedFd) {
+    /// Takes over the entries of a plan, and makes it the one that services are started by. If not
+    /// all can be read, those that were notice that their text is not in the old one.
+    fn adopt(&mut self, plan: OwnedFd) -> Result<(), Errno> {
         let mut record = Record::default();
+        self.has_news = true;
         for (index, offset) in (ENTRIES..).step_by(size_of::<Record>()).enumerate() {
-            let len = pread(&plan, record.as_flattened_mut(), offset);
-            if len != Ok(size_of::<Record>()) {
-                if len != Ok(0) {
-                    // Whoever is started until then notices that this text is not his.
-                    self.rescan_in(RETRY_MS);
-                }
+            if pread(&plan, record.as_flattened_mut(), offset)? < size_of::<Record>() {
                 break;
             }
             let entry = Entry::decode(record);
@@ -113,6 +108,6 @@ impl Supervisor {
             }
         }
         self.plan = Some(plan);
-        self.has_news = true;
+        Ok(())
     }
 }

@@ -17,7 +17,9 @@ use going::model::entry::{EDITED, Entry, GOOD, MAIN, Name};
 use going::model::order::{Ending, Place, ending};
 use going::model::service::{Action, End, Event, Phase, Pid, Policy, Restart, State, Want};
 use going::model::status::{Line, VERSION};
-use linux_raw_sys::general::{SIGCHLD, SIGCONT, SIGHUP, SIGKILL, SIGTSTP, SIGTTIN, SIGTTOU};
+use linux_raw_sys::general::{
+    SIGCHLD, SIGCONT, SIGHUP, SIGKILL, SIGTERM, SIGTSTP, SIGTTIN, SIGTTOU,
+};
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::process::{getpid, set_child_subreaper};
@@ -80,7 +82,12 @@ impl Supervisor {
             log.say(ERROR, format_args!("unable to start: another going runs on RUNDIR {path}"));
             return Err(EXIT_START);
         }
-        let _fits = slots.push(Slot::new(main_command(options), now_ms));
+        // The main command comes first, under a name that no file can have.
+        let name = Name::try_from("(main)").unwrap_or_default();
+        let policy = Policy { restart: Restart::Exit, stop: SIGTERM, timeout_ms: 0, log: None };
+        let main = Entry { name, flags: GOOD, policy, ..Entry::default() };
+        let main = options.main.map(|_| main).unwrap_or_default();
+        let _fits = slots.push(Slot::new(main, now_ms));
         // Whatever loses its parent below us becomes ours to reap; as PID 1 it does so anyway.
         let _elsewhere = set_child_subreaper(Some(getpid()));
         Ok(Self {
@@ -289,15 +296,5 @@ impl Supervisor {
             let (path, why) = (self.options.rundir.to_bytes().escape_ascii(), raw::reason(errno));
             self.log.say(WARNING, format_args!("unable to write status in RUNDIR {path}: {why}"));
         }
-    }
-}
-
-/// The first entry of the table, which no file can have the name of.
-fn main_command(options: Options) -> Entry {
-    let name = Name::try_from("(main)").unwrap_or_default();
-    let policy = Policy { restart: Restart::Exit, timeout_ms: 0, ..Policy::DEFAULT };
-    match options.main {
-        Some(_) => Entry { name, flags: GOOD, policy, ..Entry::NONE },
-        None => Entry::NONE,
     }
 }
