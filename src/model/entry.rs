@@ -56,8 +56,7 @@ impl Entry {
 
     /// What the files want of the service.
     pub fn want(&self) -> Want {
-        let is_wanted = self.flags & (GONE | GOOD | HELD) == GOOD;
-        if is_wanted { Want::Up } else { Want::Down }
+        if self.flags & (GONE | GOOD | HELD) == GOOD { Want::Up } else { Want::Down }
     }
 
     /// What a reader has passed on, see `child::plan`.

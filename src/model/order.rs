@@ -29,8 +29,8 @@ pub enum Ending {
     Halt,
 }
 
-/// What `signal` ends in that `place`, if anything. (HUP, everywhere, asks for a rescan.) As long as
-/// there is a main command all but TERM are that one's, unless they are for the whole machine.
+/// What `signal` ends in that `place`, if anything. (HUP, everywhere, asks for a rescan.) As long
+/// as there is a main command all but TERM are that one's, unless they are for the whole machine.
 pub fn ending(signal: u32, place: Place, has_main: bool) -> Option<Ending> {
     match (signal, place) {
         (SIGTERM | SIGINT, Place::Machine) => Some(Ending::Reboot),

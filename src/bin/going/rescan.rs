@@ -31,14 +31,11 @@ impl Supervisor {
         }
     }
 
-    /// Starts a helper if that is due and there is none; says when it is due by itself. None is
-    /// started in a shutdown before that `is_over`, but for the machine to be ended.
+    /// Starts a helper if that is due and there is none; says when it is due by itself. In a
+    /// shutdown none is started before that `is_over`: then it ends the machine.
     pub fn help(&mut self, is_over: bool) -> Option<u64> {
-        if is_over {
-            self.rescan_in(0);
-        }
         let may_start = self.helper.is_none() && (is_over || self.ending.is_none());
-        // Whoever has ended and has no file any more is forgotten then, which may make room for others.
+        // Whoever has ended and has no file any more is forgotten then, which may make room.
         if may_start && self.slots.iter().any(|slot| slot.entry.has(GONE) && !slot.is_up()) {
             self.rescan_in(QUIET_MS);
         }
@@ -48,10 +45,8 @@ impl Supervisor {
                 let what = if is_over { "end the machine" } else { "read CONFDIR" };
                 let why = raw::reason(errno);
                 self.log.say(WARNING, format_args!("unable to begin to {what}: {why}"));
-                if is_over {
-                    // What is left makes room.
-                    let _none = raw::kill(-1, SIGKILL);
-                }
+                // What is left makes room.
+                let _room = is_over.then(|| raw::kill(-1, SIGKILL));
                 self.rescan_in(RETRY_MS);
             }
         }

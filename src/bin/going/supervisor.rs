@@ -150,12 +150,13 @@ impl Supervisor {
         }
     }
 
-    /// Begins to end everything, unless that has begun. No file is read any more.
+    /// Begins to end everything, unless that has begun. No file is read any more: the next helper
+    /// ends the machine.
     fn end(&mut self, ending: Ending) {
         if self.ending.is_none() {
             self.log.say(INFO, format_args!("shutting down"));
             self.ending = Some(ending);
-            (self.helper, self.rescan_ms) = (None, None);
+            (self.helper, self.watch, self.rescan_ms) = (None, None, Some(self.now_ms));
         }
     }
 
