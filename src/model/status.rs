@@ -28,13 +28,13 @@ pub struct Line<'a>(pub &'a Entry, pub &'a Service);
 impl Display for Line<'_> {
     fn fmt(&self, f: &mut Formatter) -> Result {
         let Self(entry, service) = self;
-        let state = match service.state {
-            State::Down(_) if !entry.has(GOOD) => "rejected",
-            State::Down(0) => "down",
-            State::Down(_) => "backoff",
-            State::Done => "done",
-            State::Live(_, Phase::Up) => "up",
-            State::Live(..) => "stopping",
+        let (state, next_ms) = match service.state {
+            State::Down(_) if !entry.has(GOOD) => ("rejected", None),
+            State::Down(0) => ("down", None),
+            State::Down(_) => ("backoff", service.due_ms(Want::Up)),
+            State::Done => ("done", None),
+            State::Live(_, Phase::Up) => ("up", None),
+            State::Live(..) => ("stopping", None),
         };
         write!(f, "{} {state} {}", entry.name, or_dash(service.pid()))?;
         write!(f, " {} {} ", service.since_ms, service.starts)?;
@@ -43,7 +43,6 @@ impl Display for Line<'_> {
             Some(End::Exited(code)) => write!(f, "exit:{code}")?,
             Some(End::Killed(signal)) => write!(f, "signal:{signal}")?,
         }
-        let next_ms = service.due_ms(Want::Up).filter(|_| state == "backoff");
         writeln!(f, " {}", or_dash(next_ms))
     }
 }
