@@ -2,9 +2,8 @@
 
 use crate::linux::raw;
 use crate::linux::syslog::{ERROR, Log};
-use crate::model::order::Ending;
 use core::time::Duration;
-use linux_raw_sys::general::{SIGCONT, SIGKILL, SIGTERM};
+use linux_raw_sys::general::{SIGCONT, SIGINT, SIGKILL, SIGTERM, SIGUSR1};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::sync;
 use rustix::io::Errno;
@@ -16,8 +15,17 @@ const TERM_MS: u64 = 2_000;
 /// For sync(2): a disk may never answer.
 const SYNC_MS: u64 = 10_000;
 
-/// Ends all processes but PID 1, writes everything to disk, and ends the machine.
-pub fn end_machine(ending: Ending, log: &Log) -> ! {
+/// What the machine comes to when `signal` has ended everything: the table of going(8).
+pub fn command(signal: u32) -> RebootCommand {
+    match signal {
+        SIGTERM | SIGINT => RebootCommand::Restart,
+        SIGUSR1 => RebootCommand::Halt,
+        _ => RebootCommand::PowerOff,
+    }
+}
+
+/// Ends all processes but PID 1, writes everything to disk, and ends the machine as `signal` says.
+pub fn end_machine(signal: u32, log: &Log) -> ! {
     // Whether there is anybody does not matter.
     let _none = raw::kill(-1, SIGTERM).and(raw::kill(-1, SIGCONT));
     wait(&mut [], TERM_MS);
@@ -35,12 +43,7 @@ pub fn end_machine(ending: Ending, log: &Log) -> ! {
         }
         Err(_) => sync(),
     }
-    let command = match ending {
-        Ending::Reboot => RebootCommand::Restart,
-        Ending::Halt => RebootCommand::Halt,
-        Ending::Exit => RebootCommand::PowerOff,
-    };
-    let why = raw::reason(reboot(command).err().unwrap_or(Errno::IO));
+    let why = raw::reason(reboot(command(signal)).err().unwrap_or(Errno::IO));
     log.say(ERROR, format_args!("unable to end the machine: {why}"));
     raw::exit(super::EXIT_SET_UP)
 }

@@ -1,4 +1,4 @@
-//! What a signal asks of the supervisor, and what it is to end with: the table of going(8).
+//! What a signal asks of the supervisor: the table of going(8).
 //!
 //! Never sends or receives one.
 
@@ -18,25 +18,13 @@ pub enum Place {
     Machine,
 }
 
-/// What comes when everything has stopped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ending {
-    /// The supervisor exits; the machine, if it is one's own, is switched off.
-    Exit,
-    /// The machine is started again.
-    Reboot,
-    /// The machine stands still.
-    Halt,
-}
-
-/// What `signal` ends in that `place`, if anything. (HUP, everywhere, asks for a rescan.) As long
-/// as there is a main command all but TERM are that one's, unless they are for the whole machine.
-pub fn ending(signal: u32, place: Place, has_main: bool) -> Option<Ending> {
+/// Whether `signal` ends everything in that `place`; with what is for `child::power` to know. (HUP,
+/// everywhere, asks for a rescan.) As long as there is a main command all but TERM are that one's,
+/// unless they are for the whole machine.
+pub fn is_ending(signal: u32, place: Place, has_main: bool) -> bool {
     match (signal, place) {
-        (SIGTERM | SIGINT, Place::Machine) => Some(Ending::Reboot),
-        (SIGUSR1, Place::Machine) => Some(Ending::Halt),
-        (SIGUSR2 | SIGPWR | SIGPOWER, Place::Machine) | (SIGTERM, _) => Some(Ending::Exit),
-        (SIGINT, _) | (SIGPWR | SIGPOWER, Place::Container) if !has_main => Some(Ending::Exit),
-        _ => None,
+        (SIGTERM, _) | (SIGINT | SIGUSR1 | SIGUSR2 | SIGPWR | SIGPOWER, Place::Machine) => true,
+        (SIGINT, _) | (SIGPWR | SIGPOWER, Place::Container) => !has_main,
+        _ => false,
     }
 }

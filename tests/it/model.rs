@@ -5,13 +5,14 @@
 use crate::needs::scenario;
 use crate::walk::Random;
 use going::child::plan::{ENTRIES, Plan, Told, encode, read_text};
+use going::child::power::command;
 use going::linux::table::{Slot, Slots};
 use going::model::config::{
     ENV_MAX, FILE_MAX, NAME_MAX, POOL_MAX, TEXT_MAX, Text, WORDS_MAX, parse, policy, service_name,
     signal, split_words, value, values,
 };
 use going::model::entry::{Entry, GONE, GOOD, HELD, LOGGED_TO, Record, SERVICES_MAX};
-use going::model::order::{Ending, Place, ending};
+use going::model::order::{Place, is_ending};
 use going::model::service::{
     Action, End, Event, Phase, Pid, Policy, Restart, Service, State, Want,
 };
@@ -23,6 +24,7 @@ use proptest::test_runner::TestRunner;
 use rustix::fd::OwnedFd;
 use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::io::{Errno, pread};
+use rustix::system::RebootCommand;
 
 pub fn tests() -> Vec<Trial> {
     vec![
@@ -739,26 +741,29 @@ fn what_the_files_want() {
 
 /// The table of going(8), whole: what is not in it is ignored.
 fn every_signal_in_every_place() {
-    let exit = Some(Ending::Exit);
     let meant = |number| match number {
         // INT, TERM
-        2 | 15 => [exit, exit, Some(Ending::Reboot)],
+        2 | 15 => [true; 3],
         // USR1, USR2
-        10 => [None, None, Some(Ending::Halt)],
-        12 => [None, None, exit],
+        10 | 12 => [false, false, true],
         // PWR, RTMIN+3
-        30 | 37 => [None, exit, exit],
-        _ => [None; 3],
+        30 | 37 => [false, true, true],
+        _ => [false; 3],
     };
     for number in 0..=255 {
         let places = [Place::Process, Place::Container, Place::Machine];
-        let with = |has_main| places.map(|place| ending(number, place, has_main));
+        let with = |has_main| places.map(|place| is_ending(number, place, has_main));
         assert_eq!(with(false), meant(number), "signal {number}");
         // A main command has all but TERM for itself, unless they are for the whole machine.
-        let [process, container, machine] = meant(number);
-        let of_going = |ending: Option<Ending>| ending.filter(|_| number == 15);
-        let meant = [of_going(process), of_going(container), machine];
-        assert_eq!(with(true), meant, "signal {number}");
+        let [_, _, machine] = meant(number);
+        let is_term = number == 15;
+        assert_eq!(with(true), [is_term, is_term, machine], "signal {number}");
+        let meant = match number {
+            2 | 15 => RebootCommand::Restart,
+            10 => RebootCommand::Halt,
+            _ => RebootCommand::PowerOff,
+        };
+        assert_eq!(command(number), meant, "signal {number}");
     }
 }
 

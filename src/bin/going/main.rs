@@ -1,10 +1,9 @@
 //! going(8), the supervisor: from the command line to the loop.
 //!
-//! `supervisor` is the loop, `rescan` the way from the files to the table.
+//! `supervisor` is the loop and all that it does.
 #![no_std]
 #![no_main]
 
-mod rescan;
 mod supervisor;
 
 use core::panic::PanicInfo;

@@ -4,24 +4,24 @@
 //! The one place that turns an [`Action`] into a syscall. Waits nowhere but at the head of the
 //! loop, and ends by a shutdown alone.
 
-use crate::rescan::QUIET_MS;
 use core::mem;
-use going::child;
+use going::child::plan::ENTRIES;
+use going::child::reader::{self, COMPLETE, INCOMPLETE, UNSETTLED};
+use going::child::{self, power};
 use going::linux::options::Options;
-use going::linux::rundir;
 use going::linux::signals::{self, Signals, signal_group, take_terminal};
 use going::linux::syslog::{ERROR, INFO, Log, WARNING};
-use going::linux::table::{Slot, Slots};
-use going::linux::{clock, raw, stdio};
-use going::model::entry::{EDITED, Entry, GOOD, MAIN, Name};
-use going::model::order::{Ending, Place, ending};
+use going::linux::table::{self, Slot, Slots};
+use going::linux::{clock, raw, rundir, stdio, watch};
+use going::model::entry::{EDITED, Entry, GONE, GOOD, MAIN, Name, Record};
+use going::model::order::{Place, is_ending};
 use going::model::service::{Action, End, Event, Phase, Pid, Policy, Restart, State, Want};
 use going::model::status::{Line, VERSION};
 use linux_raw_sys::general::{
-    SIGCHLD, SIGCONT, SIGHUP, SIGKILL, SIGTERM, SIGTSTP, SIGTTIN, SIGTTOU,
+    SIGCHLD, SIGCONT, SIGHUP, SIGKILL, SIGPWR, SIGTERM, SIGTSTP, SIGTTIN, SIGTTOU,
 };
 use rustix::fd::OwnedFd;
-use rustix::io::Errno;
+use rustix::io::{Errno, pread};
 use rustix::process::{getpid, set_child_subreaper};
 
 /// Unable to start.
@@ -29,38 +29,46 @@ pub const EXIT_START: u8 = 111;
 /// Children reaped in one go: signals, deadlines and messages have their turn in between.
 const REAP_MAX: usize = 256;
 
+/// From the last change of a file until CONFDIR is read: a change may have several steps.
+const QUIET_MS: u64 = 200;
+/// From the first change, should there be no quiet.
+const WAIT_MS: u64 = 2_000;
+/// While CONFDIR cannot be read or watched it is tried again so often: the one exception to no
+/// polling.
+const RETRY_MS: u64 = 5_000;
+
 /// Everything there is.
 pub struct Supervisor {
-    pub options: Options,
-    pub slots: &'static mut Slots,
-    pub log: Log,
-    pub signals: Signals,
+    options: Options,
+    slots: &'static mut Slots,
+    log: Log,
+    signals: Signals,
     /// Tells of changes in CONFDIR and RUNDIR/down.
-    pub watch: Option<OwnedFd>,
+    watch: Option<OwnedFd>,
     /// What services are started by.
-    pub plan: Option<OwnedFd>,
+    plan: Option<OwnedFd>,
     /// The process that reads CONFDIR or, at the very end, ends the machine, as long as there is
     /// one, and the plan that it makes.
-    pub helper: Option<(Pid, OwnedFd)>,
+    helper: Option<(Pid, OwnedFd)>,
     /// When the next helper is to be started.
-    pub rescan_ms: Option<u64>,
+    rescan_ms: Option<u64>,
     /// When it is to be read at the latest, if a change was noticed that has not been read yet.
-    pub latest_ms: Option<u64>,
-    /// What everything ends with, once it is to end.
-    pub ending: Option<Ending>,
+    latest_ms: Option<u64>,
+    /// The signal that everything ends by, once it is to end.
+    ending: Option<u32>,
     /// How often a signal has said so: the second one hastens it.
-    pub told: u8,
+    told: u8,
     /// The exit code that a service has brought about.
-    pub code: Option<u8>,
+    code: Option<u8>,
     /// Whether something has become of a service since the status was written.
-    pub has_news: bool,
+    has_news: bool,
     /// Why the status could not be written the last time.
-    pub unwritten: Option<Errno>,
+    unwritten: Option<Errno>,
     /// That of RUNDIR, if it could be locked.
-    pub lock: Option<OwnedFd>,
+    lock: Option<OwnedFd>,
     /// The time, as of the last waking up, and of the start.
-    pub now_ms: u64,
-    pub start_ms: u64,
+    now_ms: u64,
+    start_ms: u64,
 }
 
 impl Supervisor {
@@ -136,9 +144,9 @@ impl Supervisor {
     /// Does what a signal asks for. The command of the command line gets it, too.
     fn take(&mut self, signal: u32) {
         let main = self.slots.get(MAIN).and_then(|main| main.service.pid());
-        if let Some(ending) = ending(signal, self.options.place, main.is_some()) {
+        if is_ending(signal, self.options.place, main.is_some()) {
             // The command is stopped by the shutdown.
-            self.end(ending);
+            self.end(signal);
             self.told = self.told.saturating_add(1);
         } else if let Some(pid) = main
             && !matches!(signal, SIGCHLD | SIGTSTP | SIGTTIN | SIGTTOU)
@@ -152,10 +160,10 @@ impl Supervisor {
 
     /// Begins to end everything, unless that has begun. No file is read any more: the next helper
     /// ends the machine.
-    fn end(&mut self, ending: Ending) {
+    fn end(&mut self, signal: u32) {
         if self.ending.is_none() {
             self.log.say(INFO, format_args!("shutting down"));
-            self.ending = Some(ending);
+            self.ending = Some(signal);
             (self.helper, self.watch, self.rescan_ms) = (None, None, Some(self.now_ms));
         }
     }
@@ -202,7 +210,8 @@ impl Supervisor {
         }
         if before.policy.restart == Restart::Exit && (was_up || index == MAIN) {
             self.code = self.code.or(Some(end.code()));
-            self.end(Ending::Exit);
+            // As if the power failed: a machine is switched off.
+            self.end(SIGPWR);
         }
         Some(())
     }
@@ -277,6 +286,90 @@ impl Supervisor {
             }
         }
         Some(())
+    }
+
+    /// Takes note of changes, which make a rescan due.
+    fn notice(&mut self) {
+        if self.watch.as_ref().is_some_and(watch::has_news) {
+            let latest_ms = self.now_ms.saturating_add(WAIT_MS);
+            let latest_ms = *self.latest_ms.get_or_insert(latest_ms);
+            self.rescan_ms = Some(latest_ms.min(self.now_ms.saturating_add(QUIET_MS)));
+        }
+    }
+
+    /// Starts a helper if that is due and there is none; says when it is due by itself. In a
+    /// shutdown none is started before that `is_over`: then it ends the machine.
+    fn help(&mut self, is_over: bool) -> Option<u64> {
+        let may_start = self.helper.is_none() && (is_over || self.ending.is_none());
+        // Whoever has ended and has no file any more is forgotten then, which may make room.
+        if may_start && self.slots.iter().any(|slot| slot.entry.has(GONE) && !slot.is_up()) {
+            self.rescan_in(QUIET_MS);
+        }
+        if may_start && self.rescan_ms.is_some_and(|due_ms| due_ms <= self.now_ms) {
+            (self.rescan_ms, self.latest_ms) = (None, None);
+            if let Err(errno) = self.start_helper() {
+                let what = if is_over { "end the machine" } else { "read CONFDIR" };
+                let why = raw::reason(errno);
+                self.log.say(WARNING, format_args!("unable to begin to {what}: {why}"));
+                // What is left makes room.
+                let _room = is_over.then(|| raw::kill(-1, SIGKILL));
+                self.rescan_in(RETRY_MS);
+            }
+        }
+        self.rescan_ms.filter(|_| may_start)
+    }
+
+    /// Has CONFDIR read after so long at the latest.
+    fn rescan_in(&mut self, wait_ms: u64) {
+        self.rescan_ms.get_or_insert(self.now_ms.saturating_add(wait_ms));
+    }
+
+    fn start_helper(&mut self) -> Result<(), Errno> {
+        // Without it the reader says so, and all is tried again.
+        self.watch = self.watch.take().or_else(|| watch::open().ok());
+        let plan = table::plan()?;
+        let (old, watch) = (self.plan.as_ref(), self.watch.as_ref());
+        let helper = || match self.ending {
+            // It may wait; PID 1 goes on reaping.
+            Some(signal) => power::end_machine(signal, &self.log),
+            None => reader::run(&self.options, self.slots, &plan, old, watch, &self.log),
+        };
+        self.helper = Some((raw::fork(helper)?, plan));
+        Ok(())
+    }
+
+    /// Hears how a helper ended, which has left this plan. Whoever has not come to the end has
+    /// failed.
+    fn hear(&mut self, end: End, plan: OwnedFd) {
+        let outcome = end.code();
+        if let End::Killed(signal) = end {
+            let text = format_args!("unable to read CONFDIR: killed by signal {signal}");
+            self.log.say(WARNING, text);
+        }
+        let is_adopted = outcome <= INCOMPLETE && self.adopt(plan).is_ok();
+        if outcome != COMPLETE || !is_adopted {
+            self.rescan_in(if outcome == UNSETTLED { QUIET_MS } else { RETRY_MS });
+        }
+    }
+
+    /// Takes over the entries of a plan, and makes it the one that services are started by. If not
+    /// all can be read, those that were notice that their text is not in the old one.
+    fn adopt(&mut self, plan: OwnedFd) -> Result<(), Errno> {
+        let mut record = Record::default();
+        self.has_news = true;
+        for (index, offset) in (ENTRIES..).step_by(size_of::<Record>()).enumerate() {
+            if pread(&plan, record.as_flattened_mut(), offset)? < size_of::<Record>() {
+                break;
+            }
+            let entry = Entry::decode(record);
+            match self.slots.get_mut(index) {
+                Some(slot) if slot.entry.name == entry.name => slot.entry = entry,
+                Some(slot) => *slot = Slot::new(entry, self.now_ms),
+                None => drop(self.slots.push(Slot::new(entry, self.now_ms))),
+            }
+        }
+        self.plan = Some(plan);
+        Ok(())
     }
 
     /// Brings RUNDIR/status up to date; what fails is tried again when we are next awake.
