@@ -125,7 +125,6 @@ impl Supervisor {
         loop {
             self.signals.wait(due_ms, [self.watch.as_ref(), None]);
             self.now_ms = clock::now_ms();
-            self.notice();
             self.signals.read().for_each(|signal| self.take(signal));
             // There may always be more: whoever makes them may be faster than we are.
             let has_more = (0..REAP_MAX).all(|_| self.reap_one().is_some());
@@ -154,7 +153,8 @@ impl Supervisor {
             signal_group(pid, signal);
         }
         if signal == SIGHUP {
-            self.rescan_ms = Some(0);
+            // At once, whether there is quiet or not.
+            (self.rescan_ms, self.latest_ms) = (Some(0), Some(0));
         }
     }
 
@@ -288,18 +288,14 @@ impl Supervisor {
         Some(())
     }
 
-    /// Takes note of changes, which make a rescan due.
-    fn notice(&mut self) {
+    /// Takes note of changes, and starts a helper if that is due and there is none; says when it is
+    /// due by itself. In a shutdown that is not before all `is_over`: then it ends the machine.
+    fn help(&mut self, is_over: bool) -> Option<u64> {
         if self.watch.as_ref().is_some_and(watch::has_news) {
             let latest_ms = self.now_ms.saturating_add(WAIT_MS);
             let latest_ms = *self.latest_ms.get_or_insert(latest_ms);
             self.rescan_ms = Some(latest_ms.min(self.now_ms.saturating_add(QUIET_MS)));
         }
-    }
-
-    /// Starts a helper if that is due and there is none; says when it is due by itself. In a
-    /// shutdown none is started before that `is_over`: then it ends the machine.
-    fn help(&mut self, is_over: bool) -> Option<u64> {
         let may_start = self.helper.is_none() && (is_over || self.ending.is_none());
         // Whoever has ended and has no file any more is forgotten then, which may make room.
         if may_start && self.slots.iter().any(|slot| slot.entry.has(GONE) && !slot.is_up()) {
