@@ -380,7 +380,7 @@ impl<'a> Reader<'a> {
     /// Those that will see to it themselves.
     fn end_leftovers(&self, rundir: &CStr) -> Result<(), Errno> {
         let dir = twin::open_pids(rundir)?;
-        let is_started = |slot: &Slot| slot.entry.want() == Want::Up;
+        let is_started = |slot: &Slot| slot.entry.flags & (GONE | GOOD | HELD) == GOOD;
         scan::each_name(&dir, |name| {
             let is_this = |slot: &&Slot| slot.entry.name.as_bytes() == name.to_bytes();
             let is_left = !self.slots.iter().find(is_this).is_some_and(is_started);

@@ -54,9 +54,9 @@ impl Entry {
         self.flags & flag != 0
     }
 
-    /// What the files want of the service.
+    /// What the files want of the service. To be unwanted for a moment is what starts it anew.
     pub fn want(&self) -> Want {
-        if self.flags & (GONE | GOOD | HELD) == GOOD { Want::Up } else { Want::Down }
+        if self.flags & (GONE | GOOD | HELD | EDITED) == GOOD { Want::Up } else { Want::Down }
     }
 
     /// What a reader has passed on, see `child::plan`.

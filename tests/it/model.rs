@@ -11,7 +11,7 @@ use going::model::config::{
     ENV_MAX, FILE_MAX, NAME_MAX, POOL_MAX, TEXT_MAX, Text, WORDS_MAX, parse, policy, service_name,
     signal, split_words, value, values,
 };
-use going::model::entry::{Entry, GONE, GOOD, HELD, LOGGED_TO, Record, SERVICES_MAX};
+use going::model::entry::{EDITED, Entry, GONE, GOOD, HELD, LOGGED_TO, Record, SERVICES_MAX};
 use going::model::order::{Place, is_ending};
 use going::model::service::{
     Action, End, Event, Phase, Pid, Policy, Restart, Service, State, Want,
@@ -726,11 +726,11 @@ fn no_record_upsets_an_entry() {
     runner().run(&prop::collection::vec(any::<[u8; 4]>(), words), property).unwrap();
 }
 
-/// Up only if the file is there, was good once, and is not held down; who is logged to is nothing
-/// special.
+/// Up only if the file is there, was good once, is not held down, and has not just changed; who is
+/// logged to is nothing special.
 fn what_the_files_want() {
     for flags in 0..32 {
-        let wanted = match flags & (GONE | GOOD | HELD) {
+        let wanted = match flags & (GONE | GOOD | HELD | EDITED) {
             GOOD => Want::Up,
             _ => Want::Down,
         };

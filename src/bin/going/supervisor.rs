@@ -198,8 +198,7 @@ impl Supervisor {
             End::Killed(signal) => ("killed by signal", signal),
         };
         let tenths = self.now_ms.saturating_sub(before.since_ms) / 100;
-        let (up, tenth) = (tenths / 10, tenths % 10);
-        let text = format_args!("{name}: {how} {number} after {up}.{tenth} s");
+        let text = format_args!("{name}: {how} {number} after {}.{} s", tenths / 10, tenths % 10);
         match service.state {
             _ if !was_up => self.log.say(INFO, format_args!("{name}: stopped, {how} {number}")),
             State::Down(delay_ms) => {
@@ -251,8 +250,6 @@ impl Supervisor {
         let logs_to_it = |slot: &&Slot| slot.service.policy.log.map(usize::from) == Some(index);
         let mut writers = self.slots.iter().filter(logs_to_it).peekable();
         match (self.ending, self.told) {
-            // To be unwanted for a moment is what starts it anew.
-            (None, _) if entry.has(EDITED) => Want::Down,
             (None, _) => entry.want(),
             (_, 2..) => Want::Kill,
             // It takes its time, as it would without us; the others end after it.
