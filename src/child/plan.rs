@@ -6,7 +6,7 @@
 
 use crate::linux::table::{Slot, Slots};
 use crate::model::config::{POOL_MAX, Text, hash};
-use crate::model::entry::{Entry, GOOD, NUMBERS, Record, SERVICES_MAX};
+use crate::model::entry::{Entry, GOOD, Record, SERVICES_MAX};
 use crate::model::service::Policy;
 use heapless::Vec;
 use rustix::fd::OwnedFd;
@@ -150,7 +150,7 @@ pub fn encode(entry: &Entry) -> Record {
     for (word, number) in record.iter_mut().zip(numbers) {
         *word = number.to_ne_bytes();
     }
-    let (_, name) = record.split_at_mut(NUMBERS);
+    let (_, name) = record.split_at_mut(numbers.len());
     for (place, byte) in name.as_flattened_mut().iter_mut().zip(entry.name.bytes()) {
         *place = byte;
     }

@@ -29,10 +29,8 @@ pub const EDITED: u32 = 16;
 
 /// In the order of the numbers that stand for them.
 const RESTARTS: [Restart; 4] = [Restart::Always, Restart::Failure, Restart::Never, Restart::Exit];
-/// An entry as it is passed on: numbers in the order of its fields, but the name last.
-pub type Record = [[u8; 4]; NUMBERS + NAME_MAX / 4];
-/// How many these are.
-pub const NUMBERS: usize = 8;
+/// An entry as it is passed on: eight numbers in the order of its fields, but the name last.
+pub type Record = [[u8; 4]; 8 + NAME_MAX / 4];
 
 /// What is known of one service.
 #[derive(Clone, Debug, Default, PartialEq)]
