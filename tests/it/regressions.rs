@@ -31,6 +31,8 @@ pub fn tests() -> Vec<Trial> {
         scenario!(a_nul_byte_rejects_wherever_it_is),
         scenario!(the_first_signal_hastens_no_shutdown_that_has_begun),
         scenario!(who_was_logged_to_once_has_its_own_timeout),
+        scenario!(who_comes_after_what_was_logged_to_has_its_own_timeout),
+        scenario!(a_shutdown_ends_though_a_writer_logs_to_one_that_is_gone),
         scenario!(messages_that_cannot_be_written_are_no_signal_for_the_main_command),
         scenario!(who_logs_to_what_went_and_came_back_has_its_pipe),
         scenario!(a_rescan_that_ends_in_a_shutdown_changes_nothing),
@@ -258,6 +260,46 @@ fn who_was_logged_to_once_has_its_own_timeout() {
     going.rescan();
     going.terminate();
     assert_eq!(going.log_count("killing"), 0, "{}", going.report());
+}
+
+/// What the writer still logged to had the same place in the table: it was taken for a logger, and
+/// killed after 2 s.
+fn who_comes_after_what_was_logged_to_has_its_own_timeout() {
+    let mut going = Going::new();
+    going.hold("log");
+    going.write("web", going.cmd("hold", "web", &[]) + "log=log\n");
+    going.start();
+    going.all_up(&["log", "web"]);
+    going.remove("log");
+    going.wait_for("log being forgotten", || going.status_of("log").is_empty());
+    going.write("db", going.cmd("hold", "db", &["4000"]) + "timeout=60\n");
+    going.up("db");
+    assert_eq!(going.starts("web").len(), 1, "{}", going.report());
+    going.terminate();
+    assert_eq!(going.log_count("killing"), 0, "{}", going.report());
+}
+
+/// The service in the place of that one logs to the writer: each waited for the other's end.
+fn a_shutdown_ends_though_a_writer_logs_to_one_that_is_gone() {
+    let mut going = Going::new();
+    let write = |going: &Going, name: &str, log: &str| {
+        going.write(name, going.cmd("hold", name, &[]) + &format!("log={log}\n"));
+    };
+    going.hold("log");
+    write(&going, "filter", "log");
+    write(&going, "web", "filter");
+    going.start();
+    going.all_up(&["log", "filter", "web"]);
+    going.remove("log");
+    going.wait_for("log being forgotten", || going.status_of("log").is_empty());
+    write(&going, "db", "filter");
+    going.up("db");
+    // And somebody logs to it.
+    write(&going, "cron", "db");
+    going.wait_starts("db", 2);
+    going.all_up(&["db", "cron"]);
+    assert_eq!(going.starts("filter").len(), 1, "{}", going.report());
+    going.terminate();
 }
 
 /// PIPE and XFSZ come to who writes: they were passed on like any other signal, and killed it.

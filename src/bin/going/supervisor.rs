@@ -335,7 +335,7 @@ impl Supervisor {
     /// failed.
     fn hear(&mut self, end: End, plan: OwnedFd) {
         let outcome = end.code();
-        if let End::Killed(signal) = end {
+        if let (End::Killed(signal), None) = (end, self.ending) {
             let text = format_args!("unable to read CONFDIR: killed by signal {signal}");
             self.log.say(WARNING, text);
         }
@@ -357,7 +357,12 @@ impl Supervisor {
             let entry = Entry::decode(record);
             match self.slots.get_mut(index) {
                 Some(slot) if slot.entry.name == entry.name => slot.entry = entry,
-                Some(slot) => *slot = Slot::new(entry, self.now_ms),
+                Some(slot) => {
+                    *slot = Slot::new(entry, self.now_ms);
+                    // Who still logs to the one before does not log to this one.
+                    let logs = self.slots.iter_mut().map(|slot| &mut slot.service.policy.log);
+                    logs.for_each(|log| *log = log.filter(|log| usize::from(*log) != index));
+                }
                 None => drop(self.slots.push(Slot::new(entry, self.now_ms))),
             }
         }
