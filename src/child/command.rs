@@ -9,7 +9,6 @@ use super::{Birth, EXIT_NOT_EXECUTABLE, EXIT_NOT_FOUND, EXIT_SET_UP, Failure, gi
 use crate::linux::raw::{self, Strings};
 use crate::model::config::{Text, WORDS_MAX, split_words, value};
 use core::ffi::CStr;
-use core::ptr::null;
 use rustix::io::Errno;
 
 /// Becomes the command of `birth`, or says why not.
@@ -25,7 +24,7 @@ pub fn execute(birth: &Birth, user: &User) -> ! {
     // The reader has split it before: it can be split, and every word has room.
     let _split = split_words(cmd, |byte| words.push(byte).ok());
     let program = CStr::from_bytes_until_nul(&words).unwrap_or_default();
-    let mut room = [null(); WORDS_MAX + 1];
+    let mut room = [None; WORDS_MAX + 1];
     let list = words.split_inclusive(|&byte| byte == 0);
     let list = list.filter_map(|word| CStr::from_bytes_with_nul(word).ok());
     let list = Strings::collect_in(&mut room, list, |_, _| false);
@@ -56,7 +55,7 @@ fn in_room<const N: usize>(
     strings: &environment::Strings,
     execute: &dyn Fn(Strings) -> Errno,
 ) -> Option<Errno> {
-    let mut room = [null(); N];
+    let mut room = [None; N];
     environment::collect_in(&mut room, birth, strings).map(execute)
 }
 

@@ -8,6 +8,7 @@ use crate::linux::raw;
 use crate::model::config::Text;
 use crate::model::order::Place;
 use core::ffi::{CStr, c_char};
+use core::ptr::NonNull;
 use heapless::Vec;
 
 /// Entries of most environments, and one for the end.
@@ -54,7 +55,7 @@ impl Strings {
 /// too many. Once for all sizes of rooms, not once for each.
 #[inline(never)]
 pub fn collect_in<'a>(
-    room: &'a mut [*const c_char],
+    room: &'a mut [Option<NonNull<c_char>>],
     birth: &'a Birth,
     strings: &'a Strings,
 ) -> Option<raw::Strings<'a>> {

@@ -80,7 +80,7 @@ pub fn become_service(
     options: &Options,
     syslog: &Log,
 ) -> ! {
-    let Some(slot) = slots.get(index) else { raw::exit(EXIT_SET_UP) };
+    let Some(slot) = slots.get(index) else { raw::exit(EXIT_SET_UP.into()) };
     let mut text = Text::new();
     let read = plan.map_or(Ok(()), |plan| plan::read_text(plan, &slot.entry, &mut text));
     let (name, is_main) = (&slot.entry.name, index == MAIN);
@@ -98,5 +98,5 @@ fn give_up(birth: &Birth, failure: &Failure) -> ! {
     // PIPE, of a message that nobody reads, is not what this is to end by.
     raw::block_signals(true);
     birth.syslog.send(ERROR, format_args!("{}: {failure}", birth.name));
-    raw::exit(failure.code)
+    raw::exit(failure.code.into())
 }

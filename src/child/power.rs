@@ -27,9 +27,10 @@ pub fn command(signal: u32) -> RebootCommand {
 /// Ends all processes but PID 1, writes everything to disk, and ends the machine as `signal` says.
 pub fn end_machine(signal: u32, log: &Log) -> ! {
     // Whether there is anybody does not matter.
-    let _none = raw::kill(-1, SIGTERM).and(raw::kill(-1, SIGCONT));
+    raw::kill(-1, SIGTERM);
+    raw::kill(-1, SIGCONT);
     wait(&mut [], TERM_MS);
-    let _none = raw::kill(-1, SIGKILL);
+    raw::kill(-1, SIGKILL);
     let syncing = raw::fork(|| {
         sync();
         raw::exit(0)
@@ -45,7 +46,7 @@ pub fn end_machine(signal: u32, log: &Log) -> ! {
     }
     let why = raw::reason(reboot(command(signal)).err().unwrap_or(Errno::IO));
     log.say(ERROR, format_args!("unable to end the machine: {why}"));
-    raw::exit(super::EXIT_SET_UP)
+    raw::exit(super::EXIT_SET_UP.into())
 }
 
 /// Waits for one of `fds`, or for so long.

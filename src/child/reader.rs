@@ -104,10 +104,10 @@ pub fn run(
         Err(errno) => {
             let why = raw::reason(errno);
             reader.tell(0, format_args!("unable to make a plan: {why}"));
-            raw::exit(EXIT_SET_UP);
+            raw::exit(EXIT_SET_UP.into());
         }
     }
-    raw::exit(reader.outcome)
+    raw::exit(reader.outcome.into())
 }
 
 /// A rescan.

@@ -11,7 +11,7 @@ use crate::model::config::value;
 use linux_raw_sys::general::{SIGPIPE, SIGXFSZ};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, chdir, chroot, getpid, getppid, setpgid, setsid};
-use rustix::process::{set_parent_process_death_signal, umask};
+use rustix::process::{set_parent_process_death_signal, test_kill_process_group, umask};
 use rustix::termios::{isatty, tcgetpgrp, tcsetpgrp};
 
 /// Builds the world of `birth`, in the order that the steps need; finds out who the `user` is.
@@ -70,8 +70,8 @@ fn make_session(birth: &Birth) -> Result<(), Errno> {
         return setsid().map(|_| ());
     }
     let others = tcgetpgrp(raw::stdio(0)).ok().filter(|group| {
-        let is_there = raw::kill(group.as_raw_pid().wrapping_neg(), 0) != Err(Errno::SRCH);
-        is_there && raw::own_group().is_some_and(|own| own != *group)
+        let is_there = test_kill_process_group(*group) != Err(Errno::SRCH);
+        is_there && raw::getpgid(0).is_some_and(|own| own != *group)
     });
     setpgid(None, None)?;
     if others.is_some() {

@@ -4,12 +4,12 @@
 
 #![allow(unsafe_code)]
 
-use crate::model::service::Pid;
+use crate::model::service::{End, Pid};
+use core::cell::Cell;
 use core::convert::Infallible;
 use core::ffi::{CStr, c_char, c_int, c_long};
 use core::marker::PhantomData;
-use core::mem::offset_of;
-use core::ptr::{null, null_mut};
+use core::ptr::NonNull;
 use core::time::Duration;
 use linux_raw_sys::general;
 use rustix::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -17,47 +17,51 @@ use rustix::io::Errno;
 use rustix::process;
 use rustix::time::Timespec;
 
-/// A siginfo_t seen as numbers.
-type SignalInfo = [c_int; size_of::<general::siginfo_t>() / 4];
-
-/// Where in it the number of the child is.
-const SI_PID: usize =
-    offset_of!(general::siginfo, __bindgen_anon_1.__bindgen_anon_1._sifields._sigchld._pid) / 4;
-/// Of close_range(2); linux-raw-sys does not have it.
-const CLOSE_RANGE_CLOEXEC: u32 = 1 << 2;
+/// A siginfo_t seen as numbers, see sigaction(2); with 64 bits, the fourth is none.
+type SignalInfo = [u32; 32];
 /// Bytes of a set of signals, as the kernel has it.
 const SET_LEN: usize = size_of::<u64>();
+/// Of close_range(2); linux-raw-sys does not have it.
+const CLOSE_RANGE_CLOEXEC: u32 = 1 << 2;
 
+// SAFETY: these are their declarations in C. Those that are called safe take numbers, or write
+// nothing but what they are lent.
 #[link(name = "c")]
 unsafe extern "C" {
-    fn __errno_location() -> *mut c_int;
-    #[link_name = "_exit"]
-    fn exit_(code: c_int) -> !;
-    fn clock_gettime(clock: u32, time: *mut Timespec) -> c_int;
-    fn strerror(errno: c_int) -> *const c_char;
+    safe fn __errno_location() -> &'static Cell<c_int>;
+    safe fn clock_gettime(clock: u32, time: &mut Timespec) -> c_int;
+    safe fn strerror(errno: c_int) -> *const c_char;
     /// Each argument is passed as long as a register.
     fn syscall(number: c_long, ...) -> c_long;
+
+    /// _exit(2): ends the process without another thought.
+    #[link_name = "_exit"]
+    pub safe fn exit(code: c_int) -> !;
+    /// The process group of a process, of this one for 0; none if that is of another PID namespace,
+    /// where rustix sees a number that cannot be.
+    pub safe fn getpgid(pid: c_int) -> Option<process::Pid>;
+    /// kill(2): sends `signal` to the process `pid`, or to the group `-pid`; -1 if there is none
+    /// that may be signalled.
+    pub safe fn kill(pid: c_int, signal: u32) -> c_int;
 }
 
 /// Makes `$run` the program: a function that takes the words of the command line, the environment
 /// and a `$memory`, and returns the exit code. The memory is static: what of it is never used costs
-/// nothing.
+/// nothing, while of a frame on the stack every page is touched.
 #[macro_export]
 macro_rules! program {
     ($run:path, $memory:ty) => {
+        // SAFETY: it is what the C start-up code calls, with two lists of C strings that end with a
+        // null pointer, and stay.
         #[unsafe(no_mangle)]
         extern "C" fn main(
             _: i32,
-            argv: *const *const core::ffi::c_char,
-            env: *const *const core::ffi::c_char,
+            words: $crate::linux::raw::Strings<'static>,
+            environment: $crate::linux::raw::Strings<'static>,
         ) -> i32 {
             static mut MEMORY: $memory = <$memory>::new();
-            // SAFETY: the C start-up code calls main once, so this is the only reference.
+            // SAFETY: main is called once, so this is the only reference.
             let memory = unsafe { &mut *(&raw mut MEMORY) };
-            // SAFETY: it passes lists of C strings that end with a null pointer, and stay.
-            let words = unsafe { $crate::linux::raw::Strings::new(argv) };
-            // SAFETY: so it does here.
-            let environment = unsafe { $crate::linux::raw::Strings::new(env) };
             $run(words, environment, memory).into()
         }
 
@@ -69,34 +73,28 @@ macro_rules! program {
 
 /// C strings as execve(2) takes them: the words of the command line from somewhere on, the
 /// environment, or a list of our own.
+///
+/// Points to where each begins, up to one that is none; all stays as it is for the lifetime.
 #[derive(Clone, Copy)]
-pub struct Strings<'a>(*const *const c_char, PhantomData<&'a CStr>);
+#[repr(transparent)]
+pub struct Strings<'a>(*const Option<NonNull<c_char>>, PhantomData<&'a CStr>);
 
 impl<'a> Strings<'a> {
-    /// All of a list.
-    ///
-    /// # Safety
-    /// The list ends with a null pointer, the others in it are of C strings, and all stays as it is
-    /// for the lifetime.
-    pub const unsafe fn new(list: *const *const c_char) -> Self {
-        Self(list, PhantomData)
-    }
-
     /// Makes a list in `room` of all `strings`, each in the place of one that it `replaces`, or
     /// else behind all; none if there is no room.
     pub fn collect_in(
-        room: &'a mut [*const c_char],
+        room: &'a mut [Option<NonNull<c_char>>],
         strings: impl Iterator<Item = &'a CStr>,
         replaces: impl Fn(&CStr, &CStr) -> bool,
     ) -> Option<Self> {
-        room.fill(null());
+        room.fill(None);
         // The last place is for the end.
         let _end = room.last()?;
         for string in strings {
             let others = Strings(room.as_ptr(), PhantomData);
             let index = others.take_while(|other| !replaces(string, other)).count();
             let (_end, places) = room.split_last_mut()?;
-            *places.get_mut(index)? = string.as_ptr();
+            *places.get_mut(index)? = NonNull::new(string.as_ptr().cast_mut());
         }
         Some(Self(room.as_ptr(), PhantomData))
     }
@@ -107,23 +105,17 @@ impl<'a> Iterator for Strings<'a> {
 
     fn next(&mut self) -> Option<Self::Item> {
         // SAFETY: the list goes on until the null pointer, which is never passed.
-        let string = unsafe { *self.0 };
-        if string.is_null() {
-            return None;
-        }
+        let string = unsafe { *self.0 }?;
         self.0 = self.0.wrapping_add(1);
-        // SAFETY: `new` was promised a C string that stays.
-        Some(unsafe { CStr::from_ptr(string) })
+        // SAFETY: it is that of a C string that stays.
+        Some(unsafe { CStr::from_ptr(string.as_ptr()) })
     }
 }
 
 /// The result of a syscall, which is -1 if it fails.
 fn result(value: c_long) -> Result<c_int, Errno> {
-    // SAFETY: takes nothing, returns where this thread's errno is.
-    let errno = unsafe { __errno_location() };
-    // SAFETY: that place is valid as long as the thread is.
-    let errno = || Errno::from_raw_os_error(unsafe { *errno });
     // No errno if it has not failed: that may be 0, which is none.
+    let errno = || Errno::from_raw_os_error(__errno_location().get());
     c_int::try_from(value).ok().filter(|value| *value >= 0).ok_or_else(errno)
 }
 
@@ -141,30 +133,6 @@ pub fn fork(child: impl FnOnce() -> Infallible) -> Result<Pid, Errno> {
     Ok(Pid::new(forked).unwrap_or_else(|| match child() {}))
 }
 
-/// kill(2): sends `signal` to the process `pid`, or to the group `-pid`.
-///
-/// # Errors
-/// EPERM if it must not be signalled, ESRCH if it is not there.
-pub fn kill(pid: i32, signal: u32) -> Result<(), Errno> {
-    let (number, pid) = (general::__NR_kill.into(), c_long::from(pid));
-    // SAFETY: takes numbers, touches no memory of ours.
-    result(unsafe { syscall(number, pid, u64::from(signal)) }).map(|_| ())
-}
-
-/// The process group of this process; none if that is of another PID namespace, where rustix sees
-/// a number that cannot be.
-pub fn own_group() -> Option<process::Pid> {
-    // SAFETY: takes a number, touches no memory of ours.
-    let group = result(unsafe { syscall(general::__NR_getpgid.into(), 0_u64) });
-    process::Pid::from_raw(group.unwrap_or(0))
-}
-
-/// _exit(2): ends the process without another thought.
-pub fn exit(code: u8) -> ! {
-    // SAFETY: takes a number, touches no memory, has no return.
-    unsafe { exit_(code.into()) }
-}
-
 /// execve(2). Returns why it failed.
 pub fn execve(path: &CStr, argv: Strings, env: Strings) -> Errno {
     let number = general::__NR_execve.into();
@@ -179,7 +147,7 @@ pub fn block_signals(all: bool) {
     let set = if all { u64::MAX } else { 0 };
     // SAFETY: the set lives through the call, and the old one is not asked for. It cannot fail:
     // the manner is right.
-    unsafe { syscall(number, how, &raw const set, null_mut::<u64>(), SET_LEN) };
+    unsafe { syscall(number, how, &raw const set, 0_u64, SET_LEN) };
 }
 
 /// Has `signal` ignored, which also forgets one that came while it was blocked; or gives it
@@ -191,7 +159,7 @@ pub fn set_ignored(signal: u32, is_ignored: bool) {
     let (number, signal) = (general::__NR_rt_sigaction.into(), u64::from(signal));
     // SAFETY: the kernel reads a struct sigaction, which is no longer than `action`, and writes
     // nothing; no handler is installed that could be called.
-    unsafe { syscall(number, signal, &raw const action, null_mut::<u64>(), SET_LEN) };
+    unsafe { syscall(number, signal, &raw const action, 0_u64, SET_LEN) };
 }
 
 /// Closes all descriptors from `first` on, or has them closed at the next execve(2): Linux 5.11.
@@ -199,11 +167,10 @@ pub fn set_ignored(signal: u32, is_ignored: bool) {
 /// # Errors
 /// ENOSYS or EINVAL, where the kernel is older.
 pub fn close_from(first: u32, at_exec: bool) -> Result<(), Errno> {
-    let (number, last) = (general::__NR_close_range.into(), u64::from(u32::MAX));
     let flags = u64::from(if at_exec { CLOSE_RANGE_CLOEXEC } else { 0 });
+    let (number, first) = (general::__NR_close_range.into(), u64::from(first));
     // SAFETY: takes numbers, and closes nothing that this program still uses.
-    let closed = unsafe { syscall(number, u64::from(first), last, flags) };
-    result(closed).map(|_| ())
+    result(unsafe { syscall(number, first, u64::from(u32::MAX), flags) }).map(drop)
 }
 
 /// A descriptor from which all signals are read, once they are blocked: signalfd(2).
@@ -212,31 +179,32 @@ pub fn close_from(first: u32, at_exec: bool) -> Result<(), Errno> {
 /// EMFILE, ENFILE, ENOMEM, ENODEV.
 pub fn signal_descriptor() -> Result<OwnedFd, Errno> {
     let flags = u64::from(general::O_CLOEXEC | general::O_NONBLOCK);
-    let (number, new, set) = (general::__NR_signalfd4.into(), c_long::from(-1), u64::MAX);
+    let (number, set) = (general::__NR_signalfd4.into(), u64::MAX);
     // SAFETY: the set lives through the call; -1 asks for a new descriptor.
-    let fd = result(unsafe { syscall(number, new, &raw const set, SET_LEN, flags) })?;
+    let fd = result(unsafe { syscall(number, -1_i64, &raw const set, SET_LEN, flags) })?;
     // SAFETY: the kernel has just made it for us.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// A child that has ended, left as the zombie it is: waitid(2) with WNOWAIT. rustix has that, too,
-/// but not whose end it is.
-pub fn peek_ended_child() -> Option<Pid> {
-    let (number, all) = (general::__NR_waitid.into(), u64::from(general::P_ALL));
+/// A child that has ended, and how. It stays what it is, a zombie, until it is reaped.
+pub fn peek_ended_child() -> Option<(Pid, End)> {
+    let mut info = SignalInfo::default();
     let flags = u64::from(general::WEXITED | general::WNOHANG | general::WNOWAIT);
-    let (mut info, usage) = (SignalInfo::default(), null_mut::<u64>());
+    let (number, all) = (general::__NR_waitid.into(), u64::from(general::P_ALL));
     // SAFETY: the kernel writes a siginfo_t, which has the size of `info`, and nothing else.
-    unsafe { syscall(number, all, 0_u64, &raw mut info, flags, usage) };
-    // It stays 0 when no child has ended, and when there is none (ECHILD).
-    Pid::new(*info.get(SI_PID)?)
+    unsafe { syscall(number, all, 0_u64, &raw mut info, flags, 0_u64) };
+    // All stays 0 when no child has ended, and when there is none (ECHILD).
+    let [_, _, code, _, pid, _, number, ..] = info;
+    let number = number.try_into().ok()?;
+    let end = if code == general::CLD_EXITED { End::Exited(number) } else { End::Killed(number) };
+    Pid::new(pid.cast_signed()).map(|pid| (pid, end))
 }
 
 /// The time of `clock`, which is one that there is, by way of musl, which has found the kernel's
 /// fast path anyway.
 pub fn time(clock: u32) -> Duration {
     let mut time = Timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: `time` is written once.
-    unsafe { clock_gettime(clock, &raw mut time) };
+    clock_gettime(clock, &mut time);
     Duration::try_from(time).unwrap_or_default()
 }
 
@@ -248,8 +216,7 @@ pub fn stdio(fd: RawFd) -> BorrowedFd<'static> {
 
 /// What `errno` means, in words.
 pub fn reason(errno: Errno) -> &'static str {
-    // SAFETY: takes a number; there is one thread, and no locale to translate into.
-    let text = unsafe { strerror(errno.raw_os_error()) };
     // SAFETY: strerror(3) returns a C string, in musl one of a constant table.
-    unsafe { CStr::from_ptr(text) }.to_str().unwrap_or("unknown error")
+    let text = unsafe { CStr::from_ptr(strerror(errno.raw_os_error())) };
+    text.to_str().unwrap_or("unknown error")
 }

@@ -5,7 +5,7 @@
 //! looking and waiting. Never handles one: what a signal means is for `bin/` to say.
 
 use crate::linux::{clock, raw};
-use crate::model::service::{End, Pid};
+use crate::model::service::Pid;
 use core::time::Duration;
 use linux_raw_sys::general::_NSIG;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -70,11 +70,9 @@ impl Signals {
     }
 }
 
-/// Reaps `pid`, a child that has ended; says how. None if that fails.
-pub fn reap(pid: Pid) -> Option<End> {
-    let (_, status) = waitpid(process::Pid::from_raw(pid.get()), WaitOptions::NOHANG).ok()??;
-    let number = status.exit_status().or_else(|| status.terminating_signal())?.try_into().ok()?;
-    Some(if status.exited() { End::Exited(number) } else { End::Killed(number) })
+/// Reaps `pid`, a child that has ended. None if that fails.
+pub fn reap(pid: Pid) -> Option<()> {
+    waitpid(process::Pid::from_raw(pid.get()), WaitOptions::NOHANG).ok()?.map(drop)
 }
 
 /// Takes the terminal, if that is our standard input, from the group that `pid` leads, which is to
@@ -82,7 +80,7 @@ pub fn reap(pid: Pid) -> Option<End> {
 pub fn take_terminal(pid: Pid) {
     let terminal = raw::stdio(0);
     if tcgetpgrp(terminal).is_ok_and(|group| group.as_raw_nonzero() == pid) {
-        let _stays = raw::own_group().map(|group| tcsetpgrp(terminal, group));
+        let _stays = raw::getpgid(0).map(|group| tcsetpgrp(terminal, group));
     }
 }
 
@@ -90,8 +88,8 @@ pub fn take_terminal(pid: Pid) {
 /// number may be anybody's. Right after fork(2), when there is no such group yet, it goes to the
 /// process itself.
 pub fn signal_group(pid: Pid, signal: u32) {
-    if raw::kill(pid.get().wrapping_neg(), signal).is_err() {
+    if raw::kill(pid.get().wrapping_neg(), signal) < 0 {
         // ESRCH: it has ended. EPERM: it is another user's now; that it does not stop will be said.
-        let _unheard = raw::kill(pid.get(), signal);
+        raw::kill(pid.get(), signal);
     }
 }

@@ -19,7 +19,6 @@
 use core::ffi::CStr;
 use core::fmt::Write;
 use core::panic::PanicInfo;
-use core::ptr::null;
 use core::time::Duration;
 use going::linux::raw::{self, Strings};
 use going::model::service::Pid;
@@ -104,7 +103,7 @@ fn serve(mut words: Strings, at_ns: u64) -> u8 {
             let mut text = String::<16>::new();
             let _fits = writeln!(text, "{}", getpid().as_raw_pid());
             let _written = file.and_then(|file| write(file, text.as_bytes()));
-            raw::exit(be(fifo, id, at_ns))
+            raw::exit(be(fifo, id, at_ns).into())
         });
         return daemon.is_err().into();
     }
@@ -140,7 +139,7 @@ fn repeat(
             let mut text = Vec::<u8, 8>::new();
             let _fits = write_number(&mut text, id);
             let id = CStr::from_bytes_until_nul(&text).unwrap_or_default();
-            let mut room = [null(); 4];
+            let mut room = [None; 4];
             let words = [program, fifo, id].into_iter();
             if let Some(words) = Strings::collect_in(&mut room, words, |_, _| false) {
                 raw::execve(program, words, environment);
@@ -188,7 +187,7 @@ fn orphans(is_once: bool, count: u32, fifo: &CStr) -> u8 {
     let Ok(maker) = maker else { return 111 };
     let _reaped = waitpid(rustix::process::Pid::from_raw(maker.get()), WaitOptions::empty());
     // As long as there is a member, even a zombie, signal 0 can be sent to the group.
-    while raw::kill(maker.get().wrapping_neg(), 0).is_ok() {
+    while raw::kill(maker.get().wrapping_neg(), 0) >= 0 {
         sleep_ms(LOOK_MS);
     }
     tell(fifo, 2, now_ns());
@@ -316,6 +315,6 @@ fn write_number(text: &mut Vec<u8, 8>, number: usize) -> core::fmt::Result {
 
 #[panic_handler]
 fn panic(_: &PanicInfo) -> ! {
-    let _ended = raw::kill(getpid().as_raw_pid(), SIGTERM);
+    raw::kill(getpid().as_raw_pid(), SIGTERM);
     raw::exit(111)
 }

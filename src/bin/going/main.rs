@@ -42,5 +42,5 @@ fn panic(info: &PanicInfo) -> ! {
     while getpid().is_init() {
         let _interrupted = poll(&mut [], None);
     }
-    raw::exit(EXIT_START)
+    raw::exit(EXIT_START.into())
 }

@@ -171,7 +171,7 @@ impl Supervisor {
     /// Reaps a child that has ended, if there is one: a service, a helper, or an orphan that became
     /// ours.
     fn reap_one(&mut self) -> Option<()> {
-        let pid = raw::peek_ended_child()?;
+        let (pid, end) = raw::peek_ended_child()?;
         let index = self.slots.iter().position(|slot| slot.service.pid() == Some(pid));
         if index.is_some() {
             // What is left of its group; until the leader is reaped nobody else has the number.
@@ -179,7 +179,7 @@ impl Supervisor {
             take_terminal(pid);
         }
         // Should that fail, the loop waits first: whoever cannot be reaped is peeked at again.
-        let end = signals::reap(pid)?;
+        signals::reap(pid)?;
         if let Some((_, plan)) = self.helper.take_if(|(helper, _)| *helper == pid) {
             self.hear(end, plan);
         }

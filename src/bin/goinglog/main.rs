@@ -110,5 +110,5 @@ fn misused(word: &CStr) -> u8 {
 #[panic_handler]
 fn panic(info: &PanicInfo) -> ! {
     say(format_args!("{info}"));
-    raw::exit(EXIT_START)
+    raw::exit(EXIT_START.into())
 }
