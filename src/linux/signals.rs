@@ -16,8 +16,6 @@ use rustix::termios::{tcgetpgrp, tcsetpgrp};
 
 /// A struct signalfd_siginfo seen as numbers, see signalfd(2).
 type Record = [[u8; 4]; 32];
-/// Signals read at once.
-const RECORDS: usize = 8;
 
 /// Between two looks when there is no waiting for anything.
 const PAUSE: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
@@ -40,9 +38,8 @@ impl Signals {
 
     /// Waits until there is a signal, one of `others` can be read, or it is `due_ms`; or less.
     pub fn wait(&self, due_ms: Option<u64>, others: [Option<&OwnedFd>; 2]) {
-        let left =
-            due_ms.map(|due_ms| Duration::from_millis(due_ms.saturating_sub(clock::now_ms())));
-        let timeout = left.and_then(|left| Timespec::try_from(left).ok());
+        let left_ms = due_ms.map(|due_ms| due_ms.saturating_sub(clock::now_ms()));
+        let timeout = left_ms.and_then(|ms| Duration::from_millis(ms).try_into().ok());
         // In the place of one that is not there the signals stand a second time.
         let [first, second] = others.map(|fd| fd.unwrap_or(&self.0));
         let mut fds = [first, second, &self.0].map(|fd| PollFd::new(fd, PollFlags::IN));
@@ -53,20 +50,18 @@ impl Signals {
         }
     }
 
-    /// The signals that have come; does not wait. Are there more, the next [`Signals::wait`] does
-    /// not, either.
+    /// A signal that has come, if one has; does not wait. Are there more, the next
+    /// [`Signals::wait`] does not, either.
     ///
-    /// Without those that we have brought upon ourselves: PIPE, by a message to a pipe that nobody
-    /// reads, or XFSZ. They mean nothing, and are nobody else's.
-    pub fn read(&self) -> impl Iterator<Item = u32> + use<> {
-        let mut records = [Record::default(); RECORDS];
-        let _none = read(&self.0, records.as_flattened_mut().as_flattened_mut());
-        let own = getpid().as_raw_pid().unsigned_abs();
-        records.into_iter().filter_map(move |record| {
-            let [signal, _, _, sender, ..] = record.map(u32::from_ne_bytes);
-            // What was not read into stays 0.
-            (signal != 0 && sender != own).then_some(signal)
-        })
+    /// Passes over those that we have brought upon ourselves: PIPE, by a message to a pipe that
+    /// nobody reads, or XFSZ. They mean nothing, are nobody else's, and come before all others.
+    pub fn read(&self) -> Option<u32> {
+        let mut record = Record::default();
+        read(&self.0, record.as_flattened_mut()).ok()?;
+        let [signal, _, _, sender, ..] = record.map(u32::from_ne_bytes);
+        let is_own = sender == getpid().as_raw_pid().unsigned_abs();
+        // There is one of each at the most.
+        if is_own { self.read() } else { Some(signal) }
     }
 }
 

@@ -125,7 +125,7 @@ impl Supervisor {
         loop {
             self.signals.wait(due_ms, [self.watch.as_ref(), None]);
             self.now_ms = clock::now_ms();
-            self.signals.read().for_each(|signal| self.take(signal));
+            self.take_signal();
             // There may always be more: whoever makes them may be faster than we are.
             let has_more = (0..REAP_MAX).all(|_| self.reap_one().is_some());
             let tick_ms = self.tick();
@@ -140,8 +140,9 @@ impl Supervisor {
         }
     }
 
-    /// Does what a signal asks for. The command of the command line gets it, too.
-    fn take(&mut self, signal: u32) {
+    /// Does what a signal asks for, if one has come. The command of the command line gets it, too.
+    fn take_signal(&mut self) {
+        let Some(signal) = self.signals.read() else { return };
         let main = self.slots.get(MAIN).and_then(|main| main.service.pid());
         if is_ending(signal, self.options.place, main.is_some()) {
             // The command is stopped by the shutdown.

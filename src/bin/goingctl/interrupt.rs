@@ -14,7 +14,7 @@ pub fn signals() -> Result<Signals, Failure> {
 
 /// The exit code of a program that was asked to end, if it was: that of shells.
 pub fn code(signals: &Signals) -> Option<u8> {
-    for signal in signals.read() {
+    while let Some(signal) = signals.read() {
         let ending = ENDING.iter().filter_map(|ending| u8::try_from(ending.as_raw()).ok());
         if let Some(number) = ending.into_iter().find(|ending| u32::from(*ending) == signal) {
             return Some(number.saturating_add(128));

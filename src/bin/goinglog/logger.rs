@@ -108,7 +108,7 @@ impl<'a> Logger<'a> {
         let takes_more = self.now.delay_ms == 0 || self.options.drops;
         let due_ms = (self.now.delay_ms > 0).then_some(self.now.due_ms);
         self.input.wait(&self.signals, due_ms, takes_more);
-        for signal in self.signals.read() {
+        if let Some(signal) = self.signals.read() {
             self.now.due_ms = 0;
             match signal {
                 SIGHUP => self.now.asked = Some(signal),
