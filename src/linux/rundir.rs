@@ -24,10 +24,10 @@ pub const PRIVATE: Mode = Mode::RUSR.union(Mode::WUSR);
 /// Those of open(2).
 pub fn open_dir(path: &CStr) -> Result<OwnedFd, Errno> {
     let open = || open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
-    open().or_else(|_| match mkdirat(CWD, path, Mode::from_raw_mode(0o755)) {
-        // Made by us, or by another of our processes at the same moment.
-        Ok(()) | Err(Errno::EXIST) => open(),
-        Err(errno) => Err(errno),
+    open().or_else(|_| {
+        let made = mkdirat(CWD, path, Mode::from_raw_mode(0o755));
+        // By us, or by another of our processes at the same moment.
+        open().map_err(|errno| made.err().unwrap_or(errno))
     })
 }
 
@@ -42,10 +42,10 @@ pub fn lock(path: &CStr) -> Result<OwnedFd, Errno> {
     Ok(file)
 }
 
-/// No line of the status has more bytes: a name, and seven words and numbers.
-const LINE_MAX: usize = 128;
-/// Bytes that are written at once.
-type Buffer = heapless::String<512>;
+/// Lines of the status that are written at once.
+const LINES_MAX: usize = 8;
+/// Room for them: a name, and seven words and numbers each.
+type Lines = heapless::String<{ LINES_MAX * 128 }>;
 
 /// Writes RUNDIR/status, under another name first, so that nobody reads half of one: the `first`
 /// line, and the others. If RUNDIR is not the one that `lock` is of, it is locked before.
@@ -56,7 +56,7 @@ pub fn write_status(
     path: &CStr,
     lock: &mut Option<OwnedFd>,
     first: fmt::Arguments,
-    lines: impl Iterator<Item = impl fmt::Display>,
+    mut others: impl Iterator<Item = impl fmt::Display>,
 ) -> Result<(), Errno> {
     let dir = open_dir(path)?;
     let place = |stat: Stat| (stat.st_dev, stat.st_ino);
@@ -66,21 +66,15 @@ pub fn write_status(
     }
     let flags = FLAGS | OFlags::WRONLY | OFlags::TRUNC;
     let file = openat(&dir, c"status.new", flags, Mode::from_raw_mode(0o644))?;
-    let mut buffer = Buffer::new();
-    buffer.write_fmt(first).map_err(|_| Errno::MSGSIZE)?;
-    for line in lines {
-        if buffer.capacity().saturating_sub(buffer.len()) < LINE_MAX {
-            flush(&file, &mut buffer)?;
+    let mut lines = Lines::new();
+    lines.write_fmt(first).map_err(|_| Errno::MSGSIZE)?;
+    while !lines.is_empty() {
+        if write(&file, lines.as_bytes())? < lines.len() {
+            return Err(Errno::NOSPC);
         }
-        write!(buffer, "{line}").map_err(|_| Errno::MSGSIZE)?;
+        lines.clear();
+        let mut next = others.by_ref().take(LINES_MAX);
+        next.try_for_each(|line| write!(lines, "{line}")).map_err(|_| Errno::MSGSIZE)?;
     }
-    flush(&file, &mut buffer)?;
     renameat(&dir, c"status.new", &dir, c"status")
-}
-
-/// Writes what is in the buffer, and empties it.
-fn flush(file: &OwnedFd, buffer: &mut Buffer) -> Result<(), Errno> {
-    let is_whole = write(file, buffer.as_bytes())? == buffer.len();
-    buffer.clear();
-    if is_whole { Ok(()) } else { Err(Errno::NOSPC) }
 }
