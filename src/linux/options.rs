@@ -43,20 +43,24 @@ impl Options {
     /// The exit code, when what was asked for is done, or nothing can be.
     pub fn new(mut words: Strings<'static>, environment: Strings<'static>) -> Result<Self, u8> {
         let (confdir, rundir) = (c"/etc/going.d", c"/run/going");
-        let (umask, place) = (umask(Mode::WGRP | Mode::WOTH), place());
-        let (check, main) = (false, None);
+        // On a machine of our own Ctrl-Alt-Del becomes a signal, INT, by the way; in a container the
+        // kernel refuses that to PID 1.
+        let place = match getpid().is_init().then(|| reboot(RebootCommand::CadOff)) {
+            None => Place::Process,
+            Some(Err(_)) => Place::Container,
+            Some(Ok(())) => Place::Machine,
+        };
+        let (umask, check, main) = (umask(Mode::WGRP | Mode::WOTH), false, None);
         let mut options = Self { confdir, rundir, check, main, environment, umask, place };
         words.next();
         while let Some(word) = words.next() {
             let shown = word.to_str().unwrap_or("?");
             let has_value = word == c"-d" || word == c"-r";
-            match (word.to_bytes(), if has_value { words.next() } else { None }) {
+            let next = if has_value { words.next() } else { words.clone().next() };
+            match (word.to_bytes(), next) {
                 (b"-d", Some(path)) => options.confdir = path,
                 (b"-r", Some(path)) => options.rundir = path,
-                (b"--", _) if words.clone().next().is_some() => {
-                    options.main = Some(words);
-                    break;
-                }
+                (b"--", Some(_)) => return Ok(Self { main: Some(words), ..options }),
                 _ if place == Place::Machine => {
                     // The console may take nothing.
                     Log::open().say(WARNING, format_args!("passed over: {shown}"));
@@ -72,15 +76,5 @@ impl Options {
             }
         }
         Ok(options)
-    }
-}
-
-/// Where we run. On a machine of our own Ctrl-Alt-Del becomes a signal, INT, by the way; in a
-/// container the kernel refuses that to PID 1.
-fn place() -> Place {
-    match getpid().is_init() {
-        false => Place::Process,
-        true if reboot(RebootCommand::CadOff).is_err() => Place::Container,
-        true => Place::Machine,
     }
 }

@@ -14,10 +14,9 @@ pub fn fill() {
     // Without /dev what takes nothing: a socket that leads nowhere.
     let nowhere = || socket(AddressFamily::UNIX, SocketType::DGRAM, None);
     let null = || open(c"/dev/null", OFlags::RDWR, Mode::empty()).or_else(|_| nowhere());
-    while let Ok(null) = null() {
-        if null.as_raw_fd() > 2 {
-            return;
-        }
+    while let Ok(null) = null()
+        && null.as_raw_fd() <= 2
+    {
         let _stays_open = null.into_raw_fd();
     }
 }

@@ -21,14 +21,13 @@ going::program!(run, Slots);
 /// The program; its exit code.
 fn run(words: Strings<'static>, environment: Strings<'static>, slots: &'static mut Slots) -> u8 {
     stdio::fill();
-    let code = Options::new(words, environment).and_then(|options| {
-        if options.check {
-            return Err(reader::check(options.confdir, slots));
-        }
-        // From here on nothing but a signal ends it: what fails is said, survived and tried again.
-        Ok(Supervisor::new(options, slots)?.run())
-    });
-    code.unwrap_or_else(|code| code)
+    let ended = match Options::new(words, environment) {
+        Ok(options) if options.check => Ok(reader::check(options.confdir, slots)),
+        // Once it runs nothing but a signal ends it: what fails is said, survived and tried again.
+        Ok(options) => Supervisor::new(options, slots).map(|mut supervisor| supervisor.run()),
+        Err(code) => Err(code),
+    };
+    ended.unwrap_or_else(|code| code)
 }
 
 /// No input leads here. Should a defect do so after all, it says where; PID 1 stays, for the
