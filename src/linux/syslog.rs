@@ -3,26 +3,25 @@
 //! Never waits for a reader, on either way, and keeps nothing: what neither can take is lost.
 
 use crate::linux::raw;
-use core::ffi::CStr;
 use core::fmt::{self, Write};
 use heapless::String;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{FileType, Mode, OFlags, fstat, open};
 use rustix::io::{Errno, IoSlice, ReadWriteFlags, fcntl_dupfd_cloexec, pwritev2, writev};
-use rustix::net::{AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType};
-use rustix::net::{connect, send, socket_with};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 use rustix::process::getpid;
 use rustix::termios::isatty;
 
 /// Bytes of one message; the rest is cut off.
 const MESSAGE_MAX: usize = 512;
 
-/// Something does not work: the level and the `daemon` facility of syslog(3).
-pub const ERROR: u8 = 3 << 3 | 3;
+/// Something does not work: the level and the `daemon` facility of syslog(3), as they stand before a
+/// message.
+pub const ERROR: &str = "<27>";
 /// Something is not as it should be.
-pub const WARNING: u8 = 3 << 3 | 4;
+pub const WARNING: &str = "<28>";
 /// What was asked for.
-pub const INFO: u8 = 3 << 3 | 6;
+pub const INFO: &str = "<30>";
 
 /// Where messages go.
 pub struct Log {
@@ -42,18 +41,17 @@ impl Log {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let socket = socket_with(AddressFamily::UNIX, SocketType::DGRAM, flags, None).ok();
         let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-        let reopen = |path: &CStr| open(path, flags, Mode::empty());
         let shared = raw::stdio(2);
-        // One that is another user's can be opened as our own; without /proc it is the console's.
-        let terminal = || reopen(c"/dev/tty").or_else(|_| reopen(c"/dev/console"));
-        let or_terminal = |errno| if isatty(shared) { terminal() } else { Err(errno) };
-        let stderr = match fstat(shared).map(|stat| FileType::from_raw_mode(stat.st_mode)) {
+        let ways = match fstat(shared).map(|stat| FileType::from_raw_mode(stat.st_mode)) {
             // It has no reader to wait for, but a position to share.
-            Ok(FileType::RegularFile) => fcntl_dupfd_cloexec(shared, 3),
-            _ => reopen(c"/proc/self/fd/2").or_else(or_terminal),
+            Ok(FileType::RegularFile) => &[][..],
+            // One that is another user's can be opened as our own; without /proc it is the console's.
+            _ if isatty(shared) => &[c"/proc/self/fd/2", c"/dev/tty", c"/dev/console"],
+            _ => &[c"/proc/self/fd/2"],
         };
-        let never_waits = stderr.is_ok();
-        let stderr = stderr.or_else(|_| fcntl_dupfd_cloexec(shared, 3)).ok();
+        let anew = ways.iter().find_map(|path| open(*path, flags, Mode::empty()).ok());
+        let never_waits = ways.is_empty() || anew.is_some();
+        let stderr = anew.or_else(|| fcntl_dupfd_cloexec(shared, 3).ok());
         Self { socket, stderr, never_waits, pid: getpid().as_raw_pid() }
     }
 
@@ -69,28 +67,27 @@ impl Log {
 
     /// Says `text`, which is `NAME: what happened[: reason]`.
     #[inline(never)]
-    pub fn say(&self, level: u8, text: fmt::Arguments) {
+    pub fn say(&self, level: &str, text: fmt::Arguments) {
         self.connect();
         self.send(level, text);
     }
 
     /// The same, to whoever was found before: who is in a chroot must not look for another.
-    pub fn send(&self, level: u8, text: fmt::Arguments) {
+    pub fn send(&self, level: &str, text: fmt::Arguments) {
         let mut message = Message::default();
-        let _cut = write!(message, "<{level}>going[{}]: {text}", self.pid);
-        let sent = |socket| send(socket, message.0.as_bytes(), SendFlags::DONTWAIT).is_ok();
-        if self.socket.as_ref().is_some_and(sent) {
+        let _cut = write!(message, "going[{}]: {text}", self.pid);
+        let [level, text, end] =
+            [level, &message.0, "\n"].map(|part| IoSlice::new(part.as_bytes()));
+        if self.socket.as_ref().is_some_and(|socket| writev(socket, &[level, text]).is_ok()) {
             return;
         }
-        let (_, line) = message.0.split_once('>').unwrap_or_default();
-        let line = [IoSlice::new(line.as_bytes()), IoSlice::new(b"\n")];
         // Opened anew it does not wait; but it could not be if it is a socket, or another user's.
         let stderr = self.stderr.as_ref().map_or(raw::stdio(2), AsFd::as_fd);
-        let written = pwritev2(stderr, &line, u64::MAX, ReadWriteFlags::NOWAIT);
+        let written = pwritev2(stderr, &[text, end], u64::MAX, ReadWriteFlags::NOWAIT);
         let may_wait = matches!(written, Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::PERM));
         if may_wait && self.never_waits {
             // Terminals, and the files of most file systems: those may wait for a disk.
-            let _lost = writev(stderr, &line);
+            let _lost = writev(stderr, &[text, end]);
         }
     }
 }

@@ -13,7 +13,7 @@ use core::ffi::CStr;
 use core::panic::PanicInfo;
 use core::slice::EscapeAscii;
 use going::linux::raw::{self, Strings};
-use going::linux::{stdio, syslog::INFO};
+use going::linux::stdio;
 use going::model::stamp::{Stamp, rfc3339, tai64n};
 use going::model::{lines, priority};
 use logger::{Logger, Memory, say, say_unable};
@@ -55,7 +55,7 @@ impl Options {
             b"-t" => self.stamp = Some(rfc3339),
             b"-T" => self.stamp = Some(tai64n),
             b"-d" => self.drops = true,
-            b"-y" => self.syslog = self.syslog.or(Some(INFO)),
+            b"-y" => self.syslog = self.syslog.or(priority::parse("daemon.info")),
             [b'-', ..] | [] => return None,
             _ if !self.word.is_empty() => return None,
             _ => self.word = word,
