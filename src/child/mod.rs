@@ -96,7 +96,7 @@ pub fn become_service(
 /// Says why there is no service.
 fn give_up(birth: &Birth, failure: &Failure) -> ! {
     // PIPE, of a message that nobody reads, is not what this is to end by.
-    raw::block_signals(true);
+    raw::block_signals(u64::MAX);
     birth.syslog.send(ERROR, format_args!("{}: {failure}", birth.name));
     raw::exit(failure.code.into())
 }

@@ -81,7 +81,7 @@ fn end_and_wait(text: &[u8], lock: &OwnedFd) {
         return;
     }
     let other = end_apart(text, lock);
-    raw::block_signals(false);
+    raw::block_signals(0);
     match other {
         // A service would not know what to do with a child of ours.
         Ok(pid) => drop(waitpid(Pid::from_raw(pid.get()), WaitOptions::empty())),
@@ -128,7 +128,7 @@ fn lock(dir: &OwnedFd, name: &CStr) -> Result<OwnedFd, Errno> {
     let file = openat(dir, name, rundir::FLAGS | OFlags::RDWR, rundir::PRIVATE)?;
     let locked = flock(&file, FlockOperation::NonBlockingLockExclusive).or_else(|_| {
         // Who waits can be stopped.
-        raw::block_signals(false);
+        raw::block_signals(0);
         flock(&file, FlockOperation::LockExclusive)
     });
     locked.map(|()| file)

@@ -56,7 +56,7 @@ pub fn set_up<'a>(birth: &Birth<'a>, user: &mut User) -> Result<(), Failure<'a>>
         raw::set_ignored(signal, false);
     }
     // Last: a stop signal that came in the meantime ends this process now, not half set up.
-    raw::block_signals(false);
+    raw::block_signals(0);
     // The lock on the pid file, if there is one, goes with execve(2).
     core::mem::forget(only);
     Ok(())

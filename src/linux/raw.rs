@@ -21,8 +21,6 @@ use rustix::time::Timespec;
 type SignalInfo = [u32; 32];
 /// Bytes of a set of signals, as the kernel has it.
 const SET_LEN: usize = size_of::<u64>();
-/// Of close_range(2); linux-raw-sys does not have it.
-const CLOSE_RANGE_CLOEXEC: u32 = 1 << 2;
 
 // SAFETY: these are their declarations in C. Those that are called safe take numbers, or write
 // nothing but what they are lent.
@@ -31,6 +29,7 @@ unsafe extern "C" {
     safe fn __errno_location() -> &'static Cell<c_int>;
     safe fn clock_gettime(clock: u32, time: &mut Timespec) -> c_int;
     safe fn strerror(errno: c_int) -> *const c_char;
+    safe fn waitid(by: u32, id: c_int, info: &mut SignalInfo, options: u32) -> c_int;
     /// Each argument is passed as long as a register.
     fn syscall(number: c_long, ...) -> c_long;
 
@@ -87,14 +86,13 @@ impl<'a> Strings<'a> {
         strings: impl Iterator<Item = &'a CStr>,
         replaces: impl Fn(&CStr, &CStr) -> bool,
     ) -> Option<Self> {
-        room.fill(None);
         // The last place is for the end.
-        let _end = room.last()?;
+        let end = room.len().checked_sub(1)?;
+        room.fill(None);
         for string in strings {
             let others = Strings(room.as_ptr(), PhantomData);
             let index = others.take_while(|other| !replaces(string, other)).count();
-            let (_end, places) = room.split_last_mut()?;
-            *places.get_mut(index)? = NonNull::new(string.as_ptr().cast_mut());
+            *room.get_mut(..end)?.get_mut(index)? = NonNull::new(string.as_ptr().cast_mut());
         }
         Some(Self(room.as_ptr(), PhantomData))
     }
@@ -140,14 +138,14 @@ pub fn execve(path: &CStr, argv: Strings, env: Strings) -> Errno {
     result(unsafe { syscall(number, path.as_ptr(), argv.0, env.0) }).err().unwrap_or(Errno::IO)
 }
 
-/// Blocks all signals of this thread, or none; those that cannot be blocked stay as they are.
+/// Blocks these `signals` of this thread, a bit each, and no others; those that cannot be blocked
+/// stay as they are.
 #[inline(never)]
-pub fn block_signals(all: bool) {
+pub fn block_signals(signals: u64) {
     let (number, how) = (general::__NR_rt_sigprocmask.into(), u64::from(general::SIG_SETMASK));
-    let set = if all { u64::MAX } else { 0 };
     // SAFETY: the set lives through the call, and the old one is not asked for. It cannot fail:
     // the manner is right.
-    unsafe { syscall(number, how, &raw const set, 0_u64, SET_LEN) };
+    unsafe { syscall(number, how, &raw const signals, 0_u64, SET_LEN) };
 }
 
 /// Has `signal` ignored, which also forgets one that came while it was blocked; or gives it
@@ -167,10 +165,10 @@ pub fn set_ignored(signal: u32, is_ignored: bool) {
 /// # Errors
 /// ENOSYS or EINVAL, where the kernel is older.
 pub fn close_from(first: u32, at_exec: bool) -> Result<(), Errno> {
-    let flags = u64::from(if at_exec { CLOSE_RANGE_CLOEXEC } else { 0 });
-    let (number, first) = (general::__NR_close_range.into(), u64::from(first));
+    // CLOSE_RANGE_CLOEXEC is 4; linux-raw-sys does not have it.
+    let (number, flags) = (general::__NR_close_range.into(), u64::from(at_exec) << 2);
     // SAFETY: takes numbers, and closes nothing that this program still uses.
-    result(unsafe { syscall(number, first, u64::from(u32::MAX), flags) }).map(drop)
+    result(unsafe { syscall(number, u64::from(first), u64::from(u32::MAX), flags) }).map(drop)
 }
 
 /// A descriptor from which all signals are read, once they are blocked: signalfd(2).
@@ -189,10 +187,7 @@ pub fn signal_descriptor() -> Result<OwnedFd, Errno> {
 /// A child that has ended, and how. It stays what it is, a zombie, until it is reaped.
 pub fn peek_ended_child() -> Option<(Pid, End)> {
     let mut info = SignalInfo::default();
-    let flags = u64::from(general::WEXITED | general::WNOHANG | general::WNOWAIT);
-    let (number, all) = (general::__NR_waitid.into(), u64::from(general::P_ALL));
-    // SAFETY: the kernel writes a siginfo_t, which has the size of `info`, and nothing else.
-    unsafe { syscall(number, all, 0_u64, &raw mut info, flags, 0_u64) };
+    waitid(general::P_ALL, 0, &mut info, general::WEXITED | general::WNOHANG | general::WNOWAIT);
     // All stays 0 when no child has ended, and when there is none (ECHILD).
     let [_, _, code, _, pid, _, number, ..] = info;
     let number = number.try_into().ok()?;

@@ -29,7 +29,7 @@ impl Signals {
     /// # Errors
     /// Those of signalfd(2).
     pub fn new() -> Result<Self, Errno> {
-        raw::block_signals(true);
+        raw::block_signals(u64::MAX);
         // Whoever started us may have left some ignored. With SIGCHLD the kernel would do the
         // reaping, and services would inherit it.
         (1..=_NSIG).for_each(|signal| raw::set_ignored(signal, false));
