@@ -69,8 +69,7 @@ impl Options {
                 (b"-h", _) => return Err(stdio::print(1, &[USAGE])),
                 (b"-V", _) => return Err(stdio::print(1, &[VERSION])),
                 _ => {
-                    let what = "going: unknown option or nothing after it: ";
-                    stdio::print(2, &[what, shown, "\n", USAGE]);
+                    stdio::print(2, &["going: unknown or incomplete option: ", shown, "\n", USAGE]);
                     return Err(EXIT_USAGE);
                 }
             }
