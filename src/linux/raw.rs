@@ -140,7 +140,6 @@ pub fn execve(path: &CStr, argv: Strings, env: Strings) -> Errno {
 
 /// Blocks these `signals` of this thread, a bit each, and no others; those that cannot be blocked
 /// stay as they are.
-#[inline(never)]
 pub fn block_signals(signals: u64) {
     let (number, how) = (general::__NR_rt_sigprocmask.into(), u64::from(general::SIG_SETMASK));
     // SAFETY: the set lives through the call, and the old one is not asked for. It cannot fail:

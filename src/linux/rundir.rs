@@ -24,10 +24,10 @@ pub const PRIVATE: Mode = Mode::RUSR.union(Mode::WUSR);
 /// Those of open(2).
 pub fn open_dir(path: &CStr) -> Result<OwnedFd, Errno> {
     let open = || open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
-    open().or_else(|_| {
-        let made = mkdirat(CWD, path, Mode::from_raw_mode(0o755));
-        // By us, or by another of our processes at the same moment.
-        open().map_err(|errno| made.err().unwrap_or(errno))
+    open().or_else(|_| match mkdirat(CWD, path, Mode::from_raw_mode(0o755)) {
+        // Made by us, or by another of our processes at the same moment.
+        Ok(()) | Err(Errno::EXIST) => open(),
+        Err(errno) => Err(errno),
     })
 }
 
@@ -38,8 +38,7 @@ pub fn open_dir(path: &CStr) -> Result<OwnedFd, Errno> {
 /// EAGAIN if another supervisor has the lock; else why RUNDIR cannot be used.
 pub fn lock(path: &CStr) -> Result<OwnedFd, Errno> {
     let file = openat(open_dir(path)?, c"lock", FLAGS | OFlags::RDWR, PRIVATE)?;
-    fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive)?;
-    Ok(file)
+    fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive).map(|()| file)
 }
 
 /// Lines of the status that are written at once.

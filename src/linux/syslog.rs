@@ -60,9 +60,8 @@ impl Log {
     // Not inlined, like all that has many callers: the program would grow.
     #[inline(never)]
     pub fn connect(&self) {
-        let address = SocketAddrUnix::new(c"/dev/log");
-        let _kept =
-            self.socket.as_ref().zip(address.ok()).map(|(socket, log)| connect(socket, &log));
+        let address = SocketAddrUnix::new(c"/dev/log").ok();
+        let _kept = self.socket.as_ref().zip(address).map(|(socket, log)| connect(socket, &log));
     }
 
     /// Says `text`, which is `NAME: what happened[: reason]`.
@@ -76,8 +75,7 @@ impl Log {
     pub fn send(&self, level: &str, text: fmt::Arguments) {
         let mut message = Message::default();
         let _cut = write!(message, "going[{}]: {text}", self.pid);
-        let [level, text, end] =
-            [level, &message.0, "\n"].map(|part| IoSlice::new(part.as_bytes()));
+        let [level, text, end] = [level, &message.0, "\n"].map(|it| IoSlice::new(it.as_bytes()));
         if self.socket.as_ref().is_some_and(|socket| writev(socket, &[level, text]).is_ok()) {
             return;
         }
