@@ -43,8 +43,8 @@ impl Options {
     /// The exit code, when what was asked for is done, or nothing can be.
     pub fn new(mut words: Strings<'static>, environment: Strings<'static>) -> Result<Self, u8> {
         let (confdir, rundir) = (c"/etc/going.d", c"/run/going");
-        // On a machine of our own Ctrl-Alt-Del becomes a signal, INT, by the way; in a container the
-        // kernel refuses that to PID 1.
+        // On a machine of our own Ctrl-Alt-Del becomes a signal, INT, by the way; in a container
+        // the kernel refuses that to PID 1.
         let place = match getpid().is_init().then(|| reboot(RebootCommand::CadOff)) {
             None => Place::Process,
             Some(Err(_)) => Place::Container,

@@ -15,8 +15,8 @@ use rustix::termios::isatty;
 /// Bytes of one message; the rest is cut off.
 const MESSAGE_MAX: usize = 512;
 
-/// Something does not work: the level and the `daemon` facility of syslog(3), as they stand before a
-/// message.
+/// Something does not work: the level and the `daemon` facility of syslog(3), as they stand before
+/// a message.
 pub const ERROR: &str = "<27>";
 /// Something is not as it should be.
 pub const WARNING: &str = "<28>";
@@ -45,7 +45,7 @@ impl Log {
         let ways = match fstat(shared).map(|stat| FileType::from_raw_mode(stat.st_mode)) {
             // It has no reader to wait for, but a position to share.
             Ok(FileType::RegularFile) => &[][..],
-            // One that is another user's can be opened as our own; without /proc it is the console's.
+            // Another user's can be opened as our own; without /proc it is the console's.
             _ if isatty(shared) => &[c"/proc/self/fd/2", c"/dev/tty", c"/dev/console"],
             _ => &[c"/proc/self/fd/2"],
         };
