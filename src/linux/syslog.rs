@@ -7,7 +7,7 @@ use core::fmt::{self, Write};
 use heapless::String;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{FileType, Mode, OFlags, fstat, open};
-use rustix::io::{Errno, IoSlice, ReadWriteFlags, fcntl_dupfd_cloexec, pwritev2, writev};
+use rustix::io::{IoSlice, ReadWriteFlags, fcntl_dupfd_cloexec, pwritev2, writev};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 use rustix::process::getpid;
 use rustix::termios::isatty;
@@ -29,8 +29,8 @@ pub struct Log {
     pub socket: Option<OwnedFd>,
     /// Standard error as we write to it; the services share the original, or have another.
     pub stderr: Option<OwnedFd>,
-    /// Whether to write there never waits for a reader, however that is done.
-    pub never_waits: bool,
+    /// How to write there without waiting for a reader.
+    pub flags: ReadWriteFlags,
     /// The supervisor: its children speak in its name.
     pub pid: i32,
 }
@@ -50,9 +50,11 @@ impl Log {
             _ => &[c"/proc/self/fd/2"],
         };
         let anew = ways.iter().find_map(|path| open(*path, flags, Mode::empty()).ok());
+        // A file may wait for a disk: told not to, XFS and btrfs would take next to nothing.
         let never_waits = ways.is_empty() || anew.is_some();
+        let flags = if never_waits { ReadWriteFlags::empty() } else { ReadWriteFlags::NOWAIT };
         let stderr = anew.or_else(|| fcntl_dupfd_cloexec(shared, 3).ok());
-        Self { socket, stderr, never_waits, pid: getpid().as_raw_pid() }
+        Self { socket, stderr, flags, pid: getpid().as_raw_pid() }
     }
 
     /// Finds syslogd. Done for each message, for it may be another one by now; where there is none
@@ -81,12 +83,7 @@ impl Log {
         }
         // Opened anew it does not wait; but it could not be if it is a socket, or another user's.
         let stderr = self.stderr.as_ref().map_or(raw::stdio(2), AsFd::as_fd);
-        let written = pwritev2(stderr, &[text, end], u64::MAX, ReadWriteFlags::NOWAIT);
-        let may_wait = matches!(written, Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::PERM));
-        if may_wait && self.never_waits {
-            // Terminals, and the files of most file systems: those may wait for a disk.
-            let _lost = writev(stderr, &[text, end]);
-        }
+        let _lost = pwritev2(stderr, &[text, end], u64::MAX, self.flags);
     }
 }
 
