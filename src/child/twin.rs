@@ -23,7 +23,7 @@ use rustix::fd::OwnedFd;
 use rustix::fs::{FlockOperation, Mode, OFlags, flock, mkdirat, open, openat};
 use rustix::io::{Errno, pread, pwrite};
 use rustix::process::{Pid, PidfdFlags, WaitOptions};
-use rustix::process::{getpid, getppid, pidfd_open, setsid, waitpid};
+use rustix::process::{getpid, getppid, pidfd_open, setpgid, waitpid};
 use rustix::stdio::dup2_stdin;
 
 /// From TERM, which the kernel has sent when the supervisor died, to KILL.
@@ -80,13 +80,15 @@ fn end_and_wait(text: &[u8], lock: &OwnedFd) {
     if find(text).is_none() {
         return;
     }
-    let other = end_apart(text, lock);
+    let Ok(other) = end_apart(text, lock).map(|pid| Pid::from_raw(pid.get())) else {
+        raw::block_signals(0);
+        return end(text);
+    };
+    // It may not have come to that yet; and what is left of our group ends with us.
+    let _leads = setpgid(other, other);
     raw::block_signals(0);
-    match other {
-        // A service would not know what to do with a child of ours.
-        Ok(pid) => drop(waitpid(Pid::from_raw(pid.get()), WaitOptions::empty())),
-        Err(_) => end(text),
-    }
+    // A service would not know what to do with a child of ours.
+    let _reaped = waitpid(other, WaitOptions::empty());
 }
 
 /// Ends what a killed supervisor has left behind of the service whose file in `dir` is `name`. What
@@ -106,7 +108,7 @@ pub fn end_leftover(dir: &OwnedFd, name: &CStr) -> Result<(), Errno> {
 fn end_apart(text: &[u8], file: &OwnedFd) -> Result<service::Pid, Errno> {
     raw::fork(|| {
         // Not of the group of a service, which may be told to end.
-        let _leads = setsid();
+        let _leads = setpgid(None, None);
         let _kept = dup2_stdin(file);
         let _closed = raw::close_from(1, false);
         end(text);
