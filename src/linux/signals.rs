@@ -57,11 +57,13 @@ impl Signals {
     /// nobody reads, or XFSZ. They mean nothing, are nobody else's, and come before all others.
     pub fn read(&self) -> Option<u32> {
         let mut record = Record::default();
-        read(&self.0, record.as_flattened_mut()).ok()?;
-        let [signal, _, _, sender, ..] = record.map(u32::from_ne_bytes);
-        let is_own = sender == getpid().as_raw_pid().unsigned_abs();
-        // There is one of each at the most.
-        if is_own { self.read() } else { Some(signal) }
+        loop {
+            read(&self.0, record.as_flattened_mut()).ok()?;
+            let [signal, _, _, sender, ..] = record.map(u32::from_ne_bytes);
+            if sender != getpid().as_raw_pid().unsigned_abs() {
+                return Some(signal);
+            }
+        }
     }
 }
 

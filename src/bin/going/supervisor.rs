@@ -288,6 +288,7 @@ impl Supervisor {
 
     /// Takes note of changes, and starts a helper if that is due and there is none; says when it is
     /// due by itself. In a shutdown that is not before all `is_over`: then it ends the machine.
+    #[inline(never)]
     fn help(&mut self, is_over: bool) -> Option<u64> {
         if self.watch.as_ref().is_some_and(watch::has_news) {
             let latest_ms = self.now_ms.saturating_add(WAIT_MS);
