@@ -3,13 +3,11 @@
 //! Drops nothing: what cannot be sent is for the caller to send again. Waits no longer than it may.
 
 use crate::Options;
-use core::fmt::Write;
 use core::time::Duration;
-use heapless::Vec;
-use rustix::io::{Errno, retry_on_intr};
+use heapless::{String, format};
+use rustix::io::{Errno, IoSlice, retry_on_intr, writev};
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
-use rustix::net::{AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType};
-use rustix::net::{sendto, socket_with};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, connect, socket};
 
 /// Bytes of a line that go into one message; what is longer becomes several. Many take no more
 /// than the 1024 that RFC 3164 allows, with the name and the rest.
@@ -28,14 +26,10 @@ pub fn send_line(options: &Options, priority: u8, line: &[u8]) -> Result<(), Err
     // A note has one before it, too, should it end a line.
     let line = line.strip_prefix(b"\n").unwrap_or(line);
     let line = line.strip_suffix(b"\n").unwrap_or(line);
-    let mut message = Vec::<u8, 1024>::new();
-    let _fits = write!(message, "<{priority}>");
-    for part in [name, b": ", line] {
-        let _fits = message.extend_from_slice(part);
-    }
-    let (family, flags) = (AddressFamily::UNIX, SocketFlags::CLOEXEC);
-    let socket = socket_with(family, SocketType::DGRAM, flags, None)?;
+    let priority: String<8> = format!("<{priority}>").unwrap_or_default();
+    let message = [priority.as_bytes(), name, b": ", line].map(IoSlice::new);
+    let socket = socket(AddressFamily::UNIX, SocketType::DGRAM, None)?;
     set_socket_timeout(&socket, Timeout::Send, Some(SEND_MAX))?;
-    let address = SocketAddrUnix::new(c"/dev/log")?;
-    retry_on_intr(|| sendto(&socket, &message, SendFlags::empty(), &address)).map(|_| ())
+    connect(&socket, &SocketAddrUnix::new(c"/dev/log")?)?;
+    retry_on_intr(|| writev(&socket, &message)).map(|_| ())
 }
