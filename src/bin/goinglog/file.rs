@@ -34,13 +34,8 @@ pub fn rotate(path: &CStr, count: u32) -> Result<(), Errno> {
     let last = (1..count).find(is_free).unwrap_or(count);
     // It would be replaced; but then ext4 first writes out all of what replaces it.
     let _gone = unlink(name(path, last).as_slice());
-    (0..last).rev().try_for_each(|number| {
-        let (old, new) = (name(path, number), name(path, number.saturating_add(1)));
-        match rename(old.as_slice(), new.as_slice()) {
-            // Somebody was faster.
-            Err(Errno::NOENT) => Ok(()),
-            renamed => renamed,
-        }
+    (1..=last).rev().try_for_each(|number| {
+        rename(name(path, number.saturating_sub(1)).as_slice(), name(path, number).as_slice())
     })
 }
 
