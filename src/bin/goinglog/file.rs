@@ -2,6 +2,7 @@
 //!
 //! Never follows a link, never truncates what it finds, and writes to nothing but a regular file.
 
+use crate::Options;
 use core::ffi::CStr;
 use core::fmt::Write;
 use heapless::Vec;
@@ -16,11 +17,15 @@ const PATH_MAX: usize = 4096;
 /// Opens FILE, which is created if it is missing, and locks it: two that write to one file, each
 /// at the end it knows of, would overwrite what the other wrote.
 ///
-/// Not by `O_APPEND`, which splice(2) refuses. To be read, for its last byte.
-pub fn open_and_lock(path: &CStr) -> Result<OwnedFd, Errno> {
-    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+/// Not by `O_APPEND`, which splice(2) refuses. To be read, for its last byte. When the lines go to
+/// syslog alone, FILE is what takes all and stays empty.
+pub fn open_and_lock(options: &Options) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
+    if options.has_no_file() {
+        return open(c"/dev/null", flags, Mode::empty());
+    }
     let mode = Mode::RUSR | Mode::WUSR | Mode::RGRP;
-    let file = open(path, flags | OFlags::NOCTTY | OFlags::CLOEXEC, mode)?;
+    let file = open(options.word, flags | OFlags::CREATE, mode)?;
     if !FileType::from_raw_mode(fstat(&file)?.st_mode).is_file() {
         return Err(Errno::NXIO);
     }

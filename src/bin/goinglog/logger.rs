@@ -72,7 +72,7 @@ impl<'a> Logger<'a> {
     pub fn new(options: &'a Options, memory: &'static mut Memory) -> Result<Self, Failure> {
         let signals = Signals::new().map_err(unable("read signals for"))?;
         let input = Input::new(options).map_err(unable("read standard input for"))?;
-        let file = options.path().map(open_and_lock).transpose().map_err(unable("open"))?;
+        let file = Some(open_and_lock(options).map_err(unable("open"))?);
         Ok(Self { options, memory, signals, input, file, now: Now::default() })
     }
 
@@ -122,6 +122,7 @@ impl<'a> Logger<'a> {
     /// Moves what goes into FILE next: whole lines, or what may be moved unseen.
     fn step(&mut self) -> Result<(), Failure> {
         let room = self.room()?;
+        let Some(file) = &self.file else { return Ok(()) };
         let is_note = self.now.dropped > 0;
         if self.now.is_cut && !is_note {
             // The rest of a line that is counted already is never written.
@@ -146,13 +147,11 @@ impl<'a> Logger<'a> {
             self.now.asked = Some(SIGHUP);
             return Ok(());
         };
-        if splices && let Some(file) = &self.file {
+        if splices {
             return self.input.splice(file, room.size as u64, taken).map_err(unable("write"));
         }
         head.truncate(taken);
-        if let Some(file) = &self.file
-            && pwrite(file, out, room.size as u64).map_err(unable("write"))? < out.len()
-        {
+        if pwrite(file, out, room.size as u64).map_err(unable("write"))? < out.len() {
             return Err(("write", Errno::NOSPC));
         }
         if let Some(priority) = self.options.syslog {
@@ -169,14 +168,10 @@ impl<'a> Logger<'a> {
 
     /// FILE as it is, opened anew or rotated if that is due and a line has ended.
     fn room(&mut self) -> Result<Room, Failure> {
-        let Some(path) = self.options.path() else {
-            return Ok(Room { size: 0, limit: usize::MAX, is_fresh: true });
-        };
         // Unless somebody has deleted it.
         let file = self.file.take().filter(|file| fstat(file).is_ok_and(|stat| stat.st_nlink > 0));
-        let file = file.map_or_else(|| open_and_lock(path), Ok).map_err(unable("open"))?;
-        let stat = fstat(&file).map_err(unable("write"))?;
-        let size = stat.st_size.try_into().unwrap_or(usize::MAX);
+        let file = file.map_or_else(|| open_and_lock(self.options), Ok).map_err(unable("open"))?;
+        let size = fstat(&file).map_err(unable("write"))?.st_size.try_into().unwrap_or(usize::MAX);
         let mut last = *b"\n";
         pread(&file, &mut last, size.saturating_sub(1) as u64).map_err(unable("read"))?;
         let is_fresh = last == *b"\n";
@@ -186,7 +181,7 @@ impl<'a> Logger<'a> {
             return Ok(Room { size, limit, is_fresh });
         }
         if self.now.asked == Some(SIGHUP) && size > 0 {
-            rotate(path, self.options.count).map_err(unable("rotate"))?;
+            rotate(self.options.word, self.options.count).map_err(unable("rotate"))?;
         }
         self.now.asked = None;
         // It may be the same one that is opened anew: closed after that, it would unlock both.
