@@ -3,26 +3,22 @@
 //!
 //! Never waits, and never changes how standard input is opened: others share it.
 
-use crate::Options;
 use crate::syslog::TEXT_MAX;
 use core::mem::MaybeUninit;
 use going::linux::{clock, raw, signals::Signals};
 use going::model::lines::{HEAD_MAX, first_line};
 use heapless::Vec;
 use rustix::event::{PollFd, PollFlags, Timespec, epoll, poll};
-use rustix::fd::{AsFd, OwnedFd};
+use rustix::fd::OwnedFd;
 use rustix::io::{Errno, fcntl_dupfd_cloexec, ioctl_fionread, read, write};
-use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_getpipe_size, fcntl_setpipe_size};
-use rustix::pipe::{pipe_with, splice, tee};
+use rustix::pipe::{SpliceFlags, fcntl_getpipe_size, fcntl_setpipe_size, pipe, splice, tee};
 
 /// Bytes moved at once at the most: signals are to be heard in between. What the kernel allows
 /// everybody for one pipe, see pipe(7), is as much.
 const MOVE_MAX: usize = 1 << 20;
-
 /// Bytes taken at once from what is no pipe. The smallest pipe has two pages: there is room for so
 /// many, in one of them, as long as no more than [`TEXT_MAX`] are in it.
 const FILL_LEN: usize = 3072;
-
 /// So long it waits for more, when there is little: hardly any writer fills the pipe meanwhile.
 const GATHER_MS: u64 = 1;
 
@@ -37,39 +33,33 @@ pub struct Input {
     source: Option<(OwnedFd, OwnedFd)>,
     /// What tee(2) copies into, empty in between: where from, where to.
     copy: (OwnedFd, OwnedFd),
-    /// Can be read when something has come into the pipe since it was looked into.
+    /// Can be read when something has come into the pipe since the last [`Input::wait`].
     news: OwnedFd,
     /// Whether it is that which is waited for: the end of a line that is to be seen whole.
     is_open: bool,
-    /// Whether lines are seen one at a time and whole, or what syslog takes of a longer one.
-    by_line: bool,
-    /// Bytes that are worth moving at once: an eighth of what there could be. Any, if there is
-    /// never more: for syslog, which takes a line at a time, and from what is no pipe.
+    /// Whether the pipe had no writer at the last [`Input::wait`].
+    is_ended: bool,
+    /// Bytes that are worth moving at once: an eighth of what there could be. Any, for syslog,
+    /// which takes a line at a time.
     enough: usize,
-    /// Whether bytes can be moved to FILE without passing through here.
-    pub splices: bool,
     /// Bytes before its end, when that is known.
     pub left: Option<usize>,
 }
 
 impl Input {
-    pub fn new(options: &Options) -> Result<Self, Errno> {
+    pub fn new(by_line: bool) -> Result<Self, Errno> {
         let stdin = fcntl_dupfd_cloexec(raw::stdio(0), 3)?;
+        let (copy, (inner, filler)) = (pipe()?, pipe()?);
         // Nothing else has such a size.
-        let is_pipe = fcntl_getpipe_size(&stdin).is_ok();
-        let (inner, filler) = pipe_with(PipeFlags::CLOEXEC)?;
-        let (pipe, source) = if is_pipe { (stdin, None) } else { (inner, Some((stdin, filler))) };
+        let size = fcntl_getpipe_size(&stdin).unwrap_or(0);
+        let (pipe, source) = if size > 0 { (stdin, None) } else { (inner, Some((stdin, filler))) };
         // Its writers wait less often, and more is moved at once. Not everybody may.
-        let size = fcntl_getpipe_size(&pipe)?;
         let size = fcntl_setpipe_size(&pipe, size.max(MOVE_MAX)).unwrap_or(size);
-        let news = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        let enough = if by_line { 0 } else { size / 8 };
+        let news = epoll::create(epoll::CreateFlags::empty())?;
         let flags = epoll::EventFlags::IN | epoll::EventFlags::ET;
         epoll::add(&news, &pipe, epoll::EventData::new_u64(0), flags)?;
-        let copy = pipe_with(PipeFlags::CLOEXEC)?;
-        let by_line = options.syslog.is_some();
-        let enough = if is_pipe && !by_line { size / 8 } else { 0 };
-        let splices = !by_line && options.stamp.is_none();
-        Ok(Self { pipe, source, copy, news, is_open: false, by_line, enough, splices, left: None })
+        Ok(Self { pipe, source, copy, news, is_open: false, is_ended: false, enough, left: None })
     }
 
     /// Waits until there is more to do, there is a signal, or it is `due_ms`; takes more from a
@@ -78,14 +68,14 @@ impl Input {
         let pipe = if self.is_open { &self.news } else { &self.pipe };
         let stdin = self.source.as_ref().map(|(stdin, _)| stdin);
         signals.wait(due_ms, if takes_more { [Some(pipe), stdin] } else { [None; 2] });
-        // With a moment's patience there is more to move at once: each time costs as much as
-        // kilobytes do.
-        if self.enough > 0 && self.len() < self.enough {
+        let can_fill = self.left.is_none() && self.len() <= TEXT_MAX;
+        if self.source.is_none() && self.len() < self.enough {
+            // Each time that it moves costs as much as kilobytes do.
             signals.wait(Some(clock::now_ms().saturating_add(GATHER_MS)), [None; 2]);
-        }
-        let Some((stdin, filler)) = &self.source else { return };
-        let is_wanted = self.left.is_none() && self.len() <= TEXT_MAX;
-        if is_wanted && !poll_now(stdin, PollFlags::IN).is_empty() {
+        } else if let Some((stdin, filler)) = &self.source
+            && can_fill
+            && poll(&mut [PollFd::new(stdin, PollFlags::IN)], Some(&Timespec::default())) == Ok(1)
+        {
             let mut bytes = [0; FILL_LEN];
             match read(stdin, &mut bytes) {
                 Err(Errno::AGAIN | Errno::INTR) => {}
@@ -94,6 +84,11 @@ impl Input {
                 Ok(0) | Err(_) => self.source = None,
             }
         }
+        // What comes from here on is news.
+        let mut events = [MaybeUninit::uninit()];
+        if let Ok(([event], _)) = epoll::wait(&self.news, &mut events, Some(&Timespec::default())) {
+            self.is_ended = { event.flags }.contains(epoll::EventFlags::HUP);
+        }
     }
 
     /// Bytes that can be moved at once.
@@ -101,35 +96,30 @@ impl Input {
         ioctl_fionread(&self.pipe).map_or(0, |len| len.try_into().unwrap_or(usize::MAX))
     }
 
-    /// Whether all is moved that is to be, and nothing more can come. The writer is asked for
-    /// first: one that ends in between may have left something.
+    /// Whether all is moved that is to be, and nothing more can come.
     pub fn is_over(&self) -> bool {
-        self.left == Some(0) || !self.has_writer() && self.len() == 0
-    }
-
-    fn has_writer(&self) -> bool {
-        !poll_now(&self.pipe, PollFlags::IN).contains(PollFlags::HUP)
+        self.left == Some(0) || self.is_ended && self.len() == 0
     }
 
     /// Copies what is at the head of the pipe, or EAGAIN: there is nothing yet, or never again.
-    pub fn peek(&mut self, head: &mut Head) -> Result<(), Errno> {
-        // What comes from here on is news.
-        let mut events = [MaybeUninit::uninit()];
-        let _none = epoll::wait(&self.news, &mut events, Some(&Timespec::default()));
-        let can_grow = self.left.is_none() && self.has_writer();
-        // Of a line for syslog no more than what goes into one message, and its end.
-        let max = if self.by_line { TEXT_MAX.saturating_add(1) } else { HEAD_MAX };
+    /// For syslog that is one line, when its end has come, or as much as goes into one message.
+    pub fn peek(&mut self, head: &mut Head, by_line: bool) -> Result<(), Errno> {
+        // A line that fits is seen with its end.
+        let max = if by_line { TEXT_MAX.saturating_add(1) } else { HEAD_MAX };
         let max = self.left.unwrap_or(max).min(max);
         // What splice(2) has put there in small pieces: the copy has room for few of them.
         let least = self.len().min(max);
         let len = tee(&self.pipe, &self.copy.1, max, SpliceFlags::NONBLOCK)?;
         let _fits = head.resize_default(len);
         read(&self.copy.0, head.as_mut_slice())?;
-        if self.by_line {
+        let can_grow = !self.is_ended && self.left.is_none() && len >= least && len <= TEXT_MAX;
+        if by_line {
             head.truncate(first_line(head).len());
-            let is_whole = head.ends_with(b"\n");
-            self.is_open = can_grow && len >= least && head.len() <= TEXT_MAX && !is_whole;
-            head.truncate(if is_whole { len } else { TEXT_MAX });
+        }
+        let is_whole = !by_line || head.ends_with(b"\n");
+        self.is_open = can_grow && !is_whole;
+        if !is_whole {
+            head.truncate(TEXT_MAX);
         }
         if self.is_open || len == 0 { Err(Errno::AGAIN) } else { Ok(()) }
     }
@@ -137,28 +127,17 @@ impl Input {
     /// Moves up to `max` bytes to the offset of a file. What the file does not take stays.
     pub fn splice(&mut self, file: &OwnedFd, mut offset: u64, max: usize) -> Result<(), Errno> {
         let max = self.left.unwrap_or(MOVE_MAX).min(MOVE_MAX).min(max);
-        match splice(&self.pipe, None, file, Some(&mut offset), max, SpliceFlags::NONBLOCK) {
-            // Some file systems have no way to do it.
-            Err(Errno::INVAL) => self.splices = false,
-            moved => self.moved(moved?),
-        }
-        Ok(())
+        self.moved(splice(&self.pipe, None, file, Some(&mut offset), max, SpliceFlags::NONBLOCK)?)
     }
 
     /// Removes what was looked at, which ends up in `head` once more.
-    pub fn skip(&mut self, head: &mut Head) {
-        self.moved(read(&self.pipe, head.as_mut_slice()).unwrap_or(0));
+    pub fn skip(&mut self, head: &mut Head) -> Result<(), Errno> {
+        self.moved(read(&self.pipe, head.as_mut_slice())?)
     }
 
-    /// Takes note that so many bytes have left the pipe.
-    fn moved(&mut self, len: usize) {
+    /// Takes note that so many bytes have left the pipe, or EAGAIN: there were none.
+    fn moved(&mut self, len: usize) -> Result<(), Errno> {
         self.left = self.left.map(|left| left.saturating_sub(len));
+        if len == 0 { Err(Errno::AGAIN) } else { Ok(()) }
     }
-}
-
-/// Which of these `flags` are true of `fd` now, and of those that are always asked for.
-pub fn poll_now(fd: impl AsFd, flags: PollFlags) -> PollFlags {
-    let mut fds = [PollFd::new(&fd, flags)];
-    let _ready = poll(&mut fds, Some(&Timespec::default()));
-    fds.iter().map(PollFd::revents).collect()
 }

@@ -6,14 +6,14 @@
 
 use crate::Options;
 use crate::file::{open_and_lock, rotate};
-use crate::input::{Head, Input, poll_now};
+use crate::input::{Head, Input};
 use crate::syslog::send_line;
 use core::fmt::{self, Write};
 use going::linux::{clock, raw, signals::Signals, stdio};
 use going::model::lines::{OUT_MAX, Room, first_line};
 use heapless::{String, Vec, format};
 use linux_raw_sys::general::{CLOCK_REALTIME, SIGHUP, SIGTERM, SIGUSR1};
-use rustix::event::PollFlags;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::OwnedFd;
 use rustix::fs::{fstat, ftruncate};
 use rustix::io::{Errno, pread, pwrite};
@@ -26,27 +26,19 @@ const MESSAGE_MAX: usize = 2000;
 
 /// What could not be done, and why.
 pub type Failure = (&'static str, Errno);
+/// Lines with their stamps.
+pub type Out = Vec<u8, OUT_MAX>;
 
-/// What has a fixed size, but too large a one for the stack.
-pub struct Memory {
-    /// What is seen at the head of the pipe.
-    head: Head,
-    /// What is made of it.
-    out: Vec<u8, OUT_MAX>,
-}
-
-impl Memory {
-    pub const fn new() -> Self {
-        Self { head: Vec::new(), out: Vec::new() }
-    }
-}
+/// Nothing could be moved: that is no failure.
+const IDLE: Failure = ("write", Errno::AGAIN);
 
 /// Everything there is.
 pub struct Logger<'a> {
     options: &'a Options,
-    memory: &'static mut Memory,
+    out: &'static mut Out,
     signals: Signals,
     input: Input,
+    /// None when something has failed.
     file: Option<OwnedFd>,
     now: Now,
 }
@@ -54,11 +46,11 @@ pub struct Logger<'a> {
 /// What changes while it runs.
 #[derive(Default)]
 struct Now {
+    /// Whether FILE takes nothing but by way of this process.
+    copies: bool,
     /// What asks for another FILE at the end of the line: SIGHUP if this one is to be renamed,
     /// SIGUSR1 if somebody else has done that.
     asked: Option<u32>,
-    /// Bytes in FILE before this step.
-    size: usize,
     /// When what failed is tried again, and after how long; 0: nothing has failed.
     due_ms: u64,
     delay_ms: u64,
@@ -69,26 +61,27 @@ struct Now {
 
 impl<'a> Logger<'a> {
     /// Start-up, where errors still end the program.
-    pub fn new(options: &'a Options, memory: &'static mut Memory) -> Result<Self, Failure> {
+    pub fn new(options: &'a Options, out: &'static mut Out) -> Result<Self, Failure> {
         let signals = Signals::new().map_err(unable("read signals for"))?;
-        let input = Input::new(options).map_err(unable("read standard input for"))?;
+        let input =
+            Input::new(options.syslog.is_some()).map_err(unable("read standard input for"))?;
         let file = Some(open_and_lock(options).map_err(unable("open"))?);
-        Ok(Self { options, memory, signals, input, file, now: Now::default() })
+        Ok(Self { options, out, signals, input, file, now: Now::default() })
     }
 
     /// Moves lines until their end, or until it is told to end; returns the exit code.
     pub fn run(&mut self) -> u8 {
         while !self.input.is_over() {
             self.wait();
+            // FILE cannot be written, as far as is known.
             if clock::now_ms() < self.now.due_ms {
-                // FILE cannot be written, as far as is known.
                 if self.options.drops {
                     let _nothing = self.drop_lines();
                 }
                 continue;
             }
             match self.step() {
-                Err(failure) if failure != ("write", Errno::AGAIN) => self.fail(failure),
+                Err(failure) if failure != IDLE => self.fail(failure),
                 // All that has waited is in FILE.
                 result if self.now.delay_ms > 0 && (result.is_err() || self.input.is_over()) => {
                     self.now.delay_ms = 0;
@@ -105,9 +98,8 @@ impl<'a> Logger<'a> {
 
     /// Waits until there is something to do, and reads signals.
     fn wait(&mut self) {
-        let takes_more = self.now.delay_ms == 0 || self.options.drops;
         let due_ms = (self.now.delay_ms > 0).then_some(self.now.due_ms);
-        self.input.wait(&self.signals, due_ms, takes_more);
+        self.input.wait(&self.signals, due_ms, due_ms.is_none() || self.options.drops);
         if let Some(signal) = self.signals.read() {
             self.now.due_ms = 0;
             match signal {
@@ -121,49 +113,58 @@ impl<'a> Logger<'a> {
 
     /// Moves what goes into FILE next: whole lines, or what may be moved unseen.
     fn step(&mut self) -> Result<(), Failure> {
-        let room = self.room()?;
-        let Some(file) = &self.file else { return Ok(()) };
-        let is_note = self.now.dropped > 0;
+        let (room, is_note) = (self.room()?, self.now.dropped > 0);
+        let Some(file) = &self.file else { return Err(IDLE) };
         if self.now.is_cut && !is_note {
             // The rest of a line that is counted already is never written.
             return self.drop_lines();
         }
-        let splices = self.input.splices && !is_note;
+        let passes = self.options.stamp.is_some() || self.options.syslog.is_some();
+        let splices = !(passes || is_note || self.now.copies);
         let unseen = if splices { room.unseen() } else { 0 };
-        let Memory { head, out } = &mut *self.memory;
+        let (mut head, offset) = (Head::new(), room.size as u64);
         if is_note {
-            head.clear();
             // Before it, the end of the line that had begun, for the rest of it was dropped too.
             let end = if room.is_fresh { "" } else { "\n" };
             let _fits = writeln!(head, "{end}goinglog: {} lines dropped", self.now.dropped);
         } else if unseen == 0 {
-            self.input.peek(head).map_err(unable("write"))?;
+            let by_line = self.options.syslog.is_some();
+            self.input.peek(&mut head, by_line).map_err(unable("write"))?;
         }
         let time = || raw::time(CLOCK_REALTIME);
         let stamp = self.options.stamp.map(|stamp| stamp(time())).unwrap_or_default();
-        out.clear();
-        let taken = if unseen > 0 { Some(unseen) } else { room.pack(head, stamp.as_bytes(), out) };
-        let Some(taken) = taken else {
+        self.out.clear();
+        let packed =
+            if unseen > 0 { Some(unseen) } else { room.pack(&head, stamp.as_bytes(), self.out) };
+        let Some(taken) = packed else {
             self.now.asked = Some(SIGHUP);
             return Ok(());
         };
         if splices {
-            return self.input.splice(file, room.size as u64, taken).map_err(unable("write"));
+            let moved = self.input.splice(file, offset, taken);
+            // Some file systems have no way to do it.
+            self.now.copies = moved == Err(Errno::INVAL);
+            return if self.now.copies { Ok(()) } else { moved.map_err(unable("write")) };
         }
         head.truncate(taken);
-        if pwrite(file, out, room.size as u64).map_err(unable("write"))? < out.len() {
-            return Err(("write", Errno::NOSPC));
-        }
-        if let Some(priority) = self.options.syslog {
-            send_line(self.options, priority, head).map_err(unable("send to /dev/log for"))?;
-        }
+        self.put(file, offset, &head).inspect_err(|_| _ = ftruncate(file, offset))?;
         if !is_note {
-            self.input.skip(head);
-        } else if taken > 1 {
+            return self.input.skip(&mut head).map_err(unable("write"));
+        }
+        if taken > 1 {
             // More than that end: the number was in it.
             self.now.dropped = 0;
         }
         Ok(())
+    }
+
+    /// Writes what is made of `head` to FILE, and `head` to syslog.
+    fn put(&self, file: &OwnedFd, offset: u64, head: &[u8]) -> Result<(), Failure> {
+        if pwrite(file, self.out, offset).map_err(unable("write"))? < self.out.len() {
+            return Err(("write", Errno::NOSPC));
+        }
+        let send = |priority| send_line(self.options, priority, head);
+        self.options.syslog.map_or(Ok(()), send).map_err(unable("send to /dev/log for"))
     }
 
     /// FILE as it is, opened anew or rotated if that is due and a line has ended.
@@ -176,7 +177,7 @@ impl<'a> Logger<'a> {
         pread(&file, &mut last, size.saturating_sub(1) as u64).map_err(unable("read"))?;
         let is_fresh = last == *b"\n";
         if self.now.asked.is_none() || !is_fresh {
-            (self.file, self.now.size) = (Some(file), size);
+            self.file = Some(file);
             let limit = if self.now.asked.is_none() { self.options.limit } else { 0 };
             return Ok(Room { size, limit, is_fresh });
         }
@@ -191,25 +192,22 @@ impl<'a> Logger<'a> {
 
     /// Removes lines that cannot be written: the rest of one, or else all that is seen.
     fn drop_lines(&mut self) -> Result<(), Failure> {
-        let head = &mut self.memory.head;
-        self.input.peek(head).map_err(unable("write"))?;
+        let mut head = Head::new();
+        self.input.peek(&mut head, false).map_err(unable("write"))?;
         if self.now.is_cut {
-            head.truncate(first_line(head).len());
+            head.truncate(first_line(&head).len());
         } else {
             let lines = head.split_inclusive(|&byte| byte == b'\n').count();
             self.now.dropped = self.now.dropped.saturating_add(lines);
         }
         self.now.is_cut = !head.ends_with(b"\n");
-        self.input.skip(head);
-        Ok(())
+        self.input.skip(&mut head).map_err(unable("write"))
     }
 
     /// Remembers when to try again, and says why; or ends, if it was told to.
     fn fail(&mut self, failure: Failure) {
-        if let Some(file) = self.file.take() {
-            // What it has of this step goes there again, from the pipe, when there is room.
-            let _undone = ftruncate(&file, self.now.size as u64);
-        }
+        // Nobody can mount it read-only, or else, while it is open.
+        self.file = None;
         if self.now.delay_ms == 0 {
             say_unable(failure, self.options, ", trying again");
         }
@@ -239,7 +237,8 @@ pub fn say_unable((what, errno): Failure, options: &Options, end: &str) {
 /// To standard error, if that takes it at once.
 pub fn say(text: fmt::Arguments) {
     let line: String<MESSAGE_MAX> = format!("goinglog: {text}\n").unwrap_or_default();
-    if poll_now(raw::stdio(2), PollFlags::OUT) == PollFlags::OUT {
+    let stderr = raw::stdio(2);
+    if poll(&mut [PollFd::new(&stderr, PollFlags::OUT)], Some(&Timespec::default())) == Ok(1) {
         stdio::print(2, &[&line]);
     }
 }

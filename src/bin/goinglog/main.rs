@@ -16,7 +16,7 @@ use going::linux::raw::{self, Strings};
 use going::linux::stdio;
 use going::model::stamp::{Stamp, rfc3339, tai64n};
 use going::model::{lines, priority};
-use logger::{Logger, Memory, say, say_unable};
+use logger::{Logger, Out, say, say_unable};
 
 /// Misused, see sysexits.h(3head).
 const EXIT_USAGE: u8 = 64;
@@ -28,7 +28,7 @@ const SHOWN_MAX: usize = 400;
 const USAGE: &str = include_str!("usage");
 const VERSION: &str = concat!("goinglog ", env!("CARGO_PKG_VERSION"), "\n");
 
-going::program!(run, Memory);
+going::program!(run, Out);
 
 /// What the command line says.
 #[derive(Default)]
@@ -76,7 +76,7 @@ impl Options {
 }
 
 /// The program: its exit code, for the `words` of its command line.
-fn run(mut words: Strings<'static>, _: Strings<'static>, memory: &'static mut Memory) -> u8 {
+fn run(mut words: Strings<'static>, _: Strings<'static>, out: &'static mut Out) -> u8 {
     stdio::fill();
     // 1 MiB, ten times.
     let mut options = Options { limit: 1 << 20, count: 10, ..Options::default() };
@@ -93,7 +93,7 @@ fn run(mut words: Strings<'static>, _: Strings<'static>, memory: &'static mut Me
         return misused(c"no FILE");
     }
     // Once it runs, nothing ends it but the end of its input and TERM.
-    let code = Logger::new(&options, memory).map(|mut logger| logger.run());
+    let code = Logger::new(&options, out).map(|mut logger| logger.run());
     code.unwrap_or_else(|failure| {
         say_unable(failure, &options, "");
         EXIT_START
