@@ -3,7 +3,7 @@
 //!
 //! Never waits, and never changes how standard input is opened: others share it.
 
-use crate::syslog::TEXT_MAX;
+use crate::output::TEXT_MAX;
 use core::mem::MaybeUninit;
 use going::linux::{clock, raw, signals::Signals};
 use going::model::lines::{HEAD_MAX, first_line};

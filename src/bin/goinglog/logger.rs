@@ -5,9 +5,8 @@
 //! but at the head of the loop, for the disk, and a moment for the syslog daemon.
 
 use crate::Options;
-use crate::file::{open_and_lock, rotate};
 use crate::input::{Head, Input};
-use crate::syslog::send_line;
+use crate::output::{open_and_lock, rotate, send_line};
 use core::fmt::{self, Write};
 use going::linux::{clock, raw, signals::Signals, stdio};
 use going::model::lines::{OUT_MAX, Room, first_line};
@@ -163,7 +162,7 @@ impl<'a> Logger<'a> {
         if pwrite(file, self.out, offset).map_err(unable("write"))? < self.out.len() {
             return Err(("write", Errno::NOSPC));
         }
-        let send = |priority| send_line(self.options, priority, head);
+        let send = |priority| send_line(self.options.word, priority, head);
         self.options.syslog.map_or(Ok(()), send).map_err(unable("send to /dev/log for"))
     }
 

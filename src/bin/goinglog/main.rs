@@ -1,13 +1,12 @@
 //! goinglog(1), the log writer: from the command line to the loop.
 //!
-//! `logger` is the loop, `input` the pipe that lines come from, `file` and `syslog` where they go.
+//! `logger` is the loop, `input` the pipe that lines come from, `output` where they go.
 #![no_std]
 #![no_main]
 
-mod file;
 mod input;
 mod logger;
-mod syslog;
+mod output;
 
 use core::ffi::CStr;
 use core::panic::PanicInfo;

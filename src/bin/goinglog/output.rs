@@ -1,18 +1,30 @@
-//! FILE: opened, locked, and renamed out of the way.
+//! Where the lines go: FILE, opened, locked, and renamed out of the way; and /dev/log, a datagram
+//! for each line, see syslog(3).
 //!
 //! Never follows a link, never truncates what it finds, and writes to nothing but a regular file.
+//! Drops nothing: what cannot be sent is for the caller to send again. Waits no longer than it may.
 
 use crate::Options;
 use core::ffi::CStr;
 use core::fmt::Write;
-use heapless::Vec;
+use core::time::Duration;
+use heapless::{String, Vec, format};
 use rustix::fd::OwnedFd;
 use rustix::fs::{FileType, FlockOperation, Mode, OFlags};
 use rustix::fs::{fcntl_lock, fstat, lstat, open, rename, unlink};
-use rustix::io::Errno;
+use rustix::io::{Errno, IoSlice, retry_on_intr, writev};
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, connect, socket};
 
 /// Bytes of a path, the NUL included, see open(2).
 const PATH_MAX: usize = 4096;
+/// Bytes of a line that go into one message; what is longer becomes several. Many take no more
+/// than the 1024 that RFC 3164 allows, with the name and the rest.
+pub const TEXT_MAX: usize = 900;
+/// Bytes of the name before it.
+const NAME_MAX: usize = 100;
+/// So long a syslog daemon may let us wait that does not read what is in its queue.
+const SEND_MAX: Duration = Duration::from_secs(1);
 
 /// Opens FILE, which is created if it is missing, and locks it: two that write to one file, each
 /// at the end it knows of, would overwrite what the other wrote.
@@ -51,4 +63,20 @@ fn name(path: &CStr, number: u32) -> Vec<u8, PATH_MAX> {
         let _cut = write!(name, ".{number}");
     }
     name
+}
+
+/// Sends one line, under the last part of the name of FILE, to whoever is the syslog daemon by now:
+/// by a new socket, so that none is kept to one that is no more.
+pub fn send_line(path: &CStr, priority: u8, line: &[u8]) -> Result<(), Errno> {
+    let name = path.to_bytes().rsplit(|&byte| byte == b'/').next().unwrap_or_default();
+    let name = name.get(..NAME_MAX).unwrap_or(name);
+    let priority: String<8> = format!("<{priority}>").unwrap_or_default();
+    // A note has one before it, too, should it end a line.
+    let line = line.strip_prefix(b"\n").unwrap_or(line);
+    let line = line.strip_suffix(b"\n").unwrap_or(line);
+    let message = [priority.as_bytes(), name, b": ", line].map(IoSlice::new);
+    let socket = socket(AddressFamily::UNIX, SocketType::DGRAM, None)?;
+    set_socket_timeout(&socket, Timeout::Send, Some(SEND_MAX))?;
+    connect(&socket, &SocketAddrUnix::new(c"/dev/log")?)?;
+    retry_on_intr(|| writev(&socket, &message)).map(|_| ())
 }
