@@ -43,8 +43,8 @@ struct Options {
 }
 
 impl Options {
-    /// Takes a word, and the next one of `words` if that is its value. None: there is no such
-    /// option, or no such value.
+    /// Takes a word, and the next one of `words` if that is its value; ends here if that is all
+    /// that is asked for. None: there is no such option, or no such value.
     fn take(&mut self, word: &'static CStr, words: &mut Strings<'static>) -> Option<()> {
         let mut value = || words.next()?.to_str().ok();
         match word.to_bytes() {
@@ -55,6 +55,8 @@ impl Options {
             b"-T" => self.stamp = Some(tai64n),
             b"-d" => self.drops = true,
             b"-y" => self.syslog = self.syslog.or(priority::parse("daemon.info")),
+            b"-h" => raw::exit(stdio::print(1, &[USAGE]).into()),
+            b"-V" => raw::exit(stdio::print(1, &[VERSION]).into()),
             [b'-', ..] | [] => return None,
             _ if !self.word.is_empty() => return None,
             _ => self.word = word,
@@ -81,11 +83,8 @@ fn run(mut words: Strings<'static>, _: Strings<'static>, out: &'static mut Out) 
     let mut options = Options { limit: 1 << 20, count: 10, ..Options::default() };
     words.next();
     while let Some(word) = words.next() {
-        match word.to_bytes() {
-            b"-h" => return stdio::print(1, &[USAGE]),
-            b"-V" => return stdio::print(1, &[VERSION]),
-            _ if options.take(word, &mut words).is_none() => return misused(word),
-            _ => {}
+        if options.take(word, &mut words).is_none() {
+            return misused(word);
         }
     }
     if options.word.is_empty() {
