@@ -4,9 +4,9 @@
 //! lost with this process, and a writer waits for as long as FILE cannot be written. Waits nowhere
 //! but at the head of the loop, for the disk, and a moment for the syslog daemon.
 
-use crate::Options;
 use crate::input::{Head, Input};
 use crate::output::{open_and_lock, rotate, send_line};
+use crate::{Options, shown};
 use core::fmt::{self, Write};
 use going::linux::{clock, raw, signals::Signals, stdio};
 use going::model::lines::{OUT_MAX, Room, first_line};
@@ -27,9 +27,6 @@ const MESSAGE_MAX: usize = 2000;
 pub type Failure = (&'static str, Errno);
 /// Lines with their stamps.
 pub type Out = Vec<u8, OUT_MAX>;
-
-/// Nothing could be moved: that is no failure.
-const IDLE: Failure = ("write", Errno::AGAIN);
 
 /// Everything there is.
 pub struct Logger<'a> {
@@ -80,11 +77,12 @@ impl<'a> Logger<'a> {
                 continue;
             }
             match self.step() {
-                Err(failure) if failure != IDLE => self.fail(failure),
+                // Unless there was nothing to move.
+                Err(failure) if failure != ("write", Errno::AGAIN) => self.fail(failure),
                 // All that has waited is in FILE.
                 result if self.now.delay_ms > 0 && (result.is_err() || self.input.is_over()) => {
                     self.now.delay_ms = 0;
-                    say(format_args!("writes {} again", self.options.shown()));
+                    say(format_args!("writes {} again", shown(self.options.word)));
                 }
                 _ => {}
             }
@@ -113,7 +111,7 @@ impl<'a> Logger<'a> {
     /// Moves what goes into FILE next: whole lines, or what may be moved unseen.
     fn step(&mut self) -> Result<(), Failure> {
         let (room, is_note) = (self.room()?, self.now.dropped > 0);
-        let Some(file) = &self.file else { return Err(IDLE) };
+        let Some(file) = &self.file else { return Ok(()) };
         if self.now.is_cut && !is_note {
             // The rest of a line that is counted already is never written.
             return self.drop_lines();
@@ -230,7 +228,7 @@ pub fn say_unable((what, errno): Failure, options: &Options, end: &str) {
         ("open", Errno::AGAIN) => "another goinglog writes to it",
         _ => raw::reason(errno),
     };
-    say(format_args!("unable to {what} {}: {why}{end}", options.shown()));
+    say(format_args!("unable to {what} {}: {why}{end}", shown(options.word)));
 }
 
 /// To standard error, if that takes it at once.

@@ -21,7 +21,7 @@ use logger::{Logger, Out, say, say_unable};
 const EXIT_USAGE: u8 = 64;
 /// Unable to start.
 const EXIT_START: u8 = 111;
-/// Bytes of FILE in a message.
+/// Bytes of FILE, or of another word, in a message.
 const SHOWN_MAX: usize = 400;
 
 const USAGE: &str = include_str!("usage");
@@ -68,12 +68,12 @@ impl Options {
     fn has_no_file(&self) -> bool {
         self.syslog.is_some() && !self.word.to_bytes().contains(&b'/')
     }
+}
 
-    /// The beginning of FILE, for messages.
-    fn shown(&self) -> EscapeAscii<'static> {
-        let word = self.word.to_bytes();
-        word.get(..SHOWN_MAX).unwrap_or(word).escape_ascii()
-    }
+/// The beginning of a word of the command line, for messages.
+fn shown(word: &CStr) -> EscapeAscii<'_> {
+    let word = word.to_bytes();
+    word.get(..SHOWN_MAX).unwrap_or(word).escape_ascii()
 }
 
 /// The program: its exit code, for the `words` of its command line.
@@ -99,8 +99,8 @@ fn run(mut words: Strings<'static>, _: Strings<'static>, out: &'static mut Out) 
 }
 
 fn misused(word: &CStr) -> u8 {
-    let word = word.to_str().unwrap_or("?");
-    stdio::print(2, &["goinglog: unknown option or bad value: ", word, "\n", USAGE]);
+    say(format_args!("unknown option or bad value: {}", shown(word)));
+    stdio::print(2, &[USAGE]);
     EXIT_USAGE
 }
 
