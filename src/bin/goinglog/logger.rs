@@ -109,6 +109,8 @@ impl<'a> Logger<'a> {
     }
 
     /// Moves what goes into FILE next: whole lines, or what may be moved unseen.
+    // Not inlined: the program would grow.
+    #[inline(never)]
     fn step(&mut self) -> Result<(), Failure> {
         let (room, is_note) = (self.room()?, self.now.dropped > 0);
         let Some(file) = &self.file else { return Ok(()) };
