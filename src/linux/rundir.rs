@@ -3,10 +3,8 @@
 //! Never needed: without it going works, but a second one is not noticed. Found by its path each
 //! time, for it may be made anew while we run.
 
-use crate::linux::raw;
 use core::ffi::CStr;
 use core::fmt::{self, Write};
-use linux_raw_sys::general::SIGXFSZ;
 use rustix::fd::OwnedFd;
 use rustix::fs::{
     AtFlags, CWD, FlockOperation, Mode, OFlags, Stat, fcntl_lock, fstat, mkdirat, open, openat,
@@ -70,9 +68,7 @@ pub fn write_status(
     let mut lines = Lines::new();
     lines.write_fmt(first).map_err(|_| Errno::MSGSIZE)?;
     while !lines.is_empty() {
-        // What a limit of the size of files brings upon us would have us try again at once.
-        let forget = |_: &Errno| raw::set_ignored(SIGXFSZ, true);
-        if write(&file, lines.as_bytes()).inspect_err(forget)? < lines.len() {
+        if write(&file, lines.as_bytes())? < lines.len() {
             return Err(Errno::NOSPC);
         }
         lines.clear();

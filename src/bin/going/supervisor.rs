@@ -62,8 +62,8 @@ pub struct Supervisor {
     code: Option<u8>,
     /// Whether something has become of a service since the status was written.
     has_news: bool,
-    /// Why the status could not be written the last time.
-    unwritten: Option<Errno>,
+    /// What came of writing the status the last time.
+    written: Result<(), Errno>,
     /// That of RUNDIR, if it could be locked.
     lock: Option<OwnedFd>,
     /// The time, as of the last waking up, and of the start.
@@ -112,7 +112,7 @@ impl Supervisor {
             told: 0,
             code: None,
             has_news: false,
-            unwritten: None,
+            written: Ok(()),
             lock: lock.ok(),
             now_ms,
             start_ms: now_ms,
@@ -372,23 +372,21 @@ impl Supervisor {
         Ok(())
     }
 
-    /// Brings RUNDIR/status up to date; what fails is tried again when we are next awake.
+    /// Brings RUNDIR/status up to date; what fails is tried again with the next news.
     fn write_status(&mut self) {
-        if !mem::take(&mut self.has_news) && self.unwritten.is_none() {
+        if !mem::take(&mut self.has_news) {
             return;
         }
         let first = format_args!("going {VERSION} {} {}\n", self.log.pid, self.start_ms);
         let known = self.slots.iter().filter(|slot| !slot.entry.name.is_empty());
         let lines = known.map(|slot| Line(&slot.entry, &slot.service));
         let written = rundir::write_status(self.options.rundir, &mut self.lock, first, lines);
-        let before = mem::replace(&mut self.unwritten, written.err());
-        if written.is_ok() && before.is_some() {
-            // RUNDIR may have been made just now: nobody has looked into it yet.
-            self.rescan_in(QUIET_MS);
+        if mem::replace(&mut self.written, written) == written {
+            return;
         }
-        if let Some(errno) = self.unwritten.filter(|errno| before != Some(*errno)) {
-            let (path, why) = (self.options.rundir.to_bytes().escape_ascii(), raw::reason(errno));
-            self.log.say(WARNING, format_args!("unable to write status in RUNDIR {path}: {why}"));
-        }
+        // RUNDIR may have been made just now: nobody has looked into it yet.
+        let Err(errno) = written else { return self.rescan_in(QUIET_MS) };
+        let (path, why) = (self.options.rundir.to_bytes().escape_ascii(), raw::reason(errno));
+        self.log.say(WARNING, format_args!("unable to write status in RUNDIR {path}: {why}"));
     }
 }
