@@ -1,8 +1,8 @@
 //! The loop: waits, reads signals, reaps, hears what a rescan found, and lets every service take
 //! its next step.
 //!
-//! The one place that turns an [`Action`] into a syscall. Waits nowhere but at the head of the
-//! loop, and ends by a shutdown alone.
+//! The one place that turns an [`Action`] into a syscall. Waits nowhere but at the end of each
+//! turn, and ends by a shutdown alone.
 
 use core::mem;
 use going::child::plan::ENTRIES;
@@ -66,8 +66,7 @@ pub struct Supervisor {
     written: Result<(), Errno>,
     /// That of RUNDIR, if it could be locked.
     lock: Option<OwnedFd>,
-    /// The time, as of the last waking up, and of the start.
-    now_ms: u64,
+    /// When it was started.
     start_ms: u64,
 }
 
@@ -77,7 +76,7 @@ impl Supervisor {
     /// # Errors
     /// The exit code, when that fails; why is said.
     pub fn new(options: Options, slots: &'static mut Slots) -> Result<Self, u8> {
-        let (log, now_ms) = (Log::open(), clock::now_ms());
+        let (log, start_ms) = (Log::open(), clock::now_ms());
         let signals = Signals::new().map_err(|errno| {
             // Without a descriptor there may be no log to say it in.
             stdio::print(2, &["going: unable to start: ", raw::reason(errno), "\n"]);
@@ -95,7 +94,7 @@ impl Supervisor {
         let policy = Policy { restart: Restart::Exit, stop: SIGTERM, timeout_ms: 0, log: None };
         let main = Entry { name, flags: GOOD, policy, ..Entry::default() };
         let main = options.main.map(|_| main).unwrap_or_default();
-        let _fits = slots.push(Slot::new(main, now_ms));
+        let _fits = slots.push(Slot::new(main, start_ms));
         // Whatever loses its parent below us becomes ours to reap; as PID 1 it does so anyway.
         let _elsewhere = set_child_subreaper(Some(getpid()));
         Ok(Self {
@@ -106,7 +105,7 @@ impl Supervisor {
             watch: None,
             plan: None,
             helper: None,
-            rescan_ms: Some(now_ms),
+            rescan_ms: Some(start_ms),
             latest_ms: None,
             ending: None,
             told: 0,
@@ -114,29 +113,26 @@ impl Supervisor {
             has_news: false,
             written: Ok(()),
             lock: lock.ok(),
-            now_ms,
-            start_ms: now_ms,
+            start_ms,
         })
     }
 
     /// Supervises until it is told to end; returns the exit code.
     pub fn run(&mut self) -> u8 {
-        let mut due_ms = self.rescan_ms;
         loop {
-            self.signals.wait(due_ms, [self.watch.as_ref(), None]);
-            self.now_ms = clock::now_ms();
             self.take_signal();
             // There may always be more: whoever makes them may be faster than we are.
             let has_more = (0..REAP_MAX).all(|_| self.reap_one().is_some());
             let tick_ms = self.tick();
             let is_over = self.ending.is_some() && !self.slots.iter().any(Slot::is_up);
             // Who had their turn before may wait for what has just come about.
-            let more_ms = (has_more || self.has_news).then_some(self.now_ms);
+            let more_ms = (has_more || self.has_news).then_some(0);
             self.write_status();
             if is_over && self.options.place != Place::Machine {
                 return self.code.unwrap_or(0);
             }
-            due_ms = [tick_ms, self.help(is_over), more_ms].into_iter().flatten().min();
+            let due_ms = [tick_ms, self.help(is_over), more_ms].into_iter().flatten().min();
+            self.signals.wait(due_ms, [self.watch.as_ref(), None]);
         }
     }
 
@@ -165,7 +161,7 @@ impl Supervisor {
         if self.ending.is_none() {
             self.log.say(INFO, format_args!("shutting down"));
             self.ending = Some(signal);
-            (self.helper, self.watch, self.rescan_ms) = (None, None, Some(self.now_ms));
+            (self.helper, self.watch, self.rescan_ms) = (None, None, Some(clock::now_ms()));
         }
     }
 
@@ -191,14 +187,14 @@ impl Supervisor {
     fn ended(&mut self, index: usize, end: End) -> Option<()> {
         let Slot { entry: Entry { name, .. }, service, .. } = self.slots.get_mut(index)?;
         let before = *service;
-        service.step(Event::Ended(end), self.now_ms);
+        service.step(Event::Ended(end), clock::now_ms());
         self.has_news = true;
         let was_up = matches!(before.state, State::Live(_, Phase::Up));
         let (how, number) = match end {
             End::Exited(code) => ("exited", code),
             End::Killed(signal) => ("killed by signal", signal),
         };
-        let tenths = self.now_ms.saturating_sub(before.since_ms) / 100;
+        let tenths = clock::now_ms().saturating_sub(before.since_ms) / 100;
         let text = format_args!("{name}: {how} {number} after {}.{} s", tenths / 10, tenths % 10);
         match service.state {
             _ if !was_up => self.log.say(INFO, format_args!("{name}: stopped, {how} {number}")),
@@ -225,14 +221,14 @@ impl Supervisor {
             slot.entry.flags &= !EDITED;
             // The last that could write has ended: end-of-file.
             slot.pipe.take_if(|_| want == Want::Drain);
-            let action = slot.service.step(Event::Tick(want), self.now_ms);
+            let action = slot.service.step(Event::Tick(want), clock::now_ms());
             self.has_news |= slot.service.state != before.state;
             match action {
                 None => {}
                 Some(Action::Spawn) => drop(self.spawn(index)),
                 Some(Action::Signal(pid, signal)) => {
                     if slot.service.state == State::Live(pid, Phase::Killed) {
-                        let seconds = self.now_ms.saturating_sub(before.since_ms) / 1_000;
+                        let seconds = clock::now_ms().saturating_sub(before.since_ms) / 1_000;
                         let (name, what) = (&slot.entry.name, "does not stop after");
                         self.log.say(WARNING, format_args!("{name}: {what} {seconds} s, killing"));
                     }
@@ -273,7 +269,7 @@ impl Supervisor {
         let service = || child::become_service(self.slots, index, plan, options, &self.log);
         let forked = opened.and_then(|()| raw::fork(service));
         let service = &mut self.slots.get_mut(index)?.service;
-        service.step(Event::Spawned(forked.ok(), policy), self.now_ms);
+        service.step(Event::Spawned(forked.ok(), policy), clock::now_ms());
         self.has_news = true;
         match forked {
             Ok(pid) => self.log.say(INFO, format_args!("{name}: started, pid {pid}")),
@@ -291,16 +287,16 @@ impl Supervisor {
     #[inline(never)]
     fn help(&mut self, is_over: bool) -> Option<u64> {
         if self.watch.as_ref().is_some_and(watch::has_news) {
-            let latest_ms = self.now_ms.saturating_add(WAIT_MS);
+            let latest_ms = clock::now_ms().saturating_add(WAIT_MS);
             let latest_ms = *self.latest_ms.get_or_insert(latest_ms);
-            self.rescan_ms = Some(latest_ms.min(self.now_ms.saturating_add(QUIET_MS)));
+            self.rescan_ms = Some(latest_ms.min(clock::now_ms().saturating_add(QUIET_MS)));
         }
         let may_start = self.helper.is_none() && (is_over || self.ending.is_none());
         // Whoever has ended and has no file any more is forgotten then, which may make room.
         if may_start && self.slots.iter().any(|slot| slot.entry.has(GONE) && !slot.is_up()) {
             self.rescan_in(QUIET_MS);
         }
-        if may_start && self.rescan_ms.is_some_and(|due_ms| due_ms <= self.now_ms) {
+        if may_start && self.rescan_ms.is_some_and(|due_ms| due_ms <= clock::now_ms()) {
             (self.rescan_ms, self.latest_ms) = (None, None);
             if let Err(errno) = self.start_helper() {
                 let what = if is_over { "end the machine" } else { "read CONFDIR" };
@@ -316,7 +312,7 @@ impl Supervisor {
 
     /// Has CONFDIR read after so long at the latest.
     fn rescan_in(&mut self, wait_ms: u64) {
-        self.rescan_ms.get_or_insert(self.now_ms.saturating_add(wait_ms));
+        self.rescan_ms.get_or_insert(clock::now_ms().saturating_add(wait_ms));
     }
 
     fn start_helper(&mut self) -> Result<(), Errno> {
@@ -360,12 +356,12 @@ impl Supervisor {
             match self.slots.get_mut(index) {
                 Some(slot) if slot.entry.name == entry.name => slot.entry = entry,
                 Some(slot) => {
-                    *slot = Slot::new(entry, self.now_ms);
+                    *slot = Slot::new(entry, clock::now_ms());
                     // Who still logs to the one before does not log to this one.
                     let logs = self.slots.iter_mut().map(|slot| &mut slot.service.policy.log);
                     logs.for_each(|log| *log = log.filter(|log| usize::from(*log) != index));
                 }
-                None => drop(self.slots.push(Slot::new(entry, self.now_ms))),
+                None => drop(self.slots.push(Slot::new(entry, clock::now_ms()))),
             }
         }
         self.plan = Some(plan);
