@@ -1,5 +1,5 @@
-//! Signals: as something to read, and sent to process groups, whose end and whose terminal are seen
-//! to here too; and the one place where the program waits.
+//! Signals: as something to read, and sent to process groups, whose terminal is seen to here too;
+//! and the one place where the program waits.
 //!
 //! All signals are blocked for good, so none can interrupt anything, and none is lost between
 //! looking and waiting. Never handles one: what a signal means is for `bin/` to say.
@@ -11,7 +11,7 @@ use linux_raw_sys::general::_NSIG;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::OwnedFd;
 use rustix::io::{Errno, read};
-use rustix::process::{self, WaitOptions, getpid, waitpid};
+use rustix::process::getpid;
 use rustix::termios::{tcgetpgrp, tcsetpgrp};
 
 /// A struct signalfd_siginfo seen as numbers, see signalfd(2).
@@ -65,11 +65,6 @@ impl Signals {
             }
         }
     }
-}
-
-/// Reaps `pid`, a child that has ended. None if that fails.
-pub fn reap(pid: Pid) -> Option<()> {
-    waitpid(process::Pid::from_raw(pid.get()), WaitOptions::NOHANG).ok()?.map(drop)
 }
 
 /// Takes the terminal, if that is our standard input, from the group that `pid` leads, which is to

@@ -9,7 +9,7 @@ use going::child::plan::ENTRIES;
 use going::child::reader::{self, COMPLETE, INCOMPLETE, UNSETTLED};
 use going::child::{self, power};
 use going::linux::options::Options;
-use going::linux::signals::{self, Signals, signal_group, take_terminal};
+use going::linux::signals::{Signals, signal_group, take_terminal};
 use going::linux::syslog::{ERROR, INFO, Log, WARNING};
 use going::linux::table::{self, Slot, Slots};
 use going::linux::{clock, raw, rundir, stdio, watch};
@@ -22,7 +22,7 @@ use linux_raw_sys::general::{
 };
 use rustix::fd::OwnedFd;
 use rustix::io::{Errno, pread};
-use rustix::process::{getpid, set_child_subreaper};
+use rustix::process::{self, WaitOptions, getpid, set_child_subreaper, waitpid};
 
 /// Unable to start.
 pub const EXIT_START: u8 = 111;
@@ -176,7 +176,7 @@ impl Supervisor {
             take_terminal(pid);
         }
         // Should that fail, the loop waits first: whoever cannot be reaped is peeked at again.
-        signals::reap(pid)?;
+        waitpid(process::Pid::from_raw(pid.get()), WaitOptions::NOHANG).ok()??;
         if let Some((_, plan)) = self.helper.take_if(|(helper, _)| *helper == pid) {
             self.hear(end, plan);
         }
