@@ -28,8 +28,8 @@ use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use users::User;
 
-/// Set-up failed, as s6 has it.
-const EXIT_SET_UP: u8 = 111;
+/// Set-up failed, as s6 has it: that of a service, or of the supervisor.
+pub const EXIT_SET_UP: u8 = 111;
 /// The program cannot be executed, as shells have it.
 const EXIT_NOT_EXECUTABLE: u8 = 126;
 /// The program does not exist, as shells have it.

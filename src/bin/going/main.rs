@@ -7,27 +7,23 @@
 mod supervisor;
 
 use core::panic::PanicInfo;
-use going::child::reader;
+use going::child::EXIT_SET_UP;
 use going::linux::options::Options;
 use going::linux::raw::{self, Strings};
 use going::linux::syslog::{ERROR, Log};
 use going::linux::{stdio, table::Slots};
 use rustix::event::poll;
 use rustix::process::getpid;
-use supervisor::{EXIT_START, Supervisor};
+use supervisor::Supervisor;
 
 going::program!(run, Slots);
 
 /// The program; its exit code.
 fn run(words: Strings<'static>, environment: Strings<'static>, slots: &'static mut Slots) -> u8 {
     stdio::fill();
-    let ended = match Options::new(words, environment) {
-        Ok(options) if options.check => Ok(reader::check(options.confdir, slots)),
-        // Once it runs nothing but a signal ends it: what fails is said, survived and tried again.
-        Ok(options) => Supervisor::new(options, slots).map(|mut supervisor| supervisor.run()),
-        Err(code) => Err(code),
-    };
-    ended.unwrap_or_else(|code| code)
+    let started = Options::new(words, environment).and_then(|it| Supervisor::new(it, slots));
+    // Once it runs nothing but a signal ends it: what fails is said, survived and tried again.
+    started.map_or_else(|code| code, |mut supervisor| supervisor.run())
 }
 
 /// No input leads here. Should a defect do so after all, it says where; PID 1 stays, for the
@@ -41,5 +37,5 @@ fn panic(info: &PanicInfo) -> ! {
     while getpid().is_init() {
         let _interrupted = poll(&mut [], None);
     }
-    raw::exit(EXIT_START.into())
+    raw::exit(EXIT_SET_UP.into())
 }

@@ -7,7 +7,7 @@
 use core::mem;
 use going::child::plan::ENTRIES;
 use going::child::reader::{self, COMPLETE, INCOMPLETE, UNSETTLED};
-use going::child::{self, power};
+use going::child::{self, EXIT_SET_UP, power};
 use going::linux::options::Options;
 use going::linux::signals::{Signals, signal_group, take_terminal};
 use going::linux::syslog::{ERROR, INFO, Log, WARNING};
@@ -24,8 +24,6 @@ use rustix::fd::OwnedFd;
 use rustix::io::{Errno, pread};
 use rustix::process::{self, WaitOptions, getpid, set_child_subreaper, waitpid};
 
-/// Unable to start.
-pub const EXIT_START: u8 = 111;
 /// Children reaped in one go: signals, deadlines and messages have their turn in between.
 const REAP_MAX: usize = 256;
 
@@ -71,23 +69,26 @@ pub struct Supervisor {
 }
 
 impl Supervisor {
-    /// Start-up.
+    /// Start-up, unless the files are to be checked, no more.
     ///
     /// # Errors
-    /// The exit code, when that fails; why is said.
+    /// The exit code, when that is done, or start-up fails; why is said.
     pub fn new(options: Options, slots: &'static mut Slots) -> Result<Self, u8> {
+        if options.check {
+            return Err(reader::check(options.confdir, slots));
+        }
         let (log, start_ms) = (Log::open(), clock::now_ms());
         let signals = Signals::new().map_err(|errno| {
             // Without a descriptor there may be no log to say it in.
             stdio::print(2, &["going: unable to start: ", raw::reason(errno), "\n"]);
-            EXIT_START
+            EXIT_SET_UP
         })?;
         let lock = rundir::lock(options.rundir);
         // All else that can be wrong with RUNDIR is said when the status cannot be written there.
         if matches!(lock, Err(Errno::AGAIN)) && options.place != Place::Machine {
             let path = options.rundir.to_bytes().escape_ascii();
             log.say(ERROR, format_args!("unable to start: another going runs on RUNDIR {path}"));
-            return Err(EXIT_START);
+            return Err(EXIT_SET_UP);
         }
         // The main command comes first, under a name that no file can have.
         let name = Name::try_from("(main)").unwrap_or_default();
