@@ -2,8 +2,7 @@
 //!
 //! Never changes, and opens nothing.
 
-use crate::linux::syslog::{Log, WARNING};
-use crate::linux::{raw::Strings, stdio};
+use crate::linux::{raw::Strings, stdio, syslog};
 use crate::model::order::Place;
 use core::ffi::CStr;
 use rustix::fs::Mode;
@@ -63,7 +62,7 @@ impl Options {
                 (b"--", Some(_)) => return Ok(Self { main: Some(words), ..options }),
                 _ if place == Place::Machine => {
                     // The console may take nothing.
-                    Log::open().say(WARNING, format_args!("passed over: {shown}"));
+                    syslog::Log::open().say(syslog::WARNING, format_args!("passed over: {shown}"));
                 }
                 (b"-n", _) => options.check = true,
                 (b"-h", _) => return Err(stdio::print(1, &[USAGE])),

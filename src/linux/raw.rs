@@ -6,7 +6,6 @@
 
 use crate::model::service::{End, Pid};
 use core::cell::Cell;
-use core::convert::Infallible;
 use core::ffi::{CStr, c_char, c_int, c_long};
 use core::marker::PhantomData;
 use core::ptr::NonNull;
@@ -14,7 +13,6 @@ use core::time::Duration;
 use linux_raw_sys::general;
 use rustix::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use rustix::io::Errno;
-use rustix::process;
 use rustix::time::Timespec;
 
 /// A siginfo_t seen as numbers, see sigaction(2); with 64 bits, the fourth is none.
@@ -38,7 +36,7 @@ unsafe extern "C" {
     pub safe fn exit(code: c_int) -> !;
     /// The process group of a process, of this one for 0; none if that is of another PID namespace,
     /// where rustix sees a number that cannot be.
-    pub safe fn getpgid(pid: c_int) -> Option<process::Pid>;
+    pub safe fn getpgid(pid: c_int) -> Option<rustix::process::Pid>;
     /// kill(2): sends `signal` to the process `pid`, or to the group `-pid`; -1 if there is none
     /// that may be signalled.
     pub safe fn kill(pid: c_int, signal: u32) -> c_int;
@@ -123,7 +121,7 @@ fn result(value: c_long) -> Result<c_int, Errno> {
 ///
 /// # Errors
 /// EAGAIN at a limit of processes, ENOMEM; then there is no child.
-pub fn fork(child: impl FnOnce() -> Infallible) -> Result<Pid, Errno> {
+pub fn fork(child: impl FnOnce() -> core::convert::Infallible) -> Result<Pid, Errno> {
     let (number, flags) = (general::__NR_clone.into(), c_long::from(general::SIGCHLD));
     // SAFETY: there is one thread, so the child finds no lock held by another; without a stack of
     // its own it goes on with a copy of this one.

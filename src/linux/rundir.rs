@@ -6,10 +6,8 @@
 use core::ffi::CStr;
 use core::fmt::{self, Write};
 use rustix::fd::OwnedFd;
-use rustix::fs::{
-    AtFlags, CWD, FlockOperation, Mode, OFlags, Stat, fcntl_lock, fstat, mkdirat, open, openat,
-    renameat, statat,
-};
+use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags, Stat};
+use rustix::fs::{fcntl_lock, fstat, mkdirat, open, openat, renameat, statat};
 use rustix::io::{Errno, write};
 
 /// What every file in it is opened with: nothing that waits, nothing that leads elsewhere.

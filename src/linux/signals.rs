@@ -6,8 +6,6 @@
 
 use crate::linux::{clock, raw};
 use crate::model::service::Pid;
-use core::time::Duration;
-use linux_raw_sys::general::_NSIG;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::OwnedFd;
 use rustix::io::{Errno, read};
@@ -32,14 +30,14 @@ impl Signals {
         raw::block_signals(u64::MAX);
         // Whoever started us may have left some ignored. With SIGCHLD the kernel would do the
         // reaping, and services would inherit it.
-        (1..=_NSIG).for_each(|signal| raw::set_ignored(signal, false));
+        (1..=linux_raw_sys::general::_NSIG).for_each(|signal| raw::set_ignored(signal, false));
         raw::signal_descriptor().map(Self)
     }
 
     /// Waits until there is a signal, one of `others` can be read, or it is `due_ms`; or less.
     pub fn wait(&self, due_ms: Option<u64>, others: [Option<&OwnedFd>; 2]) {
         let left_ms = due_ms.map(|due_ms| due_ms.saturating_sub(clock::now_ms()));
-        let timeout = left_ms.and_then(|ms| Duration::from_millis(ms).try_into().ok());
+        let timeout = left_ms.and_then(|ms| core::time::Duration::from_millis(ms).try_into().ok());
         // In the place of one that is not there the signals stand a second time.
         let [first, second] = others.map(|fd| fd.unwrap_or(&self.0));
         let mut fds = [first, second, &self.0].map(|fd| PollFd::new(fd, PollFlags::IN));

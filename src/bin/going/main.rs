@@ -6,12 +6,10 @@
 
 mod supervisor;
 
-use core::panic::PanicInfo;
 use going::child::EXIT_SET_UP;
-use going::linux::options::Options;
 use going::linux::raw::{self, Strings};
 use going::linux::syslog::{ERROR, Log};
-use going::linux::{stdio, table::Slots};
+use going::linux::{options::Options, stdio, table::Slots};
 use rustix::event::poll;
 use rustix::process::getpid;
 use supervisor::Supervisor;
@@ -29,7 +27,7 @@ fn run(words: Strings<'static>, environment: Strings<'static>, slots: &'static m
 /// No input leads here. Should a defect do so after all, it says where; PID 1 stays, for the
 /// machine and what runs on it depend on that.
 #[panic_handler]
-fn panic(info: &PanicInfo) -> ! {
+fn panic(info: &core::panic::PanicInfo) -> ! {
     let log = Log::open();
     log.say(ERROR, format_args!("{info}"));
     // And on the console, where somebody may look who has no syslog any more.

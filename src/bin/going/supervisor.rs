@@ -4,22 +4,18 @@
 //! The one place that turns an [`Action`] into a syscall. Waits nowhere but at the end of each
 //! turn, and ends by a shutdown alone.
 
-use core::mem;
-use going::child::plan::ENTRIES;
 use going::child::reader::{self, COMPLETE, INCOMPLETE, UNSETTLED};
-use going::child::{self, EXIT_SET_UP, power};
-use going::linux::options::Options;
+use going::child::{self, EXIT_SET_UP, plan, power};
 use going::linux::signals::{Signals, signal_group, take_terminal};
 use going::linux::syslog::{ERROR, INFO, Log, WARNING};
 use going::linux::table::{self, Slot, Slots};
-use going::linux::{clock, raw, rundir, stdio, watch};
+use going::linux::{clock, options::Options, raw, rundir, stdio, watch};
 use going::model::entry::{EDITED, Entry, GONE, GOOD, MAIN, Name, Record};
 use going::model::order::{Place, is_ending};
 use going::model::service::{Action, End, Event, Phase, Pid, Policy, Restart, State, Want};
 use going::model::status::{Line, VERSION};
-use linux_raw_sys::general::{
-    SIGCHLD, SIGCONT, SIGHUP, SIGKILL, SIGPWR, SIGTERM, SIGTSTP, SIGTTIN, SIGTTOU,
-};
+use linux_raw_sys::general::{SIGCHLD, SIGCONT, SIGHUP, SIGKILL, SIGPWR, SIGTERM};
+use linux_raw_sys::general::{SIGTSTP, SIGTTIN, SIGTTOU};
 use rustix::fd::OwnedFd;
 use rustix::io::{Errno, pread};
 use rustix::process::{self, WaitOptions, getpid, set_child_subreaper, waitpid};
@@ -349,7 +345,7 @@ impl Supervisor {
     fn adopt(&mut self, plan: OwnedFd) -> Result<(), Errno> {
         let mut record = Record::default();
         self.has_news = true;
-        for (index, offset) in (ENTRIES..).step_by(size_of::<Record>()).enumerate() {
+        for (index, offset) in (plan::ENTRIES..).step_by(size_of::<Record>()).enumerate() {
             if pread(&plan, record.as_flattened_mut(), offset)? < size_of::<Record>() {
                 break;
             }
@@ -371,14 +367,14 @@ impl Supervisor {
 
     /// Brings RUNDIR/status up to date; what fails is tried again with the next news.
     fn write_status(&mut self) {
-        if !mem::take(&mut self.has_news) {
+        if !core::mem::take(&mut self.has_news) {
             return;
         }
         let first = format_args!("going {VERSION} {} {}\n", self.log.pid, self.start_ms);
         let known = self.slots.iter().filter(|slot| !slot.entry.name.is_empty());
         let lines = known.map(|slot| Line(&slot.entry, &slot.service));
         let written = rundir::write_status(self.options.rundir, &mut self.lock, first, lines);
-        if mem::replace(&mut self.written, written) == written {
+        if core::mem::replace(&mut self.written, written) == written {
             return;
         }
         // RUNDIR may have been made just now: nobody has looked into it yet.
