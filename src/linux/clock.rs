@@ -1,11 +1,10 @@
 //! The one clock: `CLOCK_BOOTTIME`, see clock_gettime(2). It never goes back, never jumps when the
 //! date is set, and goes on while the machine sleeps.
 
-use crate::linux::raw;
 use linux_raw_sys::general::CLOCK_BOOTTIME;
 
 /// Milliseconds since the machine was started.
 #[inline(never)]
 pub fn now_ms() -> u64 {
-    raw::time(CLOCK_BOOTTIME).as_millis().try_into().unwrap_or(u64::MAX)
+    crate::linux::raw::time(CLOCK_BOOTTIME).as_millis().try_into().unwrap_or(u64::MAX)
 }

@@ -5,7 +5,6 @@
 #![allow(unsafe_code)]
 
 use crate::model::service::{End, Pid};
-use core::cell::Cell;
 use core::ffi::{CStr, c_char, c_int, c_long};
 use core::marker::PhantomData;
 use core::ptr::NonNull;
@@ -24,7 +23,7 @@ const SET_LEN: usize = size_of::<u64>();
 // nothing but what they are lent.
 #[link(name = "c")]
 unsafe extern "C" {
-    safe fn __errno_location() -> &'static Cell<c_int>;
+    safe fn __errno_location() -> &'static core::cell::Cell<c_int>;
     safe fn clock_gettime(clock: u32, time: &mut Timespec) -> c_int;
     safe fn strerror(errno: c_int) -> *const c_char;
     safe fn waitid(by: u32, id: c_int, info: &mut SignalInfo, options: u32) -> c_int;

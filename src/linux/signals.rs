@@ -9,11 +9,7 @@ use crate::model::service::Pid;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::OwnedFd;
 use rustix::io::{Errno, read};
-use rustix::process::getpid;
 use rustix::termios::{tcgetpgrp, tcsetpgrp};
-
-/// A struct signalfd_siginfo seen as numbers, see signalfd(2).
-type Record = [[u8; 4]; 32];
 
 /// Between two looks when there is no waiting for anything.
 const PAUSE: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
@@ -54,11 +50,12 @@ impl Signals {
     /// Passes over those that we have brought upon ourselves: PIPE, by a message to a pipe that
     /// nobody reads, or XFSZ. They mean nothing, are nobody else's, and come before all others.
     pub fn read(&self) -> Option<u32> {
-        let mut record = Record::default();
+        // A struct signalfd_siginfo seen as numbers, see signalfd(2).
+        let mut record = [[0; 4]; 32];
         loop {
             read(&self.0, record.as_flattened_mut()).ok()?;
             let [signal, _, _, sender, ..] = record.map(u32::from_ne_bytes);
-            if sender != getpid().as_raw_pid().unsigned_abs() {
+            if sender != rustix::process::getpid().as_raw_pid().unsigned_abs() {
                 return Some(signal);
             }
         }

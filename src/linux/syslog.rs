@@ -4,12 +4,10 @@
 
 use crate::linux::raw;
 use core::fmt::{self, Write};
-use heapless::String;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{FileType, Mode, OFlags, fstat, open};
 use rustix::io::{IoSlice, ReadWriteFlags, fcntl_dupfd_cloexec, pwritev2, writev};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
-use rustix::process::getpid;
 use rustix::termios::isatty;
 
 /// Bytes of one message; the rest is cut off.
@@ -54,7 +52,7 @@ impl Log {
         let never_waits = ways.is_empty() || anew.is_some();
         let flags = if never_waits { ReadWriteFlags::empty() } else { ReadWriteFlags::NOWAIT };
         let stderr = anew.or_else(|| fcntl_dupfd_cloexec(shared, 3).ok());
-        Self { socket, stderr, flags, pid: getpid().as_raw_pid() }
+        Self { socket, stderr, flags, pid: rustix::process::getpid().as_raw_pid() }
     }
 
     /// Finds syslogd. Done for each message, for it may be another one by now; where there is none
@@ -89,7 +87,7 @@ impl Log {
 
 /// Text that is cut off where there is no more room.
 #[derive(Default)]
-pub struct Message(pub String<MESSAGE_MAX>);
+pub struct Message(pub heapless::String<MESSAGE_MAX>);
 
 impl Write for Message {
     fn write_str(&mut self, text: &str) -> fmt::Result {

@@ -6,7 +6,6 @@
 
 use crate::model::entry::{Entry, LOGGED_TO, SERVICES_MAX};
 use crate::model::service::Service;
-use heapless::Vec;
 use rustix::fd::OwnedFd;
 use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::io::Errno;
@@ -23,7 +22,7 @@ pub struct Slot {
 }
 
 /// All of them, the main command first.
-pub type Slots = Vec<Slot, { SERVICES_MAX + 1 }>;
+pub type Slots = heapless::Vec<Slot, { SERVICES_MAX + 1 }>;
 
 impl Slot {
     /// That of a service of which this is known since `since_ms`.

@@ -10,8 +10,6 @@ use going::child::EXIT_SET_UP;
 use going::linux::raw::{self, Strings};
 use going::linux::syslog::{ERROR, Log};
 use going::linux::{options::Options, stdio, table::Slots};
-use rustix::event::poll;
-use rustix::process::getpid;
 use supervisor::Supervisor;
 
 going::program!(run, Slots);
@@ -32,8 +30,8 @@ fn panic(info: &core::panic::PanicInfo) -> ! {
     log.say(ERROR, format_args!("{info}"));
     // And on the console, where somebody may look who has no syslog any more.
     Log { socket: None, ..log }.say(ERROR, format_args!("{info}"));
-    while getpid().is_init() {
-        let _interrupted = poll(&mut [], None);
+    while rustix::process::getpid().is_init() {
+        let _interrupted = rustix::event::poll(&mut [], None);
     }
     raw::exit(EXIT_SET_UP.into())
 }
