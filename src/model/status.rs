@@ -17,17 +17,14 @@
 
 use crate::model::entry::{Entry, GOOD};
 use crate::model::service::{End, Phase, Service, State, Want};
-use core::fmt::{Display, Formatter, Result, from_fn};
+use core::fmt::{Display, from_fn};
 
 /// Of the format: only fields in the middle of a line would change it.
 pub const VERSION: u8 = 1;
 
 /// One service, as a line.
-pub struct Line<'a>(pub &'a Entry, pub &'a Service);
-
-impl Display for Line<'_> {
-    fn fmt(&self, f: &mut Formatter) -> Result {
-        let Self(entry, service) = self;
+pub fn line(entry: &Entry, service: &Service) -> impl Display {
+    from_fn(move |f| {
         let (state, next_ms) = match service.state {
             State::Down(_) if !entry.has(GOOD) => ("rejected", None),
             State::Down(0) => ("down", None),
@@ -44,7 +41,7 @@ impl Display for Line<'_> {
             Some(End::Killed(signal)) => write!(f, "signal:{signal}")?,
         }
         writeln!(f, " {}", or_dash(next_ms))
-    }
+    })
 }
 
 /// A number that may be missing.

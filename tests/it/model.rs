@@ -16,7 +16,7 @@ use going::model::order::{Place, is_ending};
 use going::model::service::{
     Action, End, Event, Phase, Pid, Policy, Restart, Service, State, Want,
 };
-use going::model::status::Line;
+use going::model::status::line;
 use libtest_mimic::Trial;
 use linux_raw_sys::general::{SIGKILL, SIGTERM};
 use proptest::prelude::*;
@@ -771,13 +771,13 @@ fn status_lines() {
     let name = service_name(b"web@1").unwrap();
     let mut entry = Entry { name, flags: 0, ..Entry::default() };
     let mut service = Service::new(1_000);
-    assert_eq!(Line(&entry, &service).to_string(), "web@1 rejected - 1000 0 - -\n");
+    assert_eq!(line(&entry, &service).to_string(), "web@1 rejected - 1000 0 - -\n");
     entry.flags |= GOOD;
-    assert_eq!(Line(&entry, &service).to_string(), "web@1 down - 1000 0 - -\n");
+    assert_eq!(line(&entry, &service).to_string(), "web@1 down - 1000 0 - -\n");
     let pid = Pid::new(321).unwrap();
     let mut step = |event, now_ms| {
         service.step(event, now_ms);
-        Line(&entry, &service).to_string()
+        line(&entry, &service).to_string()
     };
     step(Event::Tick(Want::Up), 1_500);
     let spawned = Event::Spawned(Some(pid), DEFAULT);

@@ -13,7 +13,7 @@ use going::linux::{clock, options::Options, raw, rundir, stdio, watch};
 use going::model::entry::{EDITED, Entry, GONE, GOOD, MAIN, Name, Record};
 use going::model::order::{Place, is_ending};
 use going::model::service::{Action, End, Event, Phase, Pid, Policy, Restart, State, Want};
-use going::model::status::{Line, VERSION};
+use going::model::status::{VERSION, line};
 use linux_raw_sys::general::{SIGCHLD, SIGCONT, SIGHUP, SIGKILL, SIGPWR, SIGTERM};
 use linux_raw_sys::general::{SIGTSTP, SIGTTIN, SIGTTOU};
 use rustix::fd::OwnedFd;
@@ -372,7 +372,7 @@ impl Supervisor {
         }
         let first = format_args!("going {VERSION} {} {}\n", self.log.pid, self.start_ms);
         let known = self.slots.iter().filter(|slot| !slot.entry.name.is_empty());
-        let lines = known.map(|slot| Line(&slot.entry, &slot.service));
+        let lines = known.map(|slot| line(&slot.entry, &slot.service));
         let written = rundir::write_status(self.options.rundir, &mut self.lock, first, lines);
         if core::mem::replace(&mut self.written, written) == written {
             return;
