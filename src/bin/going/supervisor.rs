@@ -219,7 +219,7 @@ impl Supervisor {
             // The last that could write has ended: end-of-file.
             slot.pipe.take_if(|_| want == Want::Drain);
             let action = slot.service.step(Event::Tick(want), clock::now_ms());
-            self.has_news |= slot.service.state != before.state;
+            self.has_news |= action.is_some() || slot.service.state != before.state;
             match action {
                 None => {}
                 Some(Action::Spawn) => drop(self.spawn(index)),
@@ -267,7 +267,6 @@ impl Supervisor {
         let forked = opened.and_then(|()| raw::fork(service));
         let service = &mut self.slots.get_mut(index)?.service;
         service.step(Event::Spawned(forked.ok(), policy), clock::now_ms());
-        self.has_news = true;
         match forked {
             Ok(pid) => self.log.say(INFO, format_args!("{name}: started, pid {pid}")),
             Err(errno) => {
