@@ -16,7 +16,6 @@ const USAGE: &str = include_str!("usage");
 const VERSION: &str = concat!("going ", env!("CARGO_PKG_VERSION"), "\n");
 
 /// What the supervisor was told.
-#[derive(Clone, Copy)]
 pub struct Options {
     /// The directory of the service files.
     pub confdir: &'static CStr,

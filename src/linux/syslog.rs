@@ -57,14 +57,13 @@ impl Log {
 
     /// Finds syslogd. Done for each message, for it may be another one by now; where there is none
     /// the socket stays with the one it had.
-    // Not inlined, like all that has many callers: the program would grow.
-    #[inline(never)]
     pub fn connect(&self) {
         let address = SocketAddrUnix::new(c"/dev/log").ok();
         let _kept = self.socket.as_ref().zip(address).map(|(socket, log)| connect(socket, &log));
     }
 
     /// Says `text`, which is `NAME: what happened[: reason]`.
+    // Not inlined, like all that has many callers: the program would grow.
     #[inline(never)]
     pub fn say(&self, level: &str, text: fmt::Arguments) {
         self.connect();
