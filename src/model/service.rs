@@ -92,16 +92,6 @@ pub enum End {
     Killed(u8),
 }
 
-impl End {
-    /// As the exit code of whoever ends for the same reason, as shells have it.
-    pub fn code(self) -> u8 {
-        match self {
-            Self::Exited(code) => code,
-            Self::Killed(signal) => signal.saturating_add(128),
-        }
-    }
-}
-
 /// Which end of a process is no reason to respawn it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Restart {

@@ -238,7 +238,7 @@ impl World {
         if matches!(self.service.state, State::Live(_, Phase::Up)) {
             self.is_done = match child.policy.restart {
                 Restart::Always => false,
-                Restart::Failure => end.code() == 0,
+                Restart::Failure => end == End::Exited(0),
                 Restart::Never | Restart::Exit => true,
             };
             match lived_ms {

@@ -187,9 +187,10 @@ impl Supervisor {
         service.step(Event::Ended(end), clock::now_ms());
         self.has_news = true;
         let was_up = matches!(before.state, State::Live(_, Phase::Up));
-        let (how, number) = match end {
-            End::Exited(code) => ("exited", code),
-            End::Killed(signal) => ("killed by signal", signal),
+        // The code is that of whoever ends for the same reason, as shells have it.
+        let (how, number, code) = match end {
+            End::Exited(code) => ("exited", code, code),
+            End::Killed(signal) => ("killed by signal", signal, signal.saturating_add(128)),
         };
         let tenths = clock::now_ms().saturating_sub(before.since_ms) / 100;
         let text = format_args!("{name}: {how} {number} after {}.{} s", tenths / 10, tenths % 10);
@@ -202,7 +203,7 @@ impl Supervisor {
             _ => self.log.say(if end == End::Exited(0) { INFO } else { WARNING }, text),
         }
         if before.policy.restart == Restart::Exit && (was_up || index == MAIN) {
-            self.code = self.code.or(Some(end.code()));
+            self.code = self.code.or(Some(code));
             // As if the power failed: a machine is switched off.
             self.end(SIGPWR);
         }
@@ -328,14 +329,13 @@ impl Supervisor {
     /// Hears how a helper ended, which has left this plan. Whoever has not come to the end has
     /// failed.
     fn hear(&mut self, end: End, plan: OwnedFd) {
-        let outcome = end.code();
         if let (End::Killed(signal), None) = (end, self.ending) {
             let text = format_args!("unable to read CONFDIR: killed by signal {signal}");
             self.log.say(WARNING, text);
         }
-        let is_adopted = outcome <= INCOMPLETE && self.adopt(plan).is_ok();
-        if outcome != COMPLETE || !is_adopted {
-            self.rescan_in(if outcome == UNSETTLED { QUIET_MS } else { RETRY_MS });
+        let is_adopted = matches!(end, End::Exited(..=INCOMPLETE)) && self.adopt(plan).is_ok();
+        if end != End::Exited(COMPLETE) || !is_adopted {
+            self.rescan_in(if end == End::Exited(UNSETTLED) { QUIET_MS } else { RETRY_MS });
         }
     }
 
