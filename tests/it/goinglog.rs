@@ -52,6 +52,7 @@ pub fn tests() -> Vec<Trial> {
         scenario!(a_line_of_100_mb),
         scenario!(hup_rotates_at_the_end_of_the_line),
         scenario!(usr1_reopens_at_the_end_of_the_line),
+        scenario!(a_renamed_file_is_not_missed),
         scenario!(a_deleted_file_comes_back),
         scenario!(term_drains_the_pipe),
         scenario!(any_signal_at_any_time_loses_nothing),
@@ -503,6 +504,26 @@ fn usr1_reopens_at_the_end_of_the_line() {
     log.signal(Signal::SIGUSR1);
     log.scene.wait_for("a new file", || log.file().exists());
     log.finish();
+}
+
+/// Whoever renames FILE may say so with HUP as well, as newsyslog(8) does, or not at all.
+fn a_renamed_file_is_not_missed() {
+    for signal in [Some(Signal::SIGHUP), None] {
+        let mut log = Log::new();
+        log.start(&["-d", "-s", "8"]);
+        log.write("one\ntwo\n");
+        log.wait_content("one\ntwo\n");
+        fs::rename(log.file(), log.scene.path("moved")).expect("our own file");
+        if let Some(signal) = signal {
+            log.signal(signal);
+            log.wait_content("");
+        }
+        log.write("three\n");
+        log.wait_content("three\n");
+        log.finish();
+        assert_eq!(fs::read(log.scene.path("moved")).expect("it is there"), b"one\ntwo\n");
+        assert_eq!(log.scene.log(), "");
+    }
 }
 
 fn a_deleted_file_comes_back() {

@@ -52,7 +52,10 @@ pub fn rotate(path: &CStr, count: u32) -> Result<(), Errno> {
     // It would be replaced; but then ext4 first writes out all of what replaces it.
     let _gone = unlink(name(path, last).as_slice());
     (1..=last).rev().try_for_each(|number| {
-        rename(name(path, number.saturating_sub(1)).as_slice(), name(path, number).as_slice())
+        let (old, new) = (name(path, number.saturating_sub(1)), name(path, number));
+        let renamed = rename(old.as_slice(), new.as_slice());
+        // Somebody was faster.
+        if renamed == Err(Errno::NOENT) { Ok(()) } else { renamed }
     })
 }
 
