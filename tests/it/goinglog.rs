@@ -80,6 +80,7 @@ pub fn tests() -> Vec<Trial> {
         scenario!(lines_from_a_socket_are_dropped_too),
         scenario!(lines_go_to_syslog, Mounts),
         scenario!(lines_wait_for_syslog, Mounts),
+        scenario!(a_name_for_syslog_touches_no_file, Mounts),
         scenario!(syslog_has_whole_lines_of_names_of_any_kind, Mounts),
         scenario!(syslog_is_told_how_much_was_dropped, Mounts),
         scenario!(who_is_stopped_amid_a_message_sends_it_all_the_same, Mounts),
@@ -1185,6 +1186,35 @@ fn lines_wait_for_syslog() {
     wait_again(&log);
     log.finish();
     assert!(!log.file().exists());
+}
+
+/// Neither one of that name, nor what is at /dev/null: nothing, or what should not be there.
+fn a_name_for_syslog_touches_no_file() {
+    for has_null in [false, true] {
+        let mut log = Log::new();
+        let world = World::with_dev(&log.scene.path(""));
+        let socket = UnixDatagram::bind(world.view(Path::new("/dev/log"))).expect("a new socket");
+        let null = world.view(Path::new("/dev/null"));
+        fs::remove_file(&null).expect("no one else sees it");
+        if has_null {
+            File::create(&null).expect("nothing is there");
+        }
+        fs::write(log.file(), "of somebody else").expect("a new file");
+        log.word = "web".into();
+        let mut command = log.command(&["-y", "-s", "10"]);
+        command.current_dir(log.scene.path(""));
+        world.enter(&mut command);
+        log.start_as(command);
+        for line in ["a longer one", "two", "three"] {
+            log.write(format!("{line}\n"));
+            assert_eq!(receive(&socket), format!("<30>web: {line}"));
+            log.signal(Signal::SIGHUP);
+        }
+        log.finish();
+        assert_eq!(log.files(), [b"of somebody else"]);
+        assert_eq!(fs::metadata(&null).map_or(0, |null| null.len()), 0);
+        assert_eq!(log.scene.log(), "");
+    }
 }
 
 /// A name is cut at 100 bytes, wherever that is, and need not be UTF-8; a line is not.

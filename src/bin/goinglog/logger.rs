@@ -34,7 +34,7 @@ pub struct Logger<'a> {
     out: &'static mut Out,
     signals: Signals,
     input: Input,
-    /// None when something has failed.
+    /// None when something has failed, or if there is none.
     file: Option<OwnedFd>,
     now: Now,
 }
@@ -61,7 +61,7 @@ impl<'a> Logger<'a> {
         let signals = Signals::new().map_err(unable("read signals for"))?;
         let input =
             Input::new(options.syslog.is_some()).map_err(unable("read standard input for"))?;
-        let file = Some(open_and_lock(options).map_err(unable("open"))?);
+        let file = options.path().map(open_and_lock).transpose().map_err(unable("open"))?;
         Ok(Self { options, out, signals, input, file, now: Now::default() })
     }
 
@@ -113,7 +113,6 @@ impl<'a> Logger<'a> {
     #[inline(never)]
     fn step(&mut self) -> Result<(), Failure> {
         let (room, is_note) = (self.room()?, self.now.dropped > 0);
-        let Some(file) = &self.file else { return Ok(()) };
         if self.now.is_cut && !is_note {
             // The rest of a line that is counted already is never written.
             return self.drop_lines();
@@ -139,14 +138,15 @@ impl<'a> Logger<'a> {
             self.now.asked = Some(SIGHUP);
             return Ok(());
         };
-        if splices {
+        if splices && let Some(file) = &self.file {
             let moved = self.input.splice(file, offset, taken);
             // Some file systems have no way to do it.
             self.now.copies = moved == Err(Errno::INVAL);
             return if self.now.copies { Ok(()) } else { moved.map_err(unable("write")) };
         }
         head.truncate(taken);
-        self.put(file, offset, &head).inspect_err(|_| _ = ftruncate(file, offset))?;
+        let undo = |_: &Failure| _ = self.file.as_ref().map(|file| ftruncate(file, offset));
+        self.put(offset, &head).inspect_err(undo)?;
         if !is_note {
             return self.input.skip(&mut head).map_err(unable("write"));
         }
@@ -158,8 +158,10 @@ impl<'a> Logger<'a> {
     }
 
     /// Writes what is made of `head` to FILE, and `head` to syslog.
-    fn put(&self, file: &OwnedFd, offset: u64, head: &[u8]) -> Result<(), Failure> {
-        if pwrite(file, self.out, offset).map_err(unable("write"))? < self.out.len() {
+    fn put(&self, offset: u64, head: &[u8]) -> Result<(), Failure> {
+        if let Some(file) = &self.file
+            && pwrite(file, self.out, offset).map_err(unable("write"))? < self.out.len()
+        {
             return Err(("write", Errno::NOSPC));
         }
         let send = |priority| send_line(self.options.word, priority, head);
@@ -168,9 +170,12 @@ impl<'a> Logger<'a> {
 
     /// FILE as it is, opened anew or rotated if that is due and a line has ended.
     fn room(&mut self) -> Result<Room, Failure> {
+        let Some(path) = self.options.path() else {
+            return Ok(Room { size: 0, limit: usize::MAX, is_fresh: true });
+        };
         // Unless somebody has deleted it.
         let file = self.file.take().filter(|file| fstat(file).is_ok_and(|stat| stat.st_nlink > 0));
-        let file = file.map_or_else(|| open_and_lock(self.options), Ok).map_err(unable("open"))?;
+        let file = file.map_or_else(|| open_and_lock(path), Ok).map_err(unable("open"))?;
         let size = fstat(&file).map_err(unable("write"))?.st_size.try_into().unwrap_or(usize::MAX);
         let mut last = *b"\n";
         pread(&file, &mut last, size.saturating_sub(1) as u64).map_err(unable("read"))?;
@@ -181,7 +186,7 @@ impl<'a> Logger<'a> {
             return Ok(Room { size, limit, is_fresh });
         }
         if self.now.asked == Some(SIGHUP) && size > 0 {
-            rotate(self.options.word, self.options.count).map_err(unable("rotate"))?;
+            rotate(path, self.options.count).map_err(unable("rotate"))?;
         }
         self.now.asked = None;
         // It may be the same one that is opened anew: closed after that, it would unlock both.

@@ -64,9 +64,9 @@ impl Options {
         Some(())
     }
 
-    /// Whether FILE is only what syslog is to call the lines.
-    fn has_no_file(&self) -> bool {
-        self.syslog.is_some() && !self.word.to_bytes().contains(&b'/')
+    /// FILE, unless it is only what syslog is to call the lines: that has no slash.
+    fn path(&self) -> Option<&'static CStr> {
+        (self.syslog.is_none() || self.word.to_bytes().contains(&b'/')).then_some(self.word)
     }
 }
 

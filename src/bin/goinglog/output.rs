@@ -4,7 +4,6 @@
 //! Never follows a link, never truncates what it finds, and writes to nothing but a regular file.
 //! Drops nothing: what cannot be sent is for the caller to send again. Waits no longer than it may.
 
-use crate::Options;
 use core::ffi::CStr;
 use core::fmt::Write;
 use core::time::Duration;
@@ -29,15 +28,11 @@ const SEND_MAX: Duration = Duration::from_secs(1);
 /// Opens FILE, which is created if it is missing, and locks it: two that write to one file, each
 /// at the end it knows of, would overwrite what the other wrote.
 ///
-/// Not by `O_APPEND`, which splice(2) refuses. To be read, for its last byte. When the lines go to
-/// syslog alone, FILE is what takes all and stays empty.
-pub fn open_and_lock(options: &Options) -> Result<OwnedFd, Errno> {
-    let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
-    if options.has_no_file() {
-        return open(c"/dev/null", flags, Mode::empty());
-    }
+/// Not by `O_APPEND`, which splice(2) refuses. To be read, for its last byte.
+pub fn open_and_lock(path: &CStr) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK;
     let mode = Mode::RUSR | Mode::WUSR | Mode::RGRP;
-    let file = open(options.word, flags | OFlags::CREATE, mode)?;
+    let file = open(path, flags | OFlags::NOCTTY, mode)?;
     if !FileType::from_raw_mode(fstat(&file)?.st_mode).is_file() {
         return Err(Errno::NXIO);
     }
