@@ -21,10 +21,11 @@ use std::ffi::{CString, OsStr};
 use std::fs::{self, File, OpenOptions};
 use std::hash::BuildHasher;
 use std::io::{self, PipeReader, PipeWriter, Write};
+use std::iter;
 use std::ops::Range;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, symlink};
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -81,6 +82,7 @@ pub fn tests() -> Vec<Trial> {
         scenario!(lines_go_to_syslog, Mounts),
         scenario!(lines_wait_for_syslog, Mounts),
         scenario!(a_name_for_syslog_touches_no_file, Mounts),
+        scenario!(a_writer_that_comes_amid_the_last_step_is_not_missed, Mounts),
         scenario!(syslog_has_whole_lines_of_names_of_any_kind, Mounts),
         scenario!(syslog_is_told_how_much_was_dropped, Mounts),
         scenario!(who_is_stopped_amid_a_message_sends_it_all_the_same, Mounts),
@@ -1215,6 +1217,38 @@ fn a_name_for_syslog_touches_no_file() {
         assert_eq!(fs::metadata(&null).map_or(0, |null| null.len()), 0);
         assert_eq!(log.scene.log(), "");
     }
+}
+
+/// The step is one that lasts: the queue of syslog is full. The writer before it has ended.
+fn a_writer_that_comes_amid_the_last_step_is_not_missed() {
+    let mut log = Log::new();
+    let world = World::with_dev(&log.scene.path(""));
+    let path = world.view(Path::new("/dev/log"));
+    let socket = UnixDatagram::bind(&path).expect("a new socket");
+    let other = UnixDatagram::unbound().expect("a socket");
+    other.set_nonblocking(true).expect("a socket");
+    let filled = iter::repeat_with(|| other.send_to(b"x", &path)).take_while(io::Result::is_ok);
+    let filled = filled.count();
+    let fifo = log.scene.path("fifo");
+    mkfifo(&fifo, Mode::S_IRUSR | Mode::S_IWUSR).expect("a new FIFO");
+    let nonblock = libc::O_NONBLOCK;
+    let reader = OpenOptions::new().read(true).custom_flags(nonblock).open(&fifo);
+    log.reader = OwnedFd::from(reader.expect("it waits for no writer")).into();
+    let writer = || OpenOptions::new().write(true).open(&fifo).expect("there is a reader");
+    writer().write_all(b"one\n").expect("both ends are open");
+    log.word = "web".into();
+    log.start_in(&world, &["-y"]);
+    // It is to wait for the queue by then. Should it not, this does not fail.
+    thread::sleep(Duration::from_millis(300));
+    log.writer = Some(OwnedFd::from(writer()).into());
+    for _ in 0..filled {
+        assert_eq!(receive(&socket), "x");
+    }
+    assert_eq!(receive(&socket), "<30>web: one");
+    log.wait_idle();
+    log.write("two\n");
+    assert_eq!(receive(&socket), "<30>web: two");
+    log.finish();
 }
 
 /// A name is cut at 100 bytes, wherever that is, and need not be UTF-8; a line is not.

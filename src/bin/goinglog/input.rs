@@ -96,9 +96,13 @@ impl Input {
         ioctl_fionread(&self.pipe).map_or(0, |len| len.try_into().unwrap_or(usize::MAX))
     }
 
-    /// Whether all is moved that is to be, and nothing more can come.
+    /// Whether all is moved that is to be, and nothing more can come. The writer is asked for now,
+    /// and first: one may have come since the last event, and one that ends may leave something.
     pub fn is_over(&self) -> bool {
-        self.left == Some(0) || self.is_ended && self.len() == 0
+        // Asked for nothing, it tells of the end alone.
+        let mut fd = [PollFd::new(&self.pipe, PollFlags::empty())];
+        let is_ended = poll(&mut fd, Some(&Timespec::default())) == Ok(1);
+        self.left == Some(0) || is_ended && self.len() == 0
     }
 
     /// Copies what is at the head of the pipe, or EAGAIN: there is nothing yet, or never again.
