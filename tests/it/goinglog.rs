@@ -85,6 +85,7 @@ pub fn tests() -> Vec<Trial> {
         scenario!(a_writer_that_comes_amid_the_last_step_is_not_missed, Mounts),
         scenario!(syslog_has_whole_lines_of_names_of_any_kind, Mounts),
         scenario!(syslog_is_told_how_much_was_dropped, Mounts),
+        scenario!(the_end_of_an_open_line_is_dropped_at_once, Mounts),
         scenario!(who_is_stopped_amid_a_message_sends_it_all_the_same, Mounts),
         scenario!(syslog_waits_for_the_end_of_a_line, Mounts),
         scenario!(syslog_takes_a_line_in_any_pieces, Mounts),
@@ -1291,6 +1292,22 @@ fn syslog_is_told_how_much_was_dropped() {
     log.finish();
     let end = "x\ngoinglog: 2 lines dropped\n";
     assert!(log.content().ends_with(end.as_bytes()), "{}", log.scene.report());
+}
+
+/// It is what is waited for, and with it comes that FILE cannot be written.
+fn the_end_of_an_open_line_is_dropped_at_once() {
+    let (mut log, directory) = in_a_directory();
+    let world = World::with_dev(&log.scene.path(""));
+    log.start_in(&world, &["-y", "-d"]);
+    log.write("tw");
+    log.wait_idle();
+    fs::remove_dir_all(&directory).expect("our own directory");
+    log.write("o\nthree\n");
+    log.scene.wait_log("unable to open");
+    log.wait_empty();
+    log.writer = None;
+    assert_eq!(log.wait_exit(), EXIT_UNDONE);
+    log.scene.wait_log("goinglog: 2 lines dropped");
 }
 
 /// It waits for room in the queue of the daemon then.

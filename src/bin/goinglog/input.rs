@@ -35,7 +35,8 @@ pub struct Input {
     copy: (OwnedFd, OwnedFd),
     /// Can be read when something has come into the pipe since the last [`Input::wait`].
     news: OwnedFd,
-    /// Whether it is that which is waited for: the end of a line that is to be seen whole.
+    /// Whether it is that which is waited for: the end of a line that is to be seen whole. Not when
+    /// it has come, for it may not be looked at in this turn.
     is_open: bool,
     /// Whether the pipe had no writer at the last [`Input::wait`].
     is_ended: bool,
@@ -88,6 +89,7 @@ impl Input {
         let mut events = [MaybeUninit::uninit()];
         if let Ok(([event], _)) = epoll::wait(&self.news, &mut events, Some(&Timespec::default())) {
             self.is_ended = { event.flags }.contains(epoll::EventFlags::HUP);
+            self.is_open = false;
         }
     }
 
