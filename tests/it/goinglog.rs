@@ -90,6 +90,7 @@ pub fn tests() -> Vec<Trial> {
         scenario!(syslog_waits_for_the_end_of_a_line, Mounts),
         scenario!(syslog_takes_a_line_in_any_pieces, Mounts),
         scenario!(an_open_line_for_syslog_is_no_wake_up, Mounts),
+        scenario!(an_open_line_may_end_in_a_write_that_fills_the_pipe, Mounts),
         scenario!(syslog_has_what_the_file_has, Mounts),
         scenario!(memory_is_fixed),
         scenario!(nothing_to_do_is_no_wake_up),
@@ -1406,6 +1407,25 @@ fn an_open_line_for_syslog_is_no_wake_up() {
     log.wait_idle();
     log.write("o\n");
     assert_eq!(receive(&socket), "<30>web: two");
+    log.finish();
+}
+
+/// Of such a write the kernel tells nobody, for something was in the pipe before.
+fn an_open_line_may_end_in_a_write_that_fills_the_pipe() {
+    let mut log = Log::new();
+    let world = World::with_dev(&log.scene.path(""));
+    let socket = UnixDatagram::bind(world.view(Path::new("/dev/log"))).expect("a new socket");
+    log.word = "web".into();
+    log.start_in(&world, &["-y"]);
+    log.write("tw");
+    log.wait_idle();
+    let line = "x".repeat(900);
+    let writing = write_beside(&mut log, format!("o\n{}", format!("{line}\n").repeat(1500)).into());
+    assert_eq!(receive(&socket), "<30>web: two");
+    for _ in 0..1500 {
+        assert_eq!(receive(&socket), format!("<30>web: {line}"));
+    }
+    log.writer = Some(writing.join().expect("it is read"));
     log.finish();
 }
 

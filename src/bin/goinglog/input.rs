@@ -21,6 +21,9 @@ const MOVE_MAX: usize = 1 << 20;
 const FILL_LEN: usize = 3072;
 /// So long it waits for more, when there is little: hardly any writer fills the pipe meanwhile.
 const GATHER_MS: u64 = 1;
+/// So long it waits for the end of a line before it looks again: Linux wakes nobody when a write
+/// fills a pipe that was not empty, and that writer waits for room then.
+const OPEN_MS: u64 = 1_000;
 
 /// What is seen at the head of the pipe.
 pub type Head = Vec<u8, HEAD_MAX>;
@@ -68,6 +71,8 @@ impl Input {
     pub fn wait(&mut self, signals: &Signals, due_ms: Option<u64>, takes_more: bool) {
         let pipe = if self.is_open { &self.news } else { &self.pipe };
         let stdin = self.source.as_ref().map(|(stdin, _)| stdin);
+        let open_ms = self.is_open.then(|| clock::now_ms().saturating_add(OPEN_MS));
+        let due_ms = due_ms.into_iter().chain(open_ms).min();
         signals.wait(due_ms, if takes_more { [Some(pipe), stdin] } else { [None; 2] });
         let can_fill = self.left.is_none() && self.len() <= TEXT_MAX;
         if self.source.is_none() && self.len() < self.enough {
