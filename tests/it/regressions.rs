@@ -22,6 +22,7 @@ pub fn tests() -> Vec<Trial> {
         scenario!(a_down_directory_that_cannot_be_searched_stops_nobody, Root),
         scenario!(leftovers_are_ended_though_confdir_comes_late),
         scenario!(a_shutdown_ends_though_a_service_logs_to_itself),
+        scenario!(a_shutdown_ends_though_who_is_stopped_already_logs_to_a_writer),
         scenario!(a_fault_is_told_once_though_there_are_many),
         scenario!(a_fault_is_told_once_though_confdir_goes_and_comes),
         scenario!(a_planted_pid_directory_leads_nowhere),
@@ -111,6 +112,22 @@ fn a_shutdown_ends_though_a_service_logs_to_itself() {
     going.up("web");
     going.write("web", text + "log=web\n");
     going.wait_status("web", "stopping");
+    going.terminate();
+}
+
+/// Each waited for the other's end, and nothing stopped the one that takes its time.
+fn a_shutdown_ends_though_who_is_stopped_already_logs_to_a_writer() {
+    let mut going = Going::new();
+    let text = going.cmd("hold", "web", &["ignore"]) + "timeout=0\n";
+    going.write("web", text.clone() + "log=filter\n");
+    going.hold("filter");
+    going.start();
+    going.all_up(&["filter", "web"]);
+    going.write("web", text + "log=null\n");
+    going.wait_status("web", "stopping");
+    let starts = going.starts("filter").len();
+    going.write("filter", going.cmd("hold", "filter", &[]) + "log=web\n");
+    going.wait_starts("filter", starts + 1);
     going.terminate();
 }
 

@@ -241,7 +241,7 @@ impl Supervisor {
 
     /// What the service at `index` should be.
     fn want(&self, index: usize) -> Want {
-        let Some(Slot { entry, .. }) = self.slots.get(index) else { return Want::Down };
+        let Some(Slot { entry, service, .. }) = self.slots.get(index) else { return Want::Down };
         let logs_to_it = |slot: &&Slot| slot.service.policy.log.map(usize::from) == Some(index);
         let mut writers = self.slots.iter().filter(logs_to_it).peekable();
         match (self.ending, self.told) {
@@ -252,8 +252,10 @@ impl Supervisor {
             _ if self.slots.get(MAIN).is_some_and(Slot::is_up) => entry.want(),
             // Who once was logged to, and is no more, is like any other.
             _ if writers.peek().is_none() => Want::Shutdown,
-            _ if writers.any(Slot::is_up) => entry.want(),
-            _ => Want::Drain,
+            _ if !writers.any(Slot::is_up) => Want::Drain,
+            // It may log to one of those, who then waits for it.
+            _ if matches!(service.state, State::Live(_, Phase::Stopping)) => Want::Shutdown,
+            _ => entry.want(),
         }
     }
 
