@@ -89,7 +89,7 @@ pub fn tests() -> Vec<Trial> {
         scenario!(who_is_stopped_amid_a_message_sends_it_all_the_same, Mounts),
         scenario!(syslog_waits_for_the_end_of_a_line, Mounts),
         scenario!(syslog_takes_a_line_in_any_pieces, Mounts),
-        scenario!(an_open_line_for_syslog_is_no_wake_up, Mounts),
+        scenario!(an_open_line_for_syslog_is_no_busy_wait, Mounts),
         scenario!(an_open_line_may_end_in_a_write_that_fills_the_pipe, Mounts),
         scenario!(syslog_has_what_the_file_has, Mounts),
         scenario!(memory_is_fixed),
@@ -1393,7 +1393,7 @@ fn syslog_takes_a_line_in_any_pieces() {
 }
 
 /// Also when it was waited for before: that all is well again does not depend on its end.
-fn an_open_line_for_syslog_is_no_wake_up() {
+fn an_open_line_for_syslog_is_no_busy_wait() {
     let mut log = Log::new();
     let world = World::with_dev(&log.scene.path(""));
     log.word = "web".into();
