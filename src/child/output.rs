@@ -6,7 +6,7 @@ use super::path::with_path;
 use super::{Birth, EXIT_SET_UP, Failure, set_up as failed};
 use crate::linux::table::{Slot, Slots};
 use crate::model::config::value;
-use crate::model::entry::SERVICES_MAX;
+use crate::model::entry::{GONE, SERVICES_MAX};
 use rustix::fd::OwnedFd;
 use rustix::fs::{Mode, OFlags, fcntl_setfl, open};
 use rustix::io::Errno;
@@ -24,6 +24,8 @@ pub fn connect<'a>(birth: &Birth<'a>) -> Result<(), Failure<'a>> {
     let stdin = slot.and_then(pipe).map(|(read, _)| read);
     connect_input(stdin).map_err(failed("open", b"/dev/null"))?;
     let reader = slot.and_then(|slot| birth.slots.get(usize::from(slot.entry.policy.log?)));
+    // One that has ended and has no file any more is only waiting to be forgotten.
+    let reader = reader.filter(|slot| slot.is_up() || !slot.entry.has(GONE));
     let refused = |why| Failure { code: EXIT_SET_UP, verb: "log to", object: log, why };
     let opened = match (log, reader.and_then(pipe)) {
         (b"inherit", _) => return Ok(()),

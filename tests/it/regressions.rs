@@ -50,6 +50,7 @@ pub fn tests() -> Vec<Trial> {
         scenario!(a_down_file_of_the_main_command_is_none),
         scenario!(a_logger_waits_for_a_writer_whose_file_is_gone),
         scenario!(a_logger_waits_for_a_writer_that_logs_elsewhere_next),
+        scenario!(nobody_logs_to_one_that_has_ended_and_is_gone),
         scenario!(who_ends_leftovers_keeps_no_log_open),
         scenario!(what_a_child_says_goes_to_no_log_of_a_service, Root),
     ]
@@ -705,6 +706,24 @@ fn a_logger_waits_for_a_writer_whose_file_is_gone() {
 /// What counts is the pipe that its process has.
 fn a_logger_waits_for_a_writer_that_logs_elsewhere_next() {
     assert_last_words_are_kept(|going| going.write("web", "cmd=sleep 1000\nlog=null\n"));
+}
+
+/// Not even before that one is forgotten: whoever has its pipe already hears of no other.
+fn nobody_logs_to_one_that_has_ended_and_is_gone() {
+    let mut going = Going::new();
+    let script = "trap \"sleep 0.1; exit\" TERM; while :; do sleep 1000 & wait; done";
+    let write = |going: &Going, text: &str| {
+        going.write("web", format!("cmd=/bin/sh -c '{script}' {text}\nlog=log\n"));
+    };
+    going.hold("log");
+    write(&going, "before");
+    going.start();
+    going.up("log");
+    going.wait_log("web: started");
+    write(&going, "after");
+    going.remove("log");
+    going.wait_log("web: unable to log to log: no such service");
+    going.terminate();
 }
 
 /// Those that log have ended: whoever reads it is to see that, and may have something to write then.
