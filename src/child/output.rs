@@ -6,7 +6,7 @@ use super::path::with_path;
 use super::{Birth, EXIT_SET_UP, Failure, set_up as failed};
 use crate::linux::table::{Slot, Slots};
 use crate::model::config::value;
-use crate::model::entry::{GONE, SERVICES_MAX};
+use crate::model::entry::{GONE, LOGGED_TO, SERVICES_MAX};
 use rustix::fd::OwnedFd;
 use rustix::fs::{Mode, OFlags, fcntl_setfl, open};
 use rustix::io::Errno;
@@ -21,7 +21,8 @@ pub fn connect<'a>(birth: &Birth<'a>) -> Result<(), Failure<'a>> {
     let log = value(birth.text, b"log").unwrap_or(b"inherit");
     let slot = birth.slots.get(birth.index);
     let pipe = |slot: &'a Slot| slot.pipe.as_ref();
-    let stdin = slot.and_then(pipe).map(|(read, _)| read);
+    // One that it has from before its file went and came back is nobody's.
+    let stdin = slot.filter(|slot| slot.entry.has(LOGGED_TO)).and_then(pipe).map(|(read, _)| read);
     connect_input(stdin).map_err(failed("open", b"/dev/null"))?;
     let reader = slot.and_then(|slot| birth.slots.get(usize::from(slot.entry.policy.log?)));
     // One that has ended and has no file any more is only waiting to be forgotten.

@@ -51,6 +51,7 @@ pub fn tests() -> Vec<Trial> {
         scenario!(a_logger_waits_for_a_writer_whose_file_is_gone),
         scenario!(a_logger_waits_for_a_writer_that_logs_elsewhere_next),
         scenario!(nobody_logs_to_one_that_has_ended_and_is_gone),
+        scenario!(who_comes_back_and_is_logged_to_no_more_reads_nothing),
         scenario!(who_ends_leftovers_keeps_no_log_open),
         scenario!(what_a_child_says_goes_to_no_log_of_a_service, Root),
     ]
@@ -723,6 +724,24 @@ fn nobody_logs_to_one_that_has_ended_and_is_gone() {
     write(&going, "after");
     going.remove("log");
     going.wait_log("web: unable to log to log: no such service");
+    going.terminate();
+}
+
+/// Back before it was forgotten, it would read what was left in the pipe of its predecessor.
+fn who_comes_back_and_is_logged_to_no_more_reads_nothing() {
+    let mut going = Going::new();
+    going.hold("log");
+    going.write("web", going.cmd("hold", "web", &[]) + "log=log\n");
+    going.start();
+    going.all_up(&["log", "web"]);
+    let starts = going.starts("log").len();
+    going.hold("web");
+    going.remove("log");
+    going.wait_log("log: stopped");
+    going.hold("log");
+    let pid = going.wait_starts("log", starts + 1)[starts].pid;
+    let input = fs::read_link(format!("/proc/{pid}/fd/0")).expect("it runs");
+    assert_eq!(input.to_str(), Some("/dev/null"), "{}", going.report());
     going.terminate();
 }
 
