@@ -315,9 +315,10 @@ impl Supervisor {
     }
 
     fn start_helper(&mut self) -> Result<(), Errno> {
+        // To end the machine there need be no room for another one.
+        let plan = self.plan.take_if(|_| self.ending.is_some()).map_or_else(table::plan, Ok)?;
         // Without it the reader says so, and all is tried again.
         self.watch = self.watch.take().or_else(|| watch::open().ok());
-        let plan = table::plan()?;
         let (old, watch) = (self.plan.as_ref(), self.watch.as_ref());
         let helper = || match self.ending {
             // It may wait; PID 1 goes on reaping.
