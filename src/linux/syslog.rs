@@ -27,8 +27,8 @@ pub struct Log {
     pub socket: Option<OwnedFd>,
     /// Standard error as we write to it; the services share the original, or have another.
     pub stderr: Option<OwnedFd>,
-    /// How to write there without waiting for a reader.
-    pub flags: ReadWriteFlags,
+    /// Whether to write there never waits for a reader, however that is done.
+    pub never_waits: bool,
     /// The supervisor: its children speak in its name.
     pub pid: i32,
 }
@@ -50,9 +50,8 @@ impl Log {
         let anew = ways.iter().find_map(|path| open(*path, flags, Mode::empty()).ok());
         // A file may wait for a disk: told not to, XFS and btrfs would take next to nothing.
         let never_waits = ways.is_empty() || anew.is_some();
-        let flags = if never_waits { ReadWriteFlags::empty() } else { ReadWriteFlags::NOWAIT };
         let stderr = anew.or_else(|| fcntl_dupfd_cloexec(shared, 3).ok());
-        Self { socket, stderr, flags, pid: rustix::process::getpid().as_raw_pid() }
+        Self { socket, stderr, never_waits, pid: rustix::process::getpid().as_raw_pid() }
     }
 
     /// Finds syslogd. Done for each message, for it may be another one by now; where there is none
@@ -80,7 +79,11 @@ impl Log {
         }
         // Opened anew it does not wait; but it could not be if it is a socket, or another user's.
         let stderr = self.stderr.as_ref().map_or(raw::stdio(2), AsFd::as_fd);
-        let _lost = pwritev2(stderr, &[text, end], u64::MAX, self.flags);
+        let _lost = if self.never_waits {
+            writev(stderr, &[text, end])
+        } else {
+            pwritev2(stderr, &[text, end], u64::MAX, ReadWriteFlags::NOWAIT)
+        };
     }
 }
 

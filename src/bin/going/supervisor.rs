@@ -368,6 +368,7 @@ impl Supervisor {
     }
 
     /// Brings RUNDIR/status up to date; what fails is tried again with the next news.
+    #[inline(never)]
     fn write_status(&mut self) {
         if !core::mem::take(&mut self.has_news) {
             return;
