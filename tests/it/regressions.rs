@@ -227,6 +227,7 @@ fn a_deleted_rundir_is_locked_anew() {
     going.start();
     going.up("web");
     going.rescan();
+    going.wait_quiet();
     fs::remove_dir_all(going.path("run")).expect("our own directory");
     going.wait_for("RUNDIR made anew", || going.path("run/status").exists());
     going.rescan();
@@ -622,6 +623,7 @@ fn a_rundir_that_comes_late_is_looked_into() {
     going.wait_for("its directory", || down.is_dir());
     fs::write(down.join("web"), "").expect("a down file");
     going.wait_log("web: stopped");
+    going.wait_quiet();
     fs::remove_dir_all(&above).expect("our own directory");
     going.wait_starts("web", 2);
     fs::create_dir(&above).expect("a directory");

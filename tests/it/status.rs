@@ -270,6 +270,7 @@ fn a_deleted_rundir_is_made_anew() {
     going.up("held");
     going.hold_down("held");
     going.wait_status("held", "down");
+    going.wait_quiet();
     fs::remove_dir_all(going.path("run")).expect("our own directory");
     // Nobody is held any more.
     going.wait_starts("held", 2);
