@@ -121,6 +121,11 @@ impl Going {
         self.write(name, self.cmd("hold", name, &[]));
     }
 
+    /// The same, and what it writes goes to the service `log`.
+    pub fn hold_logging(&self, name: &str, log: &str) {
+        self.write(name, self.cmd("hold", name, &[]) + &format!("log={log}\n"));
+    }
+
     /// Services that only stay.
     pub fn hold_all(&self, names: &[impl AsRef<str>]) {
         for name in names {

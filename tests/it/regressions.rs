@@ -128,7 +128,7 @@ fn a_shutdown_ends_though_who_is_stopped_already_logs_to_a_writer() {
     going.write("web", text + "log=null\n");
     going.wait_status("web", "stopping");
     let starts = going.starts("filter").len();
-    going.write("filter", going.cmd("hold", "filter", &[]) + "log=web\n");
+    going.hold_logging("filter", "web");
     going.wait_starts("filter", starts + 1);
     going.terminate();
 }
@@ -272,7 +272,7 @@ fn the_first_signal_hastens_no_shutdown_that_has_begun() {
 fn who_was_logged_to_once_has_its_own_timeout() {
     let mut going = Going::new();
     going.write("db", going.cmd("hold", "db", &["4000"]) + "timeout=60\n");
-    going.write("web", going.cmd("hold", "web", &[]) + "log=db\n");
+    going.hold_logging("web", "db");
     going.start();
     going.all_up(&["db", "web"]);
     going.remove("web");
@@ -287,7 +287,7 @@ fn who_was_logged_to_once_has_its_own_timeout() {
 fn who_comes_after_what_was_logged_to_has_its_own_timeout() {
     let mut going = Going::new();
     going.hold("log");
-    going.write("web", going.cmd("hold", "web", &[]) + "log=log\n");
+    going.hold_logging("web", "log");
     going.start();
     going.all_up(&["log", "web"]);
     going.remove("log");
@@ -302,20 +302,17 @@ fn who_comes_after_what_was_logged_to_has_its_own_timeout() {
 /// The service in the place of that one logs to the writer: each waited for the other's end.
 fn a_shutdown_ends_though_a_writer_logs_to_one_that_is_gone() {
     let mut going = Going::new();
-    let write = |going: &Going, name: &str, log: &str| {
-        going.write(name, going.cmd("hold", name, &[]) + &format!("log={log}\n"));
-    };
     going.hold("log");
-    write(&going, "filter", "log");
-    write(&going, "web", "filter");
+    going.hold_logging("filter", "log");
+    going.hold_logging("web", "filter");
     going.start();
     going.all_up(&["log", "filter", "web"]);
     going.remove("log");
     going.wait_for("log being forgotten", || going.status_of("log").is_empty());
-    write(&going, "db", "filter");
+    going.hold_logging("db", "filter");
     going.up("db");
     // And somebody logs to it.
-    write(&going, "cron", "db");
+    going.hold_logging("cron", "db");
     going.wait_starts("db", 2);
     going.all_up(&["db", "cron"]);
     assert_eq!(going.starts("filter").len(), 1, "{}", going.report());
@@ -387,7 +384,7 @@ fn who_logs_to_what_went_and_came_back_has_its_pipe() {
     let text = going.cmd("hold", "log", &["ignore"]) + "timeout=0\n";
     fs::write(going.path("log.file"), text).expect("a file");
     put_link(&going, "log", "log.file");
-    going.write("web", going.cmd("hold", "web", &[]) + "log=log\n");
+    going.hold_logging("web", "log");
     going.start();
     let log = going.up("log");
     going.up("web");
@@ -578,7 +575,7 @@ fn what_is_done_stays_so_though_its_logger_goes_and_comes() {
     let once = going.cmd("exit", "once", &["0", "0"]) + "restart=never\nlog=log\n";
     going.write("once", once);
     // Who logs to it too, and runs.
-    going.write("web", going.cmd("hold", "web", &[]) + "log=log\n");
+    going.hold_logging("web", "log");
     going.start();
     going.all_up(&["log", "web"]);
     going.wait_status("once", "done");
@@ -733,7 +730,7 @@ fn nobody_logs_to_one_that_has_ended_and_is_gone() {
 fn who_comes_back_and_is_logged_to_no_more_reads_nothing() {
     let mut going = Going::new();
     going.hold("log");
-    going.write("web", going.cmd("hold", "web", &[]) + "log=log\n");
+    going.hold_logging("web", "log");
     going.start();
     going.all_up(&["log", "web"]);
     let starts = going.starts("log").len();
@@ -762,7 +759,7 @@ fn who_ends_leftovers_keeps_no_log_open() {
     let file = going.path("end");
     let script = format!("cat >/dev/null; echo end >\"{}\"", file.display());
     going.write("log", format!("cmd=/bin/sh -c '{script}'\n"));
-    going.write("web", going.cmd("hold", "web", &[]) + "log=log\n");
+    going.hold_logging("web", "log");
     going.start();
     going.up("web");
     going.wait_child("a process that ends them", |words| words.iter().any(|word| word == "-r"));
