@@ -41,8 +41,6 @@ pub struct Input {
     /// Whether it is that which is waited for: the end of a line that is to be seen whole. Not when
     /// it has come, for it may not be looked at in this turn.
     is_open: bool,
-    /// Whether the pipe had no writer at the last [`Input::wait`].
-    is_ended: bool,
     /// Bytes that are worth moving at once: an eighth of what there could be. Any, for syslog,
     /// which takes a line at a time.
     enough: usize,
@@ -63,7 +61,7 @@ impl Input {
         let news = epoll::create(epoll::CreateFlags::empty())?;
         let flags = epoll::EventFlags::IN | epoll::EventFlags::ET;
         epoll::add(&news, &pipe, epoll::EventData::new_u64(0), flags)?;
-        Ok(Self { pipe, source, copy, news, is_open: false, is_ended: false, enough, left: None })
+        Ok(Self { pipe, source, copy, news, is_open: false, enough, left: None })
     }
 
     /// Waits until there is more to do, there is a signal, or it is `due_ms`; takes more from a
@@ -92,8 +90,7 @@ impl Input {
         }
         // What comes from here on is news.
         let mut events = [MaybeUninit::uninit()];
-        if let Ok(([event], _)) = epoll::wait(&self.news, &mut events, Some(&Timespec::default())) {
-            self.is_ended = { event.flags }.contains(epoll::EventFlags::HUP);
+        if let Ok(([_], _)) = epoll::wait(&self.news, &mut events, Some(&Timespec::default())) {
             self.is_open = false;
         }
     }
@@ -103,13 +100,17 @@ impl Input {
         ioctl_fionread(&self.pipe).map_or(0, |len| len.try_into().unwrap_or(usize::MAX))
     }
 
-    /// Whether all is moved that is to be, and nothing more can come. The writer is asked for now,
-    /// and first: one may have come since the last event, and one that ends may leave something.
+    /// Whether all is moved that is to be, and nothing more can come.
     pub fn is_over(&self) -> bool {
+        self.left == Some(0) || self.is_ended() && self.len() == 0
+    }
+
+    /// Whether the pipe has no writer now. Asked for before what is in it: one that ends may leave
+    /// something.
+    fn is_ended(&self) -> bool {
         // Asked for nothing, it tells of the end alone.
         let mut fd = [PollFd::new(&self.pipe, PollFlags::empty())];
-        let is_ended = poll(&mut fd, Some(&Timespec::default())) == Ok(1);
-        self.left == Some(0) || is_ended && self.len() == 0
+        poll(&mut fd, Some(&Timespec::default())) == Ok(1)
     }
 
     /// Copies what is at the head of the pipe, or EAGAIN: there is nothing yet, or never again.
@@ -118,12 +119,13 @@ impl Input {
         // A line that fits is seen with its end.
         let max = if by_line { TEXT_MAX.saturating_add(1) } else { HEAD_MAX };
         let max = self.left.unwrap_or(max).min(max);
+        let is_ended = self.is_ended();
         // What splice(2) has put there in small pieces: the copy has room for few of them.
         let least = self.len().min(max);
         let len = tee(&self.pipe, &self.copy.1, max, SpliceFlags::NONBLOCK)?;
         let _fits = head.resize_default(len);
         read(&self.copy.0, head.as_mut_slice())?;
-        let can_grow = !self.is_ended && self.left.is_none() && len >= least && len <= TEXT_MAX;
+        let can_grow = !is_ended && self.left.is_none() && len >= least && len <= TEXT_MAX;
         if by_line {
             head.truncate(first_line(head).len());
         }
