@@ -214,8 +214,7 @@ impl<'a> Reader<'a> {
     fn read_confdir(&mut self) -> bool {
         let result = scan::open_dir(self.confdir).and_then(|dir| {
             for Slot { entry, .. } in self.slots.iter_mut().skip(1) {
-                let is_known_gone = entry.name.is_empty() || entry.has(GONE);
-                if !is_known_gone && scan::has(&dir, &entry.name) == Some(false) {
+                if !has_no_file(entry) && scan::has(&dir, &entry.name) == Some(false) {
                     entry.flags |= GONE | EDITED;
                 }
             }
@@ -291,7 +290,7 @@ impl<'a> Reader<'a> {
             self.slots.push(Slot::new(Entry::default(), 0)).ok()?;
         }
         let entry = &mut self.slots.get_mut(index)?.entry;
-        if entry.name.is_empty() || entry.has(GONE) {
+        if has_no_file(entry) {
             entry.name.clone_from(name);
             entry.flags = entry.flags & !GONE | EDITED;
         }
@@ -406,6 +405,11 @@ impl<'a> Reader<'a> {
         let path = path.escape_ascii();
         self.tell(hash, format_args!("unable to {verb} CONFDIR {path}: {why}"));
     }
+}
+
+/// Whether no file is known to be there; nobody's entry has none either.
+fn has_no_file(entry: &Entry) -> bool {
+    entry.name.is_empty() || entry.has(GONE)
 }
 
 /// Has what is meant for files on disk limit the plan as little as possible: not everybody may lift

@@ -46,7 +46,7 @@ pub struct Supervisor {
     helper: Option<(Pid, OwnedFd)>,
     /// When the next helper is to be started.
     rescan_ms: Option<u64>,
-    /// When it is to be read at the latest, if a change was noticed that has not been read yet.
+    /// When CONFDIR is to be read at the latest, if there is a change that has not been read yet.
     latest_ms: Option<u64>,
     /// The signal that everything ends by, once it is to end.
     ending: Option<u32>,
