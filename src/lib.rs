@@ -17,9 +17,9 @@
 //! - `src/bin/goingctl/` is a program of its own, with std, that going does not need; see
 //!   goingctl(1).
 //!
-//! What none of it does: allocate, start threads, wait anywhere but in the one `poll`, or panic on
-//! input, on a full table or on a failed syscall. (goinglog may wait for a syslog daemon, too, for
-//! two seconds at most: else its writers would.)
+//! What neither going nor goinglog does: allocate, start threads, or panic on input, on a full
+//! table or on a failed syscall; nor does either wait anywhere but in the one `poll`: only children
+//! do. (goinglog may wait for a syslog daemon, too, a second at the most: else its writers would.)
 #![no_std]
 
 pub mod child;

@@ -2,8 +2,8 @@
 //! the reader of a rescan, the end of the machine.
 //!
 //! Each works on a copy of the supervisor's memory that goes with the process, may wait as long as
-//! it likes, and ends with [`raw::exit`] alone. What fails in a service's child is said in the log
-//! and becomes an exit code; the supervisor sees a service that ended.
+//! it likes, and ends with [`raw::exit`] or execve(2) alone. What fails in a service's child is
+//! said in the log and becomes an exit code; the supervisor sees a service that ended.
 
 mod command;
 mod environment;

@@ -6,7 +6,7 @@
 //! | field | |
 //! |---|---|
 //! | name | |
-//! | state | `up`, `down`, `stopping`, `backoff`, `done`, or `rejected`: never had a good file |
+//! | state | `up`, `down`, `stopping`, `backoff`, `done`, or `rejected`: has no settings |
 //! | pid | of the main process, or `-` |
 //! | since | when it became so |
 //! | starts | number of processes until now |
