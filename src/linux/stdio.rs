@@ -1,6 +1,6 @@
 //! Descriptors 0, 1 and 2: that they are open, and what the command line prints.
 //!
-//! Never used by the loop: who prints may have to wait for who reads.
+//! Never used by going's loop: who prints may have to wait for who reads.
 
 use crate::linux::raw;
 use rustix::fd::{AsRawFd, IntoRawFd};

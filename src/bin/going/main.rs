@@ -18,7 +18,7 @@ going::program!(run, Slots);
 fn run(words: Strings<'static>, environment: Strings<'static>, slots: &'static mut Slots) -> u8 {
     stdio::fill();
     let started = Options::new(words, environment).and_then(|it| Supervisor::new(it, slots));
-    // Once it runs nothing but a signal ends it: what fails is said, survived and tried again.
+    // Once it runs nothing but a shutdown ends it: what fails is said, survived and tried again.
     started.map_or_else(|code| code, |mut supervisor| supervisor.run())
 }
 
