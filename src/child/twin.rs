@@ -6,7 +6,7 @@
 //! finds his own supervisor dead when his turn comes leaves.
 //!
 //! Never trusts a number alone: it means a service only if that process has had it since before the
-//! file was written, in this life of the machine.
+//! file was written, in this life of the machine and in this PID namespace.
 
 use super::Birth;
 use super::path::with_path;
@@ -14,13 +14,12 @@ use crate::linux::{clock, raw, rundir, signals::signal_group};
 use crate::model::config::number;
 use crate::model::service;
 use core::ffi::CStr;
-use core::fmt::Write;
 use core::time::Duration;
-use heapless::Vec;
+use heapless::{String, Vec, format};
 use linux_raw_sys::general::{SIGKILL, SIGTERM};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::OwnedFd;
-use rustix::fs::{FlockOperation, Mode, OFlags, flock, mkdirat, open, openat};
+use rustix::fs::{FlockOperation, Mode, OFlags, flock, mkdirat, open, openat, stat};
 use rustix::io::{Errno, pread, pwrite};
 use rustix::process::{Pid, PidfdFlags, WaitOptions};
 use rustix::process::{getpid, getppid, pidfd_open, setpgid, waitpid};
@@ -34,8 +33,6 @@ const KILL_MS: u64 = 2_000;
 const TICK_MS: u64 = 10;
 /// Bytes of a pid file, and of what is read in /proc up to what is of interest, and more.
 const TEXT_MAX: usize = 512;
-/// What tells this life of the machine from all others, see proc_sys_kernel(5).
-const BOOT_ID: [&[u8]; 2] = [b"/proc/sys/kernel/random", b"/boot_id"];
 
 /// The beginning of a small file.
 type Text = Vec<u8, TEXT_MAX>;
@@ -64,11 +61,9 @@ pub fn be_the_only_one(birth: &Birth) -> Result<Option<OwnedFd>, Errno> {
     }
     end_and_wait(&read_text(&file)?, &file);
     // Without /proc nobody could tell this process from another of its number.
-    let boot = read_proc(&BOOT_ID).ok_or(Errno::NOSYS)?;
-    let (boot, now) = (str::from_utf8(&boot).unwrap_or_default(), clock::now_ms() / TICK_MS);
-    let mut line = heapless::String::<TEXT_MAX>::new();
-    let fits = writeln!(line, "{} {now} {}", getpid().as_raw_pid(), boot.trim_end());
-    fits.map_err(|_| Errno::MSGSIZE)?;
+    let (life, now) = (life().ok_or(Errno::NOSYS)?, clock::now_ms() / TICK_MS);
+    let line: String<TEXT_MAX> =
+        format!("{} {now} {life}\n", getpid().as_raw_pid()).map_err(|_| Errno::MSGSIZE)?;
     // What is left of a longer line is behind this one's end.
     pwrite(&file, line.as_bytes(), 0)?;
     Ok(Some(file))
@@ -150,11 +145,20 @@ fn read_proc(path: &[&[u8]]) -> Option<Text> {
     read_text(&file.ok()?).ok()
 }
 
+/// What tells this life of the machine from all others, see proc_sys_kernel(5), and the numbers
+/// that processes have here from those that they have elsewhere, see pid_namespaces(7).
+fn life() -> Option<String<TEXT_MAX>> {
+    let boot = read_proc(&[b"/proc/sys/kernel/random/boot_id"])?;
+    // A kernel without namespaces has no such file.
+    let numbers = stat(c"/proc/self/ns/pid").map_or(0, |stat| stat.st_ino);
+    format!("{} {numbers}", str::from_utf8(boot.trim_ascii_end()).ok()?).ok()
+}
+
 /// The process that the pid file `text` means, if there still is that one.
 fn find(text: &[u8]) -> Option<(Pid, OwnedFd)> {
     let blank = |byte: &u8| *byte == b' ';
     let mut fields = text.split(|&byte| byte == b'\n').next()?.splitn(3, blank);
-    let (digits, written, boot) = (fields.next()?, number(fields.next()?)?, fields.next()?);
+    let (digits, written, here) = (fields.next()?, number(fields.next()?)?, fields.next()?);
     let pid = Pid::from_raw(number(digits)?.try_into().ok()?);
     // Our own number was that of another in a PID namespace that is no more.
     let pid = pid.filter(|pid| *pid != getpid())?;
@@ -166,7 +170,7 @@ fn find(text: &[u8]) -> Option<(Pid, OwnedFd)> {
     let stat = read_proc(&[b"/proc/", digits, b"/stat"])?;
     let began = number(stat.rsplit(|&byte| byte == b')').next()?.split(blank).nth(20)?)?;
     let is_known = own == u64::try_from(getpid().as_raw_pid()).ok()?;
-    let is_it = began <= written && read_proc(&BOOT_ID)?.trim_ascii_end() == boot;
+    let is_it = began <= written && life()?.as_bytes() == here;
     (is_known && is_it).then_some((pid, descriptor))
 }
 

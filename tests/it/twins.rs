@@ -6,7 +6,7 @@ use crate::proc;
 use libtest_mimic::Trial;
 use nix::sys::signal::Signal;
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -19,7 +19,7 @@ pub fn tests() -> Vec<Trial> {
         scenario!(what_outlives_a_killed_going_is_killed_though_not_started),
         scenario!(who_waits_for_its_predecessor_can_be_stopped),
         scenario!(a_process_that_has_an_old_number_is_left_alone, LastPid),
-        scenario!(a_file_of_another_boot_means_nobody),
+        scenario!(a_file_of_another_boot_or_namespace_means_nobody),
         scenario!(killed_a_hundred_times_it_never_runs_two),
     ]
 }
@@ -150,26 +150,43 @@ fn a_process_that_has_an_old_number_is_left_alone() {
     assert!(proc::is_running(stranger.pid()), "{}", going.report());
 }
 
-/// As in a RUNDIR that is not emptied when the machine starts: the numbers come back, the times too.
-fn a_file_of_another_boot_means_nobody() {
+/// As in a RUNDIR that is not emptied when the machine starts, or that several containers had one
+/// after another: the numbers come back, the times too.
+fn a_file_of_another_boot_or_namespace_means_nobody() {
     let mut going = Going::new();
     going.hold("web");
-    let stranger = Helper::spawn(going.service().arg("pause").arg(going.path("")));
-    fs::create_dir_all(going.path("run/pid")).expect("a directory");
-    let now = "99999999999";
-    let other_boot = "00000000-0000-4000-8000-000000000000";
-    let text = format!("{} {now} {other_boot}\n", stranger.pid());
-    fs::write(going.path("run/pid/web"), &text).expect("a pid file");
+    let line = |going: &Going| {
+        let text = fs::read_to_string(going.path("run/pid/web")).expect("a pid file");
+        text.lines().next().unwrap_or_default().to_owned()
+    };
     going.start();
     let web = going.up("web");
-    assert!(proc::is_running(stranger.pid()), "{}", going.report());
-    // The new line stands in the place of the old one, and means the service.
-    let text = fs::read_to_string(going.path("run/pid/web")).expect("a pid file");
-    let line = text.lines().next().unwrap_or_default();
+    let here = line(&going);
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").expect("the boot's");
-    assert!(line.starts_with(&format!("{web} ")) && line.ends_with(boot.trim()), "{text:?}");
+    let namespace = fs::metadata("/proc/self/ns/pid").expect("our own").ino();
+    assert!(here.starts_with(&format!("{web} ")), "{here}");
+    assert!(here.ends_with(&format!(" {} {namespace}", boot.trim())), "{here}");
     going.terminate();
-    assert!(proc::is_running(stranger.pid()), "{}", going.report());
+    let other_boot = "00000000-0000-4000-8000-000000000000";
+    for elsewhere in [format!("{other_boot} {namespace}"), format!("{} 1", boot.trim())] {
+        let stranger = Helper::spawn(going.service().arg("pause").arg(going.path("")));
+        let text = format!("{} 99999999999 {elsewhere}\n", stranger.pid());
+        fs::write(going.path("run/pid/web"), &text).expect("a pid file");
+        going.start();
+        let web = going.up("web");
+        assert!(proc::is_running(stranger.pid()), "{}", going.report());
+        // The new line stands in the place of the old one, and means the service.
+        assert!(line(&going).starts_with(&format!("{web} ")), "{}", line(&going));
+        going.terminate();
+        assert!(proc::is_running(stranger.pid()), "{}", going.report());
+    }
+    // Here that line would have meant it.
+    let stranger = Helper::spawn(going.service().arg("pause").arg(going.path("")));
+    let text = format!("{} 99999999999 {} {namespace}\n", stranger.pid(), boot.trim());
+    fs::write(going.path("run/pid/web"), text).expect("a pid file");
+    going.start();
+    going.wait_gone("what the file means", stranger.pid());
+    going.terminate();
 }
 
 /// A process of that number: the kernel is told which one it gave last. Other scenarios start
