@@ -137,8 +137,11 @@ pub fn parse<'a>(raw: &'a [u8], text: &mut Text) -> Result<(), Fault<'a>> {
 
 /// Appends one line, trimmed, to `text`.
 fn parse_line<'a>(line: &'a [u8], text: &mut Text) -> Result<(), Reason<'a>> {
+    if line.contains(&0) {
+        return Err(("NUL byte in", line));
+    }
     if line.is_empty() || line.starts_with(b"#") {
-        return if line.contains(&0) { Err(("NUL byte in", line)) } else { Ok(()) };
+        return Ok(());
     }
     let mut halves = line.splitn(2, |&byte| byte == b'=');
     let key = halves.next().unwrap_or_default().trim_ascii_end();
@@ -152,7 +155,7 @@ fn parse_line<'a>(line: &'a [u8], text: &mut Text) -> Result<(), Reason<'a>> {
     if count == ENV_MAX {
         return Err(("more than 128 lines with", key));
     }
-    if value.contains(&0) || !is_good(value) {
+    if !is_good(value) {
         return Err((wanted, value));
     }
     let number;
