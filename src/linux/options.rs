@@ -53,19 +53,17 @@ impl Options {
         words.next();
         while let Some(word) = words.next() {
             let shown = word.to_str().unwrap_or("?");
-            let has_value = word == c"-d" || word == c"-r";
-            let next = if has_value { words.next() } else { words.clone().next() };
-            match (word.to_bytes(), next) {
-                (b"-d", Some(path)) => options.confdir = path,
-                (b"-r", Some(path)) => options.rundir = path,
-                (b"--", Some(_)) => return Ok(Self { main: Some(words), ..options }),
+            match word.to_bytes() {
+                b"-d" if let Some(path) = words.next() => options.confdir = path,
+                b"-r" if let Some(path) = words.next() => options.rundir = path,
+                b"--" if words.count() > 0 => return Ok(Self { main: Some(words), ..options }),
                 _ if place == Place::Machine => {
                     // The console may take nothing.
                     syslog::Log::open().say(syslog::WARNING, format_args!("passed over: {shown}"));
                 }
-                (b"-n", _) => options.check = true,
-                (b"-h", _) => return Err(stdio::print(1, &[USAGE])),
-                (b"-V", _) => return Err(stdio::print(1, &[VERSION])),
+                b"-n" => options.check = true,
+                b"-h" => return Err(stdio::print(1, &[USAGE])),
+                b"-V" => return Err(stdio::print(1, &[VERSION])),
                 _ => {
                     stdio::print(2, &["going: unknown or incomplete option: ", shown, "\n", USAGE]);
                     return Err(EXIT_USAGE);
