@@ -47,18 +47,14 @@ impl Signals {
     /// A signal that has come, if one has; does not wait. Are there more, the next
     /// [`Signals::wait`] does not, either.
     ///
-    /// Passes over those that we have brought upon ourselves: PIPE, by a message to a pipe that
-    /// nobody reads, or XFSZ. They mean nothing, are nobody else's, and come before all others.
+    /// None, too, if it is one that we have brought upon ourselves: PIPE, by a message to a pipe
+    /// that nobody reads, or XFSZ. They mean nothing, and are nobody else's.
     pub fn read(&self) -> Option<u32> {
         // A struct signalfd_siginfo seen as numbers, see signalfd(2).
         let mut record = [[0; 4]; 32];
-        loop {
-            read(&self.0, record.as_flattened_mut()).ok()?;
-            let [signal, _, _, sender, ..] = record.map(u32::from_ne_bytes);
-            if sender != rustix::process::getpid().as_raw_pid().unsigned_abs() {
-                return Some(signal);
-            }
-        }
+        read(&self.0, record.as_flattened_mut()).ok()?;
+        let [signal, _, _, sender, ..] = record.map(u32::from_ne_bytes);
+        (sender != rustix::process::getpid().as_raw_pid().unsigned_abs()).then_some(signal)
     }
 }
 
