@@ -16,7 +16,7 @@ use rustix::io::Errno;
 pub fn execute(birth: &Birth, user: &User) -> ! {
     if let Some(main) = birth.options.main.filter(|_| birth.is_main) {
         let program = main.clone().next().unwrap_or_default();
-        let errno = search(program, main, birth.options.environment);
+        let errno = search(program, main, raw::environ);
         give_up(birth, &failed(program, errno));
     }
     let cmd = value(birth.text, b"cmd").unwrap_or_default();

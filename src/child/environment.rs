@@ -59,7 +59,7 @@ pub fn collect_in<'a>(
     birth: &'a Birth,
     strings: &'a Strings,
 ) -> Option<raw::Strings<'a>> {
-    let own = birth.options.environment;
+    let own = raw::environ;
     let inherited = own.filter(|_| birth.options.place != Place::Process);
     let to_string = |bytes: &'a [u8]| CStr::from_bytes_with_nul(bytes).ok();
     let account = strings.account.iter().filter_map(move |bytes| to_string(bytes));

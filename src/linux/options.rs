@@ -1,4 +1,4 @@
-//! The command line, the environment, and where we are: what is true from the start to the end.
+//! The command line, and where we are: what is true from the start to the end.
 //!
 //! Never changes, and opens nothing.
 
@@ -25,8 +25,6 @@ pub struct Options {
     pub check: bool,
     /// The words behind `--`: the main command.
     pub main: Option<Strings<'static>>,
-    /// The environment.
-    pub environment: Strings<'static>,
     /// The umask of the main command; ours, and that of services, is 022.
     pub umask: Mode,
     /// Where we run.
@@ -39,7 +37,7 @@ impl Options {
     ///
     /// # Errors
     /// The exit code, when what was asked for is done, or nothing can be.
-    pub fn new(mut words: Strings<'static>, environment: Strings<'static>) -> Result<Self, u8> {
+    pub fn new(mut words: Strings<'static>) -> Result<Self, u8> {
         let (confdir, rundir) = (c"/etc/going.d", c"/run/going");
         // On a machine of our own Ctrl-Alt-Del becomes a signal, INT, by the way; in a container
         // the kernel refuses that to PID 1.
@@ -49,7 +47,7 @@ impl Options {
             Some(Ok(())) => Place::Machine,
         };
         let (umask, check, main) = (umask(Mode::WGRP | Mode::WOTH), false, None);
-        let mut options = Self { confdir, rundir, check, main, environment, umask, place };
+        let mut options = Self { confdir, rundir, check, main, umask, place };
         words.next();
         while let Some(word) = words.next() {
             let shown = word.to_str().unwrap_or("?");

@@ -33,6 +33,8 @@ unsafe extern "C" {
     /// _exit(2): ends the process without another thought.
     #[link_name = "_exit"]
     pub safe fn exit(code: c_int) -> !;
+    /// environ(7): the environment as the program has got it, for nothing here changes it.
+    pub safe static environ: Strings<'static>;
     /// The process group of a process, of this one for 0; none if that is of another PID namespace,
     /// where rustix sees a number that cannot be.
     pub safe fn getpgid(pid: c_int) -> Option<rustix::process::Pid>;
@@ -41,8 +43,8 @@ unsafe extern "C" {
     pub safe fn kill(pid: c_int, signal: u32) -> c_int;
 }
 
-/// Makes `$run` the program: a function that takes the words of the command line, the environment
-/// and a `$memory`, and returns the exit code. The memory is static: what of it is never used costs
+/// Makes `$run` the program: a function that takes the words of the command line and a
+/// `$memory`, and returns the exit code. The memory is static: what of it is never used costs
 /// nothing, while of a frame on the stack every page is touched.
 #[macro_export]
 macro_rules! program {
@@ -50,15 +52,11 @@ macro_rules! program {
         // SAFETY: it is what the C start-up code calls, with two lists of C strings that end with a
         // null pointer, and stay.
         #[unsafe(no_mangle)]
-        extern "C" fn main(
-            _: i32,
-            words: $crate::linux::raw::Strings<'static>,
-            environment: $crate::linux::raw::Strings<'static>,
-        ) -> i32 {
+        extern "C" fn main(_: i32, words: $crate::linux::raw::Strings<'static>) -> i32 {
             static mut MEMORY: $memory = <$memory>::new();
             // SAFETY: main is called once, so this is the only reference.
             let memory = unsafe { &mut *(&raw mut MEMORY) };
-            $run(words, environment, memory).into()
+            $run(words, memory).into()
         }
 
         // Named by the tables of core, which is built to unwind; nothing here ever does.

@@ -57,7 +57,7 @@ impl Memory {
 
 going::program!(run, Memory);
 
-fn run(words: Strings<'static>, environment: Strings<'static>, memory: &'static mut Memory) -> u8 {
+fn run(words: Strings<'static>, memory: &'static mut Memory) -> u8 {
     let at_ns = now_ns();
     let mut rest = words;
     let program = rest.next().unwrap_or_default();
@@ -65,9 +65,9 @@ fn run(words: Strings<'static>, environment: Strings<'static>, memory: &'static 
     match next().map(CStr::to_bytes) {
         Some(b"--loop") => {
             let (count, fifo) = (number(next()), next().unwrap_or_default());
-            repeat(program, count, fifo, environment, memory)
+            repeat(program, count, fifo, memory)
         }
-        Some(b"--init") => init(rest, environment),
+        Some(b"--init") => init(rest),
         Some(b"--orphans") => {
             let is_once = next() == Some(c"once");
             orphans(is_once, number(next()), next().unwrap_or_default())
@@ -126,13 +126,7 @@ fn stay() -> u8 {
 }
 
 /// Forks, executes and waits, and nothing else: what no supervisor can beat.
-fn repeat(
-    program: &CStr,
-    count: u32,
-    fifo: &CStr,
-    environment: Strings,
-    Memory(pids): &mut Memory,
-) -> u8 {
+fn repeat(program: &CStr, count: u32, fifo: &CStr, Memory(pids): &mut Memory) -> u8 {
     let count = usize::try_from(count).unwrap_or(0);
     let start = |id: usize| {
         let child = || {
@@ -142,7 +136,7 @@ fn repeat(
             let mut room = [None; 4];
             let words = [program, fifo, id].into_iter();
             if let Some(words) = Strings::collect_in(&mut room, words, |_, _| false) {
-                raw::execve(program, words, environment);
+                raw::execve(program, words, raw::environ);
             }
             raw::exit(127)
         };
@@ -162,10 +156,10 @@ fn repeat(
 }
 
 /// The smallest PID 1 that reaps: it starts a command and waits, until there is nobody left.
-fn init(words: Strings, environment: Strings) -> u8 {
+fn init(words: Strings) -> u8 {
     let _command = raw::fork(|| {
         let mut rest = words;
-        raw::execve(rest.next().unwrap_or_default(), words, environment);
+        raw::execve(rest.next().unwrap_or_default(), words, raw::environ);
         raw::exit(127)
     });
     while wait(WaitOptions::empty()).is_ok() {}

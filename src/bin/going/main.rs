@@ -15,9 +15,9 @@ use supervisor::Supervisor;
 going::program!(run, Slots);
 
 /// The program; its exit code.
-fn run(words: Strings<'static>, environment: Strings<'static>, slots: &'static mut Slots) -> u8 {
+fn run(words: Strings<'static>, slots: &'static mut Slots) -> u8 {
     stdio::fill();
-    let started = Options::new(words, environment).and_then(|it| Supervisor::new(it, slots));
+    let started = Options::new(words).and_then(|it| Supervisor::new(it, slots));
     // Once it runs nothing but a shutdown ends it: what fails is said, survived and tried again.
     started.map_or_else(|code| code, |mut supervisor| supervisor.run())
 }

@@ -77,7 +77,7 @@ fn shown(word: &CStr) -> EscapeAscii<'_> {
 }
 
 /// The program: its exit code, for the `words` of its command line.
-fn run(mut words: Strings<'static>, _: Strings<'static>, out: &'static mut Out) -> u8 {
+fn run(mut words: Strings<'static>, out: &'static mut Out) -> u8 {
     stdio::fill();
     // 1 MiB, ten times.
     let mut options = Options { limit: 1 << 20, count: 10, ..Options::default() };
