@@ -9,6 +9,7 @@ use super::{Birth, EXIT_NOT_EXECUTABLE, EXIT_NOT_FOUND, EXIT_SET_UP, Failure, gi
 use crate::linux::raw::{self, Strings};
 use crate::model::config::{Text, WORDS_MAX, split_words, value};
 use core::ffi::CStr;
+use heapless::Vec;
 use rustix::io::Errno;
 
 /// Becomes the command of `birth`, or says why not.
@@ -23,11 +24,14 @@ pub fn execute(birth: &Birth, user: &User) -> ! {
     let mut words = Text::new();
     // The reader has split it before: it can be split, and every word has room.
     let _split = split_words(cmd, |byte| words.push(byte).ok());
-    let program = CStr::from_bytes_until_nul(&words).unwrap_or_default();
+    let mut list = Vec::<&CStr, WORDS_MAX>::new();
+    let mut words = words.split_inclusive(|&byte| byte == 0);
+    while let Some(Ok(word)) = words.next().map(CStr::from_bytes_with_nul) {
+        let _fits = list.push(word);
+    }
+    let program = list.first().copied().unwrap_or_default();
     let mut room = [None; WORDS_MAX + 1];
-    let list = words.split_inclusive(|&byte| byte == 0);
-    let list = list.filter_map(|word| CStr::from_bytes_with_nul(word).ok());
-    let list = Strings::collect_in(&mut room, list, |_, _| false);
+    let list = Strings::new(&mut room, &list);
     let strings = environment::Strings::new(birth, user);
     let execute = |environment: Strings| {
         list.map_or(Errno::TOOBIG, |list| search(program, list, environment))
@@ -55,8 +59,9 @@ fn in_room<const N: usize>(
     strings: &environment::Strings,
     execute: &dyn Fn(Strings) -> Errno,
 ) -> Option<Errno> {
-    let mut room = [None; N];
-    environment::collect_in(&mut room, birth, strings).map(execute)
+    let mut list = Vec::<&CStr, N>::new();
+    environment::collect_in(&mut list, birth, strings)?;
+    Strings::new(&mut [None; N], &list).map(execute)
 }
 
 /// Why `program` could not be executed.

@@ -7,9 +7,8 @@ use super::users::{FIELD_MAX, User};
 use crate::linux::raw;
 use crate::model::config::Text;
 use crate::model::order::Place;
-use core::ffi::{CStr, c_char};
-use core::ptr::NonNull;
-use heapless::Vec;
+use core::ffi::CStr;
+use heapless::{Vec, VecView};
 
 /// Entries of most environments, and one for the end.
 pub const FEW: usize = 128;
@@ -51,14 +50,14 @@ impl Strings {
     }
 }
 
-/// All entries, each name once, in `room`; later ones in place of earlier ones. None if they are
-/// too many. Once for all sizes of rooms, not once for each.
+/// Fills `list` with all entries, each name once; later ones in place of earlier ones. None if they
+/// are too many. Once for all sizes of lists, not once for each.
 #[inline(never)]
 pub fn collect_in<'a>(
-    room: &'a mut [Option<NonNull<c_char>>],
+    list: &mut VecView<&'a CStr>,
     birth: &'a Birth,
     strings: &'a Strings,
-) -> Option<raw::Strings<'a>> {
+) -> Option<()> {
     let own = raw::environ;
     let inherited = own.filter(|_| birth.options.place != Place::Process);
     let to_string = |bytes: &'a [u8]| CStr::from_bytes_with_nul(bytes).ok();
@@ -72,7 +71,13 @@ pub fn collect_in<'a>(
         value.into_iter().chain(own.filter(is_meant))
     });
     let entries = [PATH].into_iter().chain(inherited).chain(account).chain(set);
-    raw::Strings::collect_in(room, entries, |entry, other| name(entry) == name(other))
+    for entry in entries {
+        match list.iter_mut().find(|other| name(other) == name(entry)) {
+            Some(other) => *other = entry,
+            None => list.push(entry).ok()?,
+        }
+    }
+    Some(())
 }
 
 /// The value of PATH in an environment, or the default one.

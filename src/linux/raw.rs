@@ -74,22 +74,13 @@ macro_rules! program {
 pub struct Strings<'a>(*const Option<NonNull<c_char>>, PhantomData<&'a CStr>);
 
 impl<'a> Strings<'a> {
-    /// Makes a list in `room` of all `strings`, each in the place of one that it `replaces`, or
-    /// else behind all; none if there is no room.
-    pub fn collect_in(
-        room: &'a mut [Option<NonNull<c_char>>],
-        strings: impl Iterator<Item = &'a CStr>,
-        replaces: impl Fn(&CStr, &CStr) -> bool,
-    ) -> Option<Self> {
-        // The last place is for the end.
-        let end = room.len().checked_sub(1)?;
-        room.fill(None);
-        for string in strings {
-            let others = Strings(room.as_ptr(), PhantomData);
-            let index = others.take_while(|other| !replaces(string, other)).count();
-            *room.get_mut(..end)?.get_mut(index)? = NonNull::new(string.as_ptr().cast_mut());
-        }
-        Some(Self(room.as_ptr(), PhantomData))
+    /// Makes a list in `room` of all `strings`; none if they and the end do not fit.
+    // Not inlined: the program would grow.
+    #[inline(never)]
+    pub fn new(room: &'a mut [Option<NonNull<c_char>>], strings: &[&'a CStr]) -> Option<Self> {
+        let mut strings = strings.iter();
+        room.fill_with(|| strings.next().map(|string| NonNull::from(*string).cast()));
+        room.last()?.is_none().then_some(Self(room.as_ptr(), PhantomData))
     }
 }
 

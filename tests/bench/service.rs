@@ -134,8 +134,7 @@ fn repeat(program: &CStr, count: u32, fifo: &CStr, Memory(pids): &mut Memory) ->
             let _fits = write_number(&mut text, id);
             let id = CStr::from_bytes_until_nul(&text).unwrap_or_default();
             let mut room = [None; 4];
-            let words = [program, fifo, id].into_iter();
-            if let Some(words) = Strings::collect_in(&mut room, words, |_, _| false) {
+            if let Some(words) = Strings::new(&mut room, &[program, fifo, id]) {
                 raw::execve(program, words, raw::environ);
             }
             raw::exit(127)
