@@ -72,7 +72,8 @@ pub fn collect_in<'a>(
     });
     let entries = [PATH].into_iter().chain(inherited).chain(account).chain(set);
     for entry in entries {
-        match list.iter_mut().find(|other| name(other) == name(entry)) {
+        let name_of_it = name(entry);
+        match list.iter_mut().find(|other| name(other) == name_of_it) {
             Some(other) => *other = entry,
             None => list.push(entry).ok()?,
         }

@@ -14,26 +14,24 @@ use rustix::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use rustix::io::Errno;
 use rustix::time::Timespec;
 
-/// A siginfo_t seen as numbers, see sigaction(2); with 64 bits, the fourth is none.
-type SignalInfo = [u32; 32];
 /// Bytes of a set of signals, as the kernel has it.
 const SET_LEN: usize = size_of::<u64>();
 
 // SAFETY: these are their declarations in C. Those that are called safe take numbers, or write
-// nothing but what they are lent.
+// nothing but what they are lent; and nobody writes to the environment.
 #[link(name = "c")]
 unsafe extern "C" {
     safe fn __errno_location() -> &'static core::cell::Cell<c_int>;
     safe fn clock_gettime(clock: u32, time: &mut Timespec) -> c_int;
     safe fn strerror(errno: c_int) -> *const c_char;
-    safe fn waitid(by: u32, id: c_int, info: &mut SignalInfo, options: u32) -> c_int;
+    safe fn waitid(by: u32, id: c_int, info: &mut [u32; 32], options: u32) -> c_int;
     /// Each argument is passed as long as a register.
     fn syscall(number: c_long, ...) -> c_long;
 
     /// _exit(2): ends the process without another thought.
     #[link_name = "_exit"]
     pub safe fn exit(code: c_int) -> !;
-    /// environ(7): the environment as the program has got it, for nothing here changes it.
+    /// environ(7): the environment, from the start to the end as the program has got it.
     pub safe static environ: Strings<'static>;
     /// The process group of a process, of this one for 0; none if that is of another PID namespace,
     /// where rustix sees a number that cannot be.
@@ -43,14 +41,14 @@ unsafe extern "C" {
     pub safe fn kill(pid: c_int, signal: u32) -> c_int;
 }
 
-/// Makes `$run` the program: a function that takes the words of the command line and a
-/// `$memory`, and returns the exit code. The memory is static: what of it is never used costs
-/// nothing, while of a frame on the stack every page is touched.
+/// Makes `$run` the program: a function that takes the words of the command line and a `$memory`,
+/// and returns the exit code. The memory is static: what of it is never used costs nothing, while
+/// of a frame on the stack every page is touched.
 #[macro_export]
 macro_rules! program {
     ($run:path, $memory:ty) => {
-        // SAFETY: it is what the C start-up code calls, with two lists of C strings that end with a
-        // null pointer, and stay.
+        // SAFETY: it is what the C start-up code calls, with a list of C strings that ends with a
+        // null pointer, and stays.
         #[unsafe(no_mangle)]
         extern "C" fn main(_: i32, words: $crate::linux::raw::Strings<'static>) -> i32 {
             static mut MEMORY: $memory = <$memory>::new();
@@ -171,7 +169,8 @@ pub fn signal_descriptor() -> Result<OwnedFd, Errno> {
 
 /// A child that has ended, and how. It stays what it is, a zombie, until it is reaped.
 pub fn peek_ended_child() -> Option<(Pid, End)> {
-    let mut info = SignalInfo::default();
+    // A siginfo_t seen as numbers, see sigaction(2); with 64 bits, the fourth is none.
+    let mut info = [0; 32];
     waitid(general::P_ALL, 0, &mut info, general::WEXITED | general::WNOHANG | general::WNOWAIT);
     // All stays 0 when no child has ended, and when there is none (ECHILD).
     let [_, _, code, _, pid, _, number, ..] = info;

@@ -6,18 +6,16 @@
 
 mod supervisor;
 
-use going::child::EXIT_SET_UP;
 use going::linux::raw::{self, Strings};
 use going::linux::syslog::{ERROR, Log};
 use going::linux::{options::Options, stdio, table::Slots};
-use supervisor::Supervisor;
 
 going::program!(run, Slots);
 
 /// The program; its exit code.
 fn run(words: Strings<'static>, slots: &'static mut Slots) -> u8 {
     stdio::fill();
-    let started = Options::new(words).and_then(|it| Supervisor::new(it, slots));
+    let started = Options::new(words).and_then(|it| supervisor::Supervisor::new(it, slots));
     // Once it runs nothing but a shutdown ends it: what fails is said, survived and tried again.
     started.map_or_else(|code| code, |mut supervisor| supervisor.run())
 }
@@ -33,5 +31,5 @@ fn panic(info: &core::panic::PanicInfo) -> ! {
     while rustix::process::getpid().is_init() {
         let _interrupted = rustix::event::poll(&mut [], None);
     }
-    raw::exit(EXIT_SET_UP.into())
+    raw::exit(going::child::EXIT_SET_UP.into())
 }
