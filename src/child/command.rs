@@ -15,9 +15,10 @@ use rustix::io::Errno;
 /// Becomes the command of `birth`, or says why not.
 #[inline(never)]
 pub fn execute(birth: &Birth, user: &User) -> ! {
-    if let Some(main) = birth.options.main.filter(|_| birth.is_main) {
-        let program = main.clone().next().unwrap_or_default();
-        let errno = search(program, main, raw::environ);
+    if birth.is_main {
+        let words = birth.options.main;
+        let program = words.clone().next().unwrap_or_default();
+        let errno = search(program, words, raw::environ);
         give_up(birth, &failed(program, errno));
     }
     let cmd = value(birth.text, b"cmd").unwrap_or_default();

@@ -23,8 +23,8 @@ pub struct Options {
     pub rundir: &'static CStr,
     /// Whether the files are to be checked, no more.
     pub check: bool,
-    /// The words behind `--`: the main command.
-    pub main: Option<Strings<'static>>,
+    /// The words behind `--`: the main command, if there are any.
+    pub main: Strings<'static>,
     /// The umask of the main command; ours, and that of services, is 022.
     pub umask: Mode,
     /// Where we run.
@@ -38,7 +38,7 @@ impl Options {
     /// # Errors
     /// The exit code, when what was asked for is done, or nothing can be.
     pub fn new(mut words: Strings<'static>) -> Result<Self, u8> {
-        let (confdir, rundir) = (c"/etc/going.d", c"/run/going");
+        let (mut confdir, mut rundir, mut check) = (c"/etc/going.d", c"/run/going", false);
         // On a machine of our own Ctrl-Alt-Del becomes a signal, INT, by the way; in a container
         // the kernel refuses that to PID 1.
         let place = match getpid().is_init().then(|| reboot(RebootCommand::CadOff)) {
@@ -46,20 +46,19 @@ impl Options {
             Some(Err(_)) => Place::Container,
             Some(Ok(())) => Place::Machine,
         };
-        let (umask, check, main) = (umask(Mode::WGRP | Mode::WOTH), false, None);
-        let mut options = Self { confdir, rundir, check, main, umask, place };
+        let umask = umask(Mode::WGRP | Mode::WOTH);
         words.next();
         while let Some(word) = words.next() {
             let shown = word.to_str().unwrap_or("?");
             match word.to_bytes() {
-                b"-d" if let Some(path) = words.next() => options.confdir = path,
-                b"-r" if let Some(path) = words.next() => options.rundir = path,
-                b"--" if words.count() > 0 => return Ok(Self { main: Some(words), ..options }),
+                b"-d" if let Some(path) = words.next() => confdir = path,
+                b"-r" if let Some(path) = words.next() => rundir = path,
+                b"--" if words.count() > 0 => break,
                 _ if place == Place::Machine => {
                     // The console may take nothing.
                     syslog::Log::open().say(syslog::WARNING, format_args!("passed over: {shown}"));
                 }
-                b"-n" => options.check = true,
+                b"-n" => check = true,
                 b"-h" => return Err(stdio::print(1, &[USAGE])),
                 b"-V" => return Err(stdio::print(1, &[VERSION])),
                 _ => {
@@ -68,6 +67,6 @@ impl Options {
                 }
             }
         }
-        Ok(options)
+        Ok(Self { confdir, rundir, check, main: words, umask, place })
     }
 }

@@ -90,7 +90,7 @@ impl Supervisor {
         let name = Name::try_from("(main)").unwrap_or_default();
         let policy = Policy { restart: Restart::Exit, stop: SIGTERM, timeout_ms: 0, log: None };
         let main = Entry { name, flags: GOOD, policy, ..Entry::default() };
-        let main = options.main.map(|_| main).unwrap_or_default();
+        let main = if options.main.count() > 0 { main } else { Entry::default() };
         let _fits = slots.push(Slot::new(main, start_ms));
         // Whatever loses its parent below us becomes ours to reap; as PID 1 it does so anyway.
         let _elsewhere = set_child_subreaper(Some(getpid()));
