@@ -41,8 +41,6 @@ pub fn lock(path: &CStr) -> Result<OwnedFd, Errno> {
 
 /// Lines of the status that are written at once.
 const LINES_MAX: usize = 8;
-/// Room for them: a name, and seven words and numbers each.
-type Lines = heapless::String<{ LINES_MAX * 128 }>;
 
 /// Writes RUNDIR/status, under another name first, so that nobody reads half of one: the `first`
 /// line, and the others. If RUNDIR is not the one that `lock` is of, it is locked before.
@@ -63,7 +61,8 @@ pub fn write_status(
     }
     let flags = FLAGS | OFlags::WRONLY | OFlags::TRUNC;
     let file = openat(&dir, c"status.new", flags, Mode::from_raw_mode(0o644))?;
-    let mut lines = Lines::new();
+    // Each is a name, and seven words and numbers.
+    let mut lines = heapless::String::<{ LINES_MAX * 128 }>::new();
     lines.write_fmt(first).map_err(|_| Errno::MSGSIZE)?;
     while !lines.is_empty() {
         if write(&file, lines.as_bytes())? < lines.len() {
