@@ -120,9 +120,9 @@ impl Supervisor {
             self.take_signal();
             // There may always be more: whoever makes them may be faster than we are.
             let has_more = (0..REAP_MAX).all(|_| self.reap_one().is_some());
-            let tick_ms = self.tick();
+            let tick_ms = (0..self.slots.len()).filter_map(|index| self.tick(index)).min();
             let is_over = self.ending.is_some() && !self.slots.iter().any(Slot::is_up);
-            // Who had their turn before may wait for what has just come about.
+            // Who had their turn before may wait for what has just come about, and are asked again.
             let more_ms = (has_more || self.has_news).then_some(0);
             self.write_status();
             if is_over && self.options.place != Place::Machine {
@@ -210,33 +210,30 @@ impl Supervisor {
         Some(())
     }
 
-    /// Lets every service take the step that it is time for; says when the next one is due.
-    fn tick(&mut self) -> Option<u64> {
-        for index in 0..self.slots.len() {
-            let want = self.want(index);
-            let Some(slot) = self.slots.get_mut(index) else { continue };
-            let before = slot.service;
-            slot.entry.flags &= !EDITED;
-            // The last that could write has ended: end-of-file.
-            slot.pipe.take_if(|_| want == Want::Drain);
-            let action = slot.service.step(Event::Tick(want), clock::now_ms());
-            self.has_news |= action.is_some() || slot.service.state != before.state;
-            match action {
-                None => {}
-                Some(Action::Spawn) => drop(self.spawn(index)),
-                Some(Action::Signal(pid, signal)) => {
-                    if slot.service.state == State::Live(pid, Phase::Killed) {
-                        let seconds = clock::now_ms().saturating_sub(before.since_ms) / 1_000;
-                        let (name, what) = (&slot.entry.name, "does not stop after");
-                        self.log.say(WARNING, format_args!("{name}: {what} {seconds} s, killing"));
-                    }
-                    signal_group(pid, signal);
-                    signal_group(pid, SIGCONT);
+    /// Lets the service at `index` take the step that it is time for; says when its next one is due.
+    fn tick(&mut self, index: usize) -> Option<u64> {
+        let want = self.want(index);
+        let slot = self.slots.get_mut(index)?;
+        let before = slot.service;
+        slot.entry.flags &= !EDITED;
+        // The last that could write has ended: end-of-file.
+        slot.pipe.take_if(|_| want == Want::Drain);
+        let action = slot.service.step(Event::Tick(want), clock::now_ms());
+        self.has_news |= action.is_some() || slot.service.state != before.state;
+        match action {
+            None => {}
+            Some(Action::Spawn) => self.spawn(index)?,
+            Some(Action::Signal(pid, signal)) => {
+                if slot.service.state == State::Live(pid, Phase::Killed) {
+                    let seconds = clock::now_ms().saturating_sub(before.since_ms) / 1_000;
+                    let (name, what) = (&slot.entry.name, "does not stop after");
+                    self.log.say(WARNING, format_args!("{name}: {what} {seconds} s, killing"));
                 }
+                signal_group(pid, signal);
+                signal_group(pid, SIGCONT);
             }
         }
-        let due_ms = |(index, slot): (usize, &Slot)| slot.service.due_ms(self.want(index));
-        self.slots.iter().enumerate().filter_map(due_ms).min()
+        self.slots.get(index)?.service.due_ms(want)
     }
 
     /// What the service at `index` should be.
