@@ -33,21 +33,18 @@ pub fn line(entry: &Entry, service: &Service) -> impl Display {
             State::Live(_, Phase::Up) => ("up", None),
             State::Live(..) => ("stopping", None),
         };
-        write!(f, "{} {state} {}", entry.name, or_dash(service.pid()))?;
-        write!(f, " {} {} ", service.since_ms, service.starts)?;
+        write!(f, "{} {state} {} ", entry.name, or_dash(service.pid().as_ref()))?;
+        write!(f, "{} {} ", service.since_ms, service.starts)?;
         match service.end {
             None => write!(f, "-")?,
             Some(End::Exited(code)) => write!(f, "exit:{code}")?,
             Some(End::Killed(signal)) => write!(f, "signal:{signal}")?,
         }
-        writeln!(f, " {}", or_dash(next_ms))
+        writeln!(f, " {}", or_dash(next_ms.as_ref()))
     })
 }
 
 /// A number that may be missing.
-fn or_dash(number: Option<impl Display>) -> impl Display {
-    from_fn(move |f| match &number {
-        Some(number) => number.fmt(f),
-        None => f.write_str("-"),
-    })
+fn or_dash(number: Option<&impl Display>) -> &dyn Display {
+    number.map_or(&"-", |number| number)
 }
