@@ -59,16 +59,14 @@ impl Entry {
 
     /// What a reader has passed on, see `child::plan`.
     pub fn decode(record: Record) -> Self {
-        let [flags, restart, stop, timeout_ms, log, start, len, hash, name @ ..] = record;
-        let name = str::from_utf8(name.as_flattened()).unwrap_or_default();
-        let number = u32::from_ne_bytes;
-        let restart = RESTARTS.get(number(restart) as usize).copied().unwrap_or_default();
-        let log = number(log).try_into().ok().filter(|log| usize::from(*log) != MAIN);
-        Self {
-            name: Name::try_from(name.trim_end_matches('\0')).unwrap_or_default(),
-            flags: number(flags),
-            policy: Policy { restart, stop: number(stop), timeout_ms: number(timeout_ms), log },
-            text: [start, len, hash].map(number),
-        }
+        let numbers = record.map(u32::from_ne_bytes);
+        let [flags, restart, stop, timeout_ms, log, start, len, hash, name @ ..] = numbers;
+        let restart = RESTARTS.get(restart as usize).copied().unwrap_or_default();
+        let log = log.try_into().ok().filter(|log| usize::from(*log) != MAIN);
+        let policy = Policy { restart, stop, timeout_ms, log };
+        let name = name.map(u32::to_ne_bytes);
+        let name = str::from_utf8(name.as_flattened()).unwrap_or_default().trim_end_matches('\0');
+        let name = Name::try_from(name).unwrap_or_default();
+        Self { name, flags, policy, text: [start, len, hash] }
     }
 }
