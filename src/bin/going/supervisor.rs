@@ -48,10 +48,9 @@ pub struct Supervisor {
     rescan_ms: Option<u64>,
     /// When CONFDIR is to be read at the latest, if there is a change that has not been read yet.
     latest_ms: Option<u64>,
-    /// The signal that everything ends by, once it is to end.
-    ending: Option<u32>,
-    /// How often a signal has said so: the second one hastens it.
-    told: u8,
+    /// The signal that everything ends by, once it is to end, and how often a signal has said so:
+    /// the second one hastens it.
+    ending: Option<(u32, u8)>,
     /// The exit code that a service has brought about.
     code: Option<u8>,
     /// Whether something has become of a service since the status was written.
@@ -105,7 +104,6 @@ impl Supervisor {
             rescan_ms: Some(start_ms),
             latest_ms: None,
             ending: None,
-            told: 0,
             code: None,
             has_news: false,
             written: Ok(()),
@@ -140,7 +138,7 @@ impl Supervisor {
         if is_ending(signal, self.options.place, main.is_some()) {
             // The command is stopped by the shutdown.
             self.end(signal);
-            self.told = self.told.saturating_add(1);
+            self.ending = self.ending.map(|(first, told)| (first, told.saturating_add(1)));
         } else if let Some(pid) = main
             && !matches!(signal, SIGCHLD | SIGTSTP | SIGTTIN | SIGTTOU)
         {
@@ -157,7 +155,7 @@ impl Supervisor {
     fn end(&mut self, signal: u32) {
         if self.ending.is_none() {
             self.log.say(INFO, format_args!("shutting down"));
-            self.ending = Some(signal);
+            self.ending = Some((signal, 0));
             (self.helper, self.watch, self.rescan_ms) = (None, None, Some(clock::now_ms()));
         }
     }
@@ -241,9 +239,9 @@ impl Supervisor {
         let Some(Slot { entry, service, .. }) = self.slots.get(index) else { return Want::Down };
         let logs_to_it = |slot: &&Slot| slot.service.policy.log.map(usize::from) == Some(index);
         let mut writers = self.slots.iter().filter(logs_to_it).peekable();
-        match (self.ending, self.told) {
-            (None, _) => entry.want(),
-            (_, 2..) => Want::Kill,
+        match self.ending {
+            None => entry.want(),
+            Some((_, 2..)) => Want::Kill,
             // It takes its time, as it would without us; the others end after it.
             _ if index == MAIN => Want::Down,
             _ if self.slots.get(MAIN).is_some_and(Slot::is_up) => entry.want(),
@@ -319,7 +317,7 @@ impl Supervisor {
         let (old, watch) = (self.plan.as_ref(), self.watch.as_ref());
         let helper = || match self.ending {
             // It may wait; PID 1 goes on reaping.
-            Some(signal) => power::end_machine(signal, &self.log),
+            Some((signal, _)) => power::end_machine(signal, &self.log),
             None => reader::run(&self.options, self.slots, &plan, old, watch, &self.log),
         };
         self.helper = Some((raw::fork(helper)?, plan));
