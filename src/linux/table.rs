@@ -27,7 +27,7 @@ pub type Slots = heapless::Vec<Slot, { SERVICES_MAX + 1 }>;
 impl Slot {
     /// That of a service of which this is known since `since_ms`.
     pub fn new(entry: Entry, since_ms: u64) -> Self {
-        Self { entry, service: Service::new(since_ms), pipe: None }
+        Self { entry, service: Service { since_ms, ..Service::default() }, pipe: None }
     }
 
     /// Whether it has a process.

@@ -13,14 +13,15 @@
 //!    └─ not wanted ─ Done not to be respawned
 //! ```
 //!
-//! Who was up for less than 5 s is down for a while: in backoff. An edited service is not wanted
-//! for one tick: that alone restarts it, ends its backoff, and makes one that was done start again.
+//! Who was up for less than 5 s is not Down but in Backoff, where it has to wait. An edited
+//! service is not wanted for one tick: that alone restarts it, ends its backoff, and makes one that
+//! was done start again.
 //!
 //! Never knows a service's name, sends a signal or looks at a clock.
 
 use Event::{Ended, Spawned, Tick};
 use Phase::{Draining, Killed, Stopping, Up};
-use State::{Done, Down, Live};
+use State::{Backoff, Done, Down, Live};
 use core::num::NonZeroI32;
 use linux_raw_sys::general::SIGKILL;
 
@@ -45,10 +46,13 @@ const GIVE_UP_MS: u64 = 2_000;
 pub type Pid = NonZeroI32;
 
 /// What a service is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum State {
-    /// Has no process; started when it is wanted, and has been down for so many ms.
-    Down(u64),
+    /// Has no process; started as soon as it is wanted.
+    #[default]
+    Down,
+    /// The same, but not before some time has passed.
+    Backoff,
     /// Ended, and is not to be respawned.
     Done,
     /// Has this process.
@@ -140,13 +144,13 @@ pub enum Action {
 }
 
 /// One service, as far as time and processes are concerned.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Service {
     /// What it is.
     pub state: State,
     /// Since when.
     pub since_ms: u64,
-    /// How long the last start in a row of quick deaths was put off.
+    /// How long the last start in a row of quick deaths was put off, or is in backoff.
     pub delay_ms: u64,
     /// Of the process there is, or was last: another file makes it no other process.
     pub policy: Policy,
@@ -157,45 +161,38 @@ pub struct Service {
 }
 
 impl Service {
-    /// A service that has not run yet, known since `since_ms`.
-    pub fn new(since_ms: u64) -> Self {
-        let policy = Policy::default();
-        Self { state: State::Down(0), since_ms, delay_ms: 0, policy, starts: 0, end: None }
-    }
-
     /// The one transition function: takes what happened at `now_ms`, returns what to do.
     pub fn step(&mut self, event: Event, now_ms: u64) -> Option<Action> {
         let restart = self.policy.restart;
         let lasted_ms = now_ms.saturating_sub(self.since_ms);
         let is_due = |want| self.due_ms(want).is_some_and(|due_ms| due_ms <= now_ms);
-        let longer_ms = self.delay_ms.saturating_mul(2).clamp(DELAY_MS, DELAY_MAX_MS);
         let state = match (self.state, event) {
-            (Down(_), Tick(Want::Up)) if is_due(Want::Up) => return Some(Action::Spawn),
-            (Down(_), Spawned(Some(pid), _)) => Live(pid, Up),
-            (Down(_), Spawned(None, _)) => Down(longer_ms),
+            (Down | Backoff, Tick(Want::Up)) if is_due(Want::Up) => return Some(Action::Spawn),
+            (Down | Backoff, Spawned(Some(pid), _)) => Live(pid, Up),
+            (Down | Backoff, Spawned(None, _)) => Backoff,
 
             // As it should be, or not due yet.
-            (Down(_) | Done | Live(_, Up), Tick(Want::Up)) | (Down(0), Tick(_)) => return None,
-            (Down(_) | Done, Tick(_)) => Down(0),
+            (Backoff | Done | Live(_, Up), Tick(Want::Up)) | (Down, Tick(_)) => return None,
+            (Backoff | Done, Tick(_)) => Down,
             (Live(pid, Up), Tick(Want::Drain)) => Live(pid, Draining),
             (Live(pid, Up), Tick(_)) => Live(pid, Stopping),
             (Live(..), Tick(want)) if !is_due(want) => return None,
             (Live(pid, Draining), Tick(_)) => Live(pid, Stopping),
             (Live(pid, Stopping), Tick(_)) => Live(pid, Killed),
             // Given up.
-            (Live(_, Killed), Tick(_)) => Down(0),
+            (Live(_, Killed), Tick(_)) => Down,
 
             (Live(_, Up), Ended(End::Exited(0))) if restart != Restart::Always => Done,
             (Live(_, Up), Ended(_)) if matches!(restart, Restart::Never | Restart::Exit) => Done,
-            (Live(_, Up), Ended(_)) if lasted_ms < STEADY_MS => Down(longer_ms),
-            (Live(..), Ended(_)) => Down(0),
+            (Live(_, Up), Ended(_)) if lasted_ms < STEADY_MS => Backoff,
+            (Live(..), Ended(_)) => Down,
 
             // Cannot happen: who has no process does not end, and who has one is not spawned.
-            (Down(_) | Done, Ended(_)) | (Live(..) | Done, Spawned(..)) => return None,
+            (Down | Backoff | Done, Ended(_)) | (Live(..) | Done, Spawned(..)) => return None,
         };
         self.delay_ms = match (event, state) {
+            (_, Backoff) => self.delay_ms.saturating_mul(2).clamp(DELAY_MS, DELAY_MAX_MS),
             (Tick(_), _) => 0,
-            (_, Down(delay_ms @ 1..)) => delay_ms,
             (Ended(_), _) if lasted_ms >= STABLE_MS => 0,
             (Ended(_) | Spawned(..), _) => self.delay_ms,
         };
@@ -207,7 +204,7 @@ impl Service {
         match state {
             Live(pid, Stopping) => Some(Action::Signal(pid, self.policy.stop)),
             Live(pid, Killed) => Some(Action::Signal(pid, SIGKILL)),
-            Live(_, Up | Draining) | Down(_) | Done => None,
+            Live(_, Up | Draining) | Down | Backoff | Done => None,
         }
     }
 
@@ -215,14 +212,15 @@ impl Service {
     pub fn due_ms(&self, want: Want) -> Option<u64> {
         let timeout_ms = self.policy.timeout_ms;
         let wait_ms = match (self.state, want) {
-            (Down(delay_ms), Want::Up) => delay_ms,
+            (Down, Want::Up) => 0,
+            (Backoff, Want::Up) => self.delay_ms,
             (Live(_, Draining | Stopping), Want::Kill) => 0,
             (Live(_, Draining), _) => DRAIN_MS,
             (Live(_, Stopping), Want::Drain) => DRAIN_TIMEOUT_MS,
             (Live(_, Stopping), Want::Shutdown) if timeout_ms == 0 => TIMEOUT_MS.into(),
             (Live(_, Stopping), _) if timeout_ms > 0 => timeout_ms.into(),
             (Live(_, Killed), Want::Shutdown | Want::Drain | Want::Kill) => GIVE_UP_MS,
-            (Down(_) | Done | Live(..), _) => return None,
+            (Down | Backoff | Done | Live(..), _) => return None,
         };
         Some(self.since_ms.saturating_add(wait_ms))
     }

@@ -26,9 +26,9 @@ pub const VERSION: u8 = 1;
 pub fn line(entry: &Entry, service: &Service) -> impl Display {
     from_fn(move |f| {
         let (state, next_ms) = match service.state {
-            State::Down(_) if !entry.has(GOOD) => ("rejected", None),
-            State::Down(0) => ("down", None),
-            State::Down(_) => ("backoff", service.due_ms(Want::Up)),
+            State::Down if !entry.has(GOOD) => ("rejected", None),
+            State::Down => ("down", None),
+            State::Backoff => ("backoff", service.due_ms(Want::Up)),
             State::Done => ("done", None),
             State::Live(_, Phase::Up) => ("up", None),
             State::Live(..) => ("stopping", None),

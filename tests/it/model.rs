@@ -71,13 +71,18 @@ fn runner() -> TestRunner {
 const DEFAULT: Policy =
     Policy { restart: Restart::Always, stop: SIGTERM, timeout_ms: 5_000, log: None };
 
+/// A service that has not run yet.
+fn known_at(since_ms: u64) -> Service {
+    Service { since_ms, ..Service::default() }
+}
+
 /// A service that is up at `now_ms`.
 fn up_at(now_ms: u64) -> Service {
     up_with(now_ms, DEFAULT)
 }
 
 fn up_with(now_ms: u64, policy: Policy) -> Service {
-    let mut service = Service::new(now_ms);
+    let mut service = known_at(now_ms);
     spawn_with(&mut service, now_ms, policy);
     service
 }
@@ -93,7 +98,7 @@ fn spawn_with(service: &mut Service, now_ms: u64, policy: Policy) {
 
 /// How long the next start is put off.
 fn put_off_ms(service: &Service) -> u64 {
-    if let State::Down(delay_ms) = service.state { delay_ms } else { 0 }
+    if service.state == State::Backoff { service.delay_ms } else { 0 }
 }
 
 const FAILED: Event = Event::Ended(End::Exited(1));
@@ -130,7 +135,7 @@ fn backoff_row() {
 fn steady_service_is_respawned_at_once() {
     let mut service = up_at(0);
     service.step(FAILED, 5_000);
-    assert_eq!(service.state, State::Down(0));
+    assert_eq!(service.state, State::Down);
     assert_eq!(put_off_ms(&service), 0);
     // It does not make the row of quick deaths forgotten.
     let mut quick = up_at(0);
@@ -143,7 +148,7 @@ fn steady_service_is_respawned_at_once() {
 }
 
 fn failed_spawn_counts_as_quick_death() {
-    let mut service = Service::new(0);
+    let mut service = known_at(0);
     let mut now_ms = 1_000_000;
     for delay_ms in [1_000, 2_000, 4_000, 8_000, 16_000, 30_000, 30_000] {
         assert_eq!(service.step(Event::Tick(Want::Up), now_ms), Some(Action::Spawn));
@@ -207,7 +212,7 @@ fn who_is_logged_to_drains_first() {
     let mut obeys = up_at(0);
     obeys.step(Event::Tick(Want::Drain), 0);
     obeys.step(Event::Ended(End::Exited(0)), 1);
-    assert_eq!((obeys.state, obeys.delay_ms), (State::Down(0), 0));
+    assert_eq!((obeys.state, obeys.delay_ms), (State::Down, 0));
     assert_eq!(obeys.step(Event::Tick(Want::Drain), 1), None);
 }
 
@@ -222,18 +227,20 @@ fn an_end_is_judged_by_its_policy() {
     ];
     for (restart, done) in table {
         for (end, is_done) in ends.into_iter().zip(done) {
-            for (up_ms, otherwise) in [(4_999, State::Down(1_000)), (5_000, State::Down(0))] {
+            for (up_ms, otherwise) in [(4_999, State::Backoff), (5_000, State::Down)] {
                 let mut service = up_with(0, Policy { restart, ..DEFAULT });
                 assert_eq!(service.step(Event::Ended(end), up_ms), None);
                 let wanted = if is_done { State::Done } else { otherwise };
                 assert_eq!(service.state, wanted, "{restart:?} {end:?} {up_ms}");
+                let delay_ms = if wanted == State::Backoff { 1_000 } else { 0 };
+                assert_eq!(put_off_ms(&service), delay_ms);
                 assert_eq!(service.end, Some(end));
             }
             // Whoever ends because he was told to is down, whatever the policy.
             let mut stopped = up_with(0, Policy { restart, ..DEFAULT });
             stopped.step(Event::Tick(Want::Down), 0);
             stopped.step(Event::Ended(end), 1);
-            assert_eq!(stopped.state, State::Down(0));
+            assert_eq!(stopped.state, State::Down);
         }
     }
 }
@@ -245,7 +252,7 @@ fn done_starts_again_when_unwanted_for_one_tick() {
     assert_eq!(service.due_ms(Want::Up), None);
     assert_eq!(service.step(Event::Tick(Want::Up), 1 << 40), None);
     assert_eq!(service.step(Event::Tick(Want::Down), 1 << 40), None);
-    assert_eq!(service.state, State::Down(0));
+    assert_eq!(service.state, State::Down);
     spawn_again(&mut service, 1 << 40);
 }
 
@@ -771,7 +778,7 @@ fn every_signal_in_every_place() {
 fn status_lines() {
     let name = service_name(b"web@1").unwrap();
     let mut entry = Entry { name, flags: 0, ..Entry::default() };
-    let mut service = Service::new(1_000);
+    let mut service = known_at(1_000);
     assert_eq!(line(&entry, &service).to_string(), "web@1 rejected - 1000 0 - -\n");
     entry.flags |= GOOD;
     assert_eq!(line(&entry, &service).to_string(), "web@1 down - 1000 0 - -\n");

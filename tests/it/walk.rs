@@ -106,7 +106,7 @@ struct World {
 impl World {
     fn new(now_ms: u64) -> Self {
         World {
-            service: Service::new(now_ms),
+            service: Service { since_ms: now_ms, ..Service::default() },
             now_ms,
             want: Want::Down,
             is_reader: false,
@@ -172,7 +172,7 @@ impl World {
 
     /// Whoever is not wanted for one tick has nothing held against him.
     fn note_unwanted(&mut self, want: Want) {
-        if want != Want::Up && self.service.state != State::Down(0) {
+        if want != Want::Up && self.service.state != State::Down {
             (self.row, self.not_before_ms, self.is_done) = (0, 0, false);
         }
     }
@@ -280,8 +280,8 @@ impl World {
             State::Live(_, Phase::Draining) => assert_eq!(child.unwrap().signals, 0),
             State::Live(_, Phase::Stopping) => assert_eq!(child.unwrap().signals, 1),
             State::Live(_, Phase::Killed) => assert_eq!(child.unwrap().signals, 2),
-            State::Down(0) => assert_ne!(self.want, Want::Up, "wanted, and nothing is done"),
-            State::Down(_) => assert_eq!((self.want, self.is_done), (Want::Up, false)),
+            State::Down => assert_ne!(self.want, Want::Up, "wanted, and nothing is done"),
+            State::Backoff => assert_eq!((self.want, self.is_done), (Want::Up, false)),
             State::Done => assert_eq!((self.want, self.is_done), (Want::Up, true)),
         }
         if let Some(child) = child.filter(|_| known.is_some()) {
@@ -289,12 +289,12 @@ impl World {
         }
         let lasted_ms = self.now_ms - since_ms;
         let longest_ms = match (state, self.want) {
-            (State::Down(1..), _) => 30_000,
+            (State::Backoff, _) => 30_000,
             (State::Live(_, Phase::Draining), Want::Kill) => 0,
             (State::Live(_, Phase::Draining), _) => 1_000,
             (State::Live(_, Phase::Stopping), want) => patience_ms(want, policy),
             (State::Live(_, Phase::Killed), Want::Shutdown | Want::Drain | Want::Kill) => 2_000,
-            (State::Live(..) | State::Down(0) | State::Done, _) => NEVER_MS,
+            (State::Live(..) | State::Down | State::Done, _) => NEVER_MS,
         };
         assert!(lasted_ms < longest_ms, "{state:?} for {lasted_ms} ms, {:?}", self.want);
         // Not a step later either: what nobody waits for happens when it is due.
@@ -302,7 +302,7 @@ impl World {
         assert_eq!(
             due_ms,
             match state {
-                State::Down(1..) => self.not_before_ms,
+                State::Backoff => self.not_before_ms,
                 _ => since_ms.saturating_add(longest_ms),
             }
         );
@@ -322,12 +322,12 @@ fn patience_ms(want: Want, policy: Policy) -> u64 {
 
 fn state_number(state: State) -> u8 {
     match state {
-        State::Down(0) => 0,
+        State::Down => 0,
         State::Live(_, Phase::Up) => 1,
         State::Live(_, Phase::Draining) => 2,
         State::Live(_, Phase::Stopping) => 3,
         State::Live(_, Phase::Killed) => 4,
-        State::Down(_) => 5,
+        State::Backoff => 5,
         State::Done => 6,
     }
 }

@@ -192,13 +192,11 @@ impl Supervisor {
         };
         let tenths = clock::now_ms().saturating_sub(before.since_ms) / 100;
         let text = format_args!("{name}: {how} {number} after {}.{} s", tenths / 10, tenths % 10);
+        let delay = if service.state == State::Backoff { service.delay_ms / 1_000 } else { 0 };
         match service.state {
             _ if !was_up => self.log.say(INFO, format_args!("{name}: stopped, {how} {number}")),
-            State::Down(delay_ms) => {
-                let delay = delay_ms / 1_000;
-                self.log.say(WARNING, format_args!("{text}, next start in {delay} s"));
-            }
-            _ => self.log.say(if end == End::Exited(0) { INFO } else { WARNING }, text),
+            State::Done => self.log.say(if end == End::Exited(0) { INFO } else { WARNING }, text),
+            _ => self.log.say(WARNING, format_args!("{text}, next start in {delay} s")),
         }
         if before.policy.restart == Restart::Exit && (was_up || index == MAIN) {
             self.code = self.code.or(Some(code));
@@ -208,7 +206,7 @@ impl Supervisor {
         Some(())
     }
 
-    /// Lets the service at `index` take the step that it is time for; says when its next one is due.
+    /// Lets the service at `index` take the step that is due, and says when the next one is.
     fn tick(&mut self, index: usize) -> Option<u64> {
         let want = self.want(index);
         let slot = self.slots.get_mut(index)?;
