@@ -236,16 +236,17 @@ impl Supervisor {
     fn want(&self, index: usize) -> Want {
         let Some(Slot { entry, service, .. }) = self.slots.get(index) else { return Want::Down };
         let logs_to_it = |slot: &&Slot| slot.service.policy.log.map(usize::from) == Some(index);
-        let mut writers = self.slots.iter().filter(logs_to_it).peekable();
-        match self.ending {
-            None => entry.want(),
-            Some((_, 2..)) => Want::Kill,
+        // Whether one that logs to it is up, if there are any.
+        let writers = self.slots.iter().filter(logs_to_it).map(Slot::is_up).max();
+        match (self.ending, writers) {
+            (None, _) => entry.want(),
+            (Some((_, 2..)), _) => Want::Kill,
             // It takes its time, as it would without us; the others end after it.
             _ if index == MAIN => Want::Down,
             _ if self.slots.get(MAIN).is_some_and(Slot::is_up) => entry.want(),
             // Who once was logged to, and is no more, is like any other.
-            _ if writers.peek().is_none() => Want::Shutdown,
-            _ if !writers.any(Slot::is_up) => Want::Drain,
+            (_, None) => Want::Shutdown,
+            (_, Some(false)) => Want::Drain,
             // It may log to one of those, who then waits for it.
             _ if matches!(service.state, State::Live(_, Phase::Stopping)) => Want::Shutdown,
             _ => entry.want(),
