@@ -20,8 +20,7 @@
 //! Never knows a service's name, sends a signal or looks at a clock.
 
 use Event::{Ended, Spawned, Tick};
-use Phase::{Draining, Killed, Stopping, Up};
-use State::{Backoff, Done, Down, Live};
+use State::{Backoff, Done, Down, Draining, Killed, Stopping, Up};
 use core::num::NonZeroI32;
 use linux_raw_sys::general::SIGKILL;
 
@@ -55,21 +54,14 @@ pub enum State {
     Backoff,
     /// Ended, and is not to be respawned.
     Done,
-    /// Has this process.
-    Live(Pid, Phase),
-}
-
-/// What a process was told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Phase {
-    /// Nothing: it runs.
-    Up,
-    /// End-of-file: it reads what is left of what others have logged to it.
-    Draining,
-    /// The stop signal.
-    Stopping,
-    /// KILL; only reaping can follow.
-    Killed,
+    /// Has this process, which runs.
+    Up(Pid),
+    /// It was told end-of-file: it reads what is left of what others have logged to it.
+    Draining(Pid),
+    /// It was told the stop signal.
+    Stopping(Pid),
+    /// It was told KILL; only reaping can follow.
+    Killed(Pid),
 }
 
 /// What a service should be.
@@ -168,27 +160,28 @@ impl Service {
         let is_due = |want| self.due_ms(want).is_some_and(|due_ms| due_ms <= now_ms);
         let state = match (self.state, event) {
             (Down | Backoff, Tick(Want::Up)) if is_due(Want::Up) => return Some(Action::Spawn),
-            (Down | Backoff, Spawned(Some(pid), _)) => Live(pid, Up),
+            (Down | Backoff, Spawned(Some(pid), _)) => Up(pid),
             (Down | Backoff, Spawned(None, _)) => Backoff,
 
             // As it should be, or not due yet.
-            (Backoff | Done | Live(_, Up), Tick(Want::Up)) | (Down, Tick(_)) => return None,
+            (Backoff | Done | Up(_), Tick(Want::Up)) | (Down, Tick(_)) => return None,
             (Backoff | Done, Tick(_)) => Down,
-            (Live(pid, Up), Tick(Want::Drain)) => Live(pid, Draining),
-            (Live(pid, Up), Tick(_)) => Live(pid, Stopping),
-            (Live(..), Tick(want)) if !is_due(want) => return None,
-            (Live(pid, Draining), Tick(_)) => Live(pid, Stopping),
-            (Live(pid, Stopping), Tick(_)) => Live(pid, Killed),
+            (Up(pid), Tick(Want::Drain)) => Draining(pid),
+            (Up(pid), Tick(_)) => Stopping(pid),
+            (Draining(_) | Stopping(_) | Killed(_), Tick(want)) if !is_due(want) => return None,
+            (Draining(pid), Tick(_)) => Stopping(pid),
+            (Stopping(pid), Tick(_)) => Killed(pid),
             // Given up.
-            (Live(_, Killed), Tick(_)) => Down,
+            (Killed(_), Tick(_)) => Down,
 
-            (Live(_, Up), Ended(End::Exited(0))) if restart != Restart::Always => Done,
-            (Live(_, Up), Ended(_)) if matches!(restart, Restart::Never | Restart::Exit) => Done,
-            (Live(_, Up), Ended(_)) if lasted_ms < STEADY_MS => Backoff,
-            (Live(..), Ended(_)) => Down,
+            (Up(_), Ended(End::Exited(0))) if restart != Restart::Always => Done,
+            (Up(_), Ended(_)) if matches!(restart, Restart::Never | Restart::Exit) => Done,
+            (Up(_), Ended(_)) if lasted_ms < STEADY_MS => Backoff,
+            (Up(_) | Draining(_) | Stopping(_) | Killed(_), Ended(_)) => Down,
 
             // Cannot happen: who has no process does not end, and who has one is not spawned.
-            (Down | Backoff | Done, Ended(_)) | (Live(..) | Done, Spawned(..)) => return None,
+            (Down | Backoff | Done, Ended(_)) => return None,
+            (Done | Up(_) | Draining(_) | Stopping(_) | Killed(_), Spawned(..)) => return None,
         };
         self.delay_ms = match (event, state) {
             (_, Backoff) => self.delay_ms.saturating_mul(2).clamp(DELAY_MS, DELAY_MAX_MS),
@@ -202,9 +195,9 @@ impl Service {
         self.end = if let Ended(end) = event { Some(end) } else { self.end };
         (self.state, self.since_ms) = (state, now_ms);
         match state {
-            Live(pid, Stopping) => Some(Action::Signal(pid, self.policy.stop)),
-            Live(pid, Killed) => Some(Action::Signal(pid, SIGKILL)),
-            Live(_, Up | Draining) | Down | Backoff | Done => None,
+            Stopping(pid) => Some(Action::Signal(pid, self.policy.stop)),
+            Killed(pid) => Some(Action::Signal(pid, SIGKILL)),
+            Down | Backoff | Done | Up(_) | Draining(_) => None,
         }
     }
 
@@ -214,19 +207,22 @@ impl Service {
         let wait_ms = match (self.state, want) {
             (Down, Want::Up) => 0,
             (Backoff, Want::Up) => self.delay_ms,
-            (Live(_, Draining | Stopping), Want::Kill) => 0,
-            (Live(_, Draining), _) => DRAIN_MS,
-            (Live(_, Stopping), Want::Drain) => DRAIN_TIMEOUT_MS,
-            (Live(_, Stopping), Want::Shutdown) if timeout_ms == 0 => TIMEOUT_MS.into(),
-            (Live(_, Stopping), _) if timeout_ms > 0 => timeout_ms.into(),
-            (Live(_, Killed), Want::Shutdown | Want::Drain | Want::Kill) => GIVE_UP_MS,
-            (Down | Backoff | Done | Live(..), _) => return None,
+            (Draining(_) | Stopping(_), Want::Kill) => 0,
+            (Draining(_), _) => DRAIN_MS,
+            (Stopping(_), Want::Drain) => DRAIN_TIMEOUT_MS,
+            (Stopping(_), Want::Shutdown) if timeout_ms == 0 => TIMEOUT_MS.into(),
+            (Stopping(_), _) if timeout_ms > 0 => timeout_ms.into(),
+            (Killed(_), Want::Shutdown | Want::Drain | Want::Kill) => GIVE_UP_MS,
+            (Down | Backoff | Done | Up(_) | Stopping(_) | Killed(_), _) => return None,
         };
         Some(self.since_ms.saturating_add(wait_ms))
     }
 
     /// The main process, if there is one.
     pub fn pid(&self) -> Option<Pid> {
-        if let State::Live(pid, _) = self.state { Some(pid) } else { None }
+        match self.state {
+            Down | Backoff | Done => None,
+            Up(pid) | Draining(pid) | Stopping(pid) | Killed(pid) => Some(pid),
+        }
     }
 }

@@ -16,7 +16,7 @@
 //! Times are milliseconds of `CLOCK_BOOTTIME`. Fields may be added at the end only.
 
 use crate::model::entry::{Entry, GOOD};
-use crate::model::service::{End, Phase, Service, State, Want};
+use crate::model::service::{End, Service, State, Want};
 use core::fmt::{Display, from_fn};
 
 /// Of the format: only fields in the middle of a line would change it.
@@ -30,8 +30,8 @@ pub fn line(entry: &Entry, service: &Service) -> impl Display {
             State::Down => ("down", None),
             State::Backoff => ("backoff", service.due_ms(Want::Up)),
             State::Done => ("done", None),
-            State::Live(_, Phase::Up) => ("up", None),
-            State::Live(..) => ("stopping", None),
+            State::Up(_) => ("up", None),
+            State::Draining(_) | State::Stopping(_) | State::Killed(_) => ("stopping", None),
         };
         write!(f, "{} {state} {} ", entry.name, or_dash(service.pid().as_ref()))?;
         write!(f, "{} {} ", service.since_ms, service.starts)?;

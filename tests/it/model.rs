@@ -13,9 +13,7 @@ use going::model::config::{
 };
 use going::model::entry::{EDITED, Entry, GONE, GOOD, HELD, LOGGED_TO, Record, SERVICES_MAX};
 use going::model::order::{Place, is_ending};
-use going::model::service::{
-    Action, End, Event, Phase, Pid, Policy, Restart, Service, State, Want,
-};
+use going::model::service::{Action, End, Event, Pid, Policy, Restart, Service, State, Want};
 use going::model::status::line;
 use libtest_mimic::Trial;
 use linux_raw_sys::general::{SIGKILL, SIGTERM};
@@ -200,7 +198,7 @@ fn shutdown_gives_up_after_kill() {
 fn who_is_logged_to_drains_first() {
     let mut service = up_with(0, Policy { timeout_ms: 60_000, ..DEFAULT });
     assert_eq!(service.step(Event::Tick(Want::Drain), 100), None);
-    assert_eq!(service.state, State::Live(Pid::MAX, Phase::Draining));
+    assert_eq!(service.state, State::Draining(Pid::MAX));
     assert_eq!(service.step(Event::Tick(Want::Drain), 1_099), None);
     let mut hastened = service;
     assert_eq!(service.step(Event::Tick(Want::Drain), 1_100), TERM);

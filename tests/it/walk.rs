@@ -4,9 +4,7 @@
 //! `SEED=N cargo test -- walk` takes the walk that failed again.
 
 use crate::needs::scenario;
-use going::model::service::{
-    Action, End, Event, Phase, Pid, Policy, Restart, Service, State, Want,
-};
+use going::model::service::{Action, End, Event, Pid, Policy, Restart, Service, State, Want};
 use libtest_mimic::Trial;
 use linux_raw_sys::general::SIGKILL;
 use std::collections::HashSet;
@@ -164,7 +162,7 @@ impl World {
             Some(Action::Signal(pid, signal)) => self.signal(pid, signal),
         }
         let phases = (before, self.service.state);
-        if let (State::Live(_, Phase::Up), State::Live(_, Phase::Draining)) = phases {
+        if let (State::Up(_), State::Draining(_)) = phases {
             assert_eq!(self.want, Want::Drain);
             self.child.as_mut().unwrap().drained_ms = Some(self.now_ms);
         }
@@ -235,7 +233,7 @@ impl World {
         let end = random.end();
         let lived_ms = self.now_ms - child.born_ms;
         self.last_end = Some(end);
-        if matches!(self.service.state, State::Live(_, Phase::Up)) {
+        if matches!(self.service.state, State::Up(_)) {
             self.is_done = match child.policy.restart {
                 Restart::Always => false,
                 Restart::Failure => end == End::Exited(0),
@@ -274,12 +272,12 @@ impl World {
             assert!(self.now_ms >= child.signalled_ms + 2_000, "given up too soon");
         }
         match state {
-            State::Live(_, Phase::Up) => {
+            State::Up(_) => {
                 assert_eq!((child.unwrap().signals, self.want), (0, Want::Up));
             }
-            State::Live(_, Phase::Draining) => assert_eq!(child.unwrap().signals, 0),
-            State::Live(_, Phase::Stopping) => assert_eq!(child.unwrap().signals, 1),
-            State::Live(_, Phase::Killed) => assert_eq!(child.unwrap().signals, 2),
+            State::Draining(_) => assert_eq!(child.unwrap().signals, 0),
+            State::Stopping(_) => assert_eq!(child.unwrap().signals, 1),
+            State::Killed(_) => assert_eq!(child.unwrap().signals, 2),
             State::Down => assert_ne!(self.want, Want::Up, "wanted, and nothing is done"),
             State::Backoff => assert_eq!((self.want, self.is_done), (Want::Up, false)),
             State::Done => assert_eq!((self.want, self.is_done), (Want::Up, true)),
@@ -290,11 +288,11 @@ impl World {
         let lasted_ms = self.now_ms - since_ms;
         let longest_ms = match (state, self.want) {
             (State::Backoff, _) => 30_000,
-            (State::Live(_, Phase::Draining), Want::Kill) => 0,
-            (State::Live(_, Phase::Draining), _) => 1_000,
-            (State::Live(_, Phase::Stopping), want) => patience_ms(want, policy),
-            (State::Live(_, Phase::Killed), Want::Shutdown | Want::Drain | Want::Kill) => 2_000,
-            (State::Live(..) | State::Down | State::Done, _) => NEVER_MS,
+            (State::Draining(_), Want::Kill) => 0,
+            (State::Draining(_), _) => 1_000,
+            (State::Stopping(_), want) => patience_ms(want, policy),
+            (State::Killed(_), Want::Shutdown | Want::Drain | Want::Kill) => 2_000,
+            (State::Up(_) | State::Killed(_) | State::Down | State::Done, _) => NEVER_MS,
         };
         assert!(lasted_ms < longest_ms, "{state:?} for {lasted_ms} ms, {:?}", self.want);
         // Not a step later either: what nobody waits for happens when it is due.
@@ -323,10 +321,10 @@ fn patience_ms(want: Want, policy: Policy) -> u64 {
 fn state_number(state: State) -> u8 {
     match state {
         State::Down => 0,
-        State::Live(_, Phase::Up) => 1,
-        State::Live(_, Phase::Draining) => 2,
-        State::Live(_, Phase::Stopping) => 3,
-        State::Live(_, Phase::Killed) => 4,
+        State::Up(_) => 1,
+        State::Draining(_) => 2,
+        State::Stopping(_) => 3,
+        State::Killed(_) => 4,
         State::Backoff => 5,
         State::Done => 6,
     }

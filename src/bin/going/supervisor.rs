@@ -12,7 +12,7 @@ use going::linux::table::{self, Slot, Slots};
 use going::linux::{clock, options::Options, raw, rundir, stdio, watch};
 use going::model::entry::{EDITED, Entry, GONE, GOOD, MAIN, Name, Record};
 use going::model::order::{Place, is_ending};
-use going::model::service::{Action, End, Event, Phase, Pid, Policy, Restart, State, Want};
+use going::model::service::{Action, End, Event, Pid, Policy, Restart, State, Want};
 use going::model::status::{VERSION, line};
 use linux_raw_sys::general::{SIGCHLD, SIGCONT, SIGHUP, SIGKILL, SIGPWR, SIGTERM};
 use linux_raw_sys::general::{SIGTSTP, SIGTTIN, SIGTTOU};
@@ -184,7 +184,7 @@ impl Supervisor {
         let before = *service;
         service.step(Event::Ended(end), clock::now_ms());
         self.has_news = true;
-        let was_up = matches!(before.state, State::Live(_, Phase::Up));
+        let was_up = matches!(before.state, State::Up(_));
         // The code is that of whoever ends for the same reason, as shells have it.
         let (how, number, code) = match end {
             End::Exited(code) => ("exited", code, code),
@@ -220,7 +220,7 @@ impl Supervisor {
             None => {}
             Some(Action::Spawn) => self.spawn(index)?,
             Some(Action::Signal(pid, signal)) => {
-                if slot.service.state == State::Live(pid, Phase::Killed) {
+                if slot.service.state == State::Killed(pid) {
                     let seconds = clock::now_ms().saturating_sub(before.since_ms) / 1_000;
                     let (name, what) = (&slot.entry.name, "does not stop after");
                     self.log.say(WARNING, format_args!("{name}: {what} {seconds} s, killing"));
@@ -248,7 +248,7 @@ impl Supervisor {
             (_, None) => Want::Shutdown,
             (_, Some(false)) => Want::Drain,
             // It may log to one of those, who then waits for it.
-            _ if matches!(service.state, State::Live(_, Phase::Stopping)) => Want::Shutdown,
+            _ if matches!(service.state, State::Stopping(_)) => Want::Shutdown,
             _ => entry.want(),
         }
     }
