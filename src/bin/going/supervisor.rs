@@ -208,7 +208,7 @@ impl Supervisor {
 
     /// Lets the service at `index` take the step that is due, and says when the next one is.
     fn tick(&mut self, index: usize) -> Option<u64> {
-        let want = self.want(index);
+        let want = self.want(index, self.slots.get(index)?);
         let slot = self.slots.get_mut(index)?;
         let before = slot.service;
         slot.entry.flags &= !EDITED;
@@ -232,24 +232,23 @@ impl Supervisor {
         self.slots.get(index)?.service.due_ms(want)
     }
 
-    /// What the service at `index` should be.
-    fn want(&self, index: usize) -> Want {
-        let Some(Slot { entry, service, .. }) = self.slots.get(index) else { return Want::Down };
-        let logs_to_it = |slot: &&Slot| slot.service.policy.log.map(usize::from) == Some(index);
+    /// What the service in this `slot`, which is that at `index`, should be.
+    fn want(&self, index: usize, slot: &Slot) -> Want {
+        let logs_to_it = |other: &&Slot| other.service.policy.log.map(usize::from) == Some(index);
         // Whether one that logs to it is up, if there are any.
         let writers = self.slots.iter().filter(logs_to_it).map(Slot::is_up).max();
         match (self.ending, writers) {
-            (None, _) => entry.want(),
+            (None, _) => slot.entry.want(),
             (Some((_, 2..)), _) => Want::Kill,
             // It takes its time, as it would without us; the others end after it.
             _ if index == MAIN => Want::Down,
-            _ if self.slots.get(MAIN).is_some_and(Slot::is_up) => entry.want(),
+            _ if self.slots.get(MAIN).is_some_and(Slot::is_up) => slot.entry.want(),
             // Who once was logged to, and is no more, is like any other.
             (_, None) => Want::Shutdown,
             (_, Some(false)) => Want::Drain,
             // It may log to one of those, who then waits for it.
-            _ if matches!(service.state, State::Stopping(_)) => Want::Shutdown,
-            _ => entry.want(),
+            _ if matches!(slot.service.state, State::Stopping(_)) => Want::Shutdown,
+            _ => slot.entry.want(),
         }
     }
 
