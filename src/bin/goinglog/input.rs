@@ -4,12 +4,12 @@
 //! Never waits, and never changes how standard input is opened: others share it.
 
 use crate::output::TEXT_MAX;
-use core::mem::MaybeUninit;
+use core::mem;
 use going::linux::{clock, raw, signals::Signals};
 use going::model::lines::{HEAD_MAX, first_line};
 use heapless::Vec;
-use rustix::event::{PollFd, PollFlags, Timespec, epoll, poll};
-use rustix::fd::OwnedFd;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::{Errno, fcntl_dupfd_cloexec, ioctl_fionread, read, write};
 use rustix::pipe::{SpliceFlags, fcntl_getpipe_size, fcntl_setpipe_size, pipe, splice, tee};
 
@@ -21,9 +21,10 @@ const MOVE_MAX: usize = 1 << 20;
 const FILL_LEN: usize = 3072;
 /// So long it waits for more, when there is little: hardly any writer fills the pipe meanwhile.
 const GATHER_MS: u64 = 1;
-/// So long it waits for the end of a line before it looks again: Linux wakes nobody when a write
-/// fills a pipe that was not empty, and that writer waits for room then.
-const OPEN_MS: u64 = 1_000;
+/// So long it waits for the end of a line before it looks again, at the most: at first it is a
+/// millisecond, and then twice as long each time. The kernel does not tell of more when there is
+/// something already.
+const OPEN_MAX_MS: u64 = 1_000;
 
 /// What is seen at the head of the pipe.
 pub type Head = Vec<u8, HEAD_MAX>;
@@ -36,11 +37,8 @@ pub struct Input {
     source: Option<(OwnedFd, OwnedFd)>,
     /// What tee(2) copies into, empty in between: where from, where to.
     copy: (OwnedFd, OwnedFd),
-    /// Can be read when something has come into the pipe since the last [`Input::wait`].
-    news: OwnedFd,
-    /// Whether it is that which is waited for: the end of a line that is to be seen whole. Not when
-    /// it has come, for it may not be looked at in this turn.
-    is_open: bool,
+    /// How long it waits for the end of a line that is to be seen whole; 0: there is none.
+    open_ms: u64,
     /// Bytes that are worth moving at once: an eighth of what there could be. Any, for syslog,
     /// which takes a line at a time.
     enough: usize,
@@ -57,28 +55,25 @@ impl Input {
         let (pipe, source) = if size > 0 { (stdin, None) } else { (inner, Some((stdin, filler))) };
         // Its writers wait less often, and more is moved at once. Not everybody may.
         let size = fcntl_setpipe_size(&pipe, size.max(MOVE_MAX)).unwrap_or(size);
-        let enough = if by_line { 0 } else { size / 8 };
-        let news = epoll::create(epoll::CreateFlags::empty())?;
-        let flags = epoll::EventFlags::IN | epoll::EventFlags::ET;
-        epoll::add(&news, &pipe, epoll::EventData::new_u64(0), flags)?;
-        Ok(Self { pipe, source, copy, news, is_open: false, enough, left: None })
+        let enough = if by_line || source.is_some() { 0 } else { size / 8 };
+        Ok(Self { pipe, source, copy, open_ms: 0, enough, left: None })
     }
 
     /// Waits until there is more to do, there is a signal, or it is `due_ms`; takes more from a
     /// standard input that is no pipe, when there is little in the pipe.
     pub fn wait(&mut self, signals: &Signals, due_ms: Option<u64>, takes_more: bool) {
-        let pipe = if self.is_open { &self.news } else { &self.pipe };
+        // Each time that it moves costs as much as kilobytes do.
+        let gather_ms = if self.len() < self.enough { GATHER_MS } else { 0 };
+        let pause_ms = gather_ms.max(self.open_ms);
+        if pause_ms > 0 {
+            signals.wait(Some(clock::now_ms().saturating_add(pause_ms)), [None; 2]);
+        }
         let stdin = self.source.as_ref().map(|(stdin, _)| stdin);
-        let open_ms = self.is_open.then(|| clock::now_ms().saturating_add(OPEN_MS));
-        let due_ms = due_ms.into_iter().chain(open_ms).min();
-        signals.wait(due_ms, if takes_more { [Some(pipe), stdin] } else { [None; 2] });
-        let can_fill = self.left.is_none() && self.len() <= TEXT_MAX;
-        if self.source.is_none() && self.len() < self.enough {
-            // Each time that it moves costs as much as kilobytes do.
-            signals.wait(Some(clock::now_ms().saturating_add(GATHER_MS)), [None; 2]);
-        } else if let Some((stdin, filler)) = &self.source
-            && can_fill
-            && poll(&mut [PollFd::new(stdin, PollFlags::IN)], Some(&Timespec::default())) == Ok(1)
+        signals.wait(due_ms, if takes_more { [Some(&self.pipe), stdin] } else { [None; 2] });
+        if let Some((stdin, filler)) = &self.source
+            && self.left.is_none()
+            && self.len() <= TEXT_MAX
+            && is_ready(stdin, PollFlags::IN)
         {
             let mut bytes = [0; FILL_LEN];
             match read(stdin, &mut bytes) {
@@ -87,11 +82,6 @@ impl Input {
                 // A terminal that has hung up is at its end too.
                 Ok(0) | Err(_) => self.source = None,
             }
-        }
-        // What comes from here on is news.
-        let mut events = [MaybeUninit::uninit()];
-        if let Ok(([_], _)) = epoll::wait(&self.news, &mut events, Some(&Timespec::default())) {
-            self.is_open = false;
         }
     }
 
@@ -109,32 +99,33 @@ impl Input {
     /// something.
     fn is_ended(&self) -> bool {
         // Asked for nothing, it tells of the end alone.
-        let mut fd = [PollFd::new(&self.pipe, PollFlags::empty())];
-        poll(&mut fd, Some(&Timespec::default())) == Ok(1)
+        is_ready(&self.pipe, PollFlags::empty())
     }
 
     /// Copies what is at the head of the pipe, or EAGAIN: there is nothing yet, or never again.
     /// For syslog that is one line, when its end has come, or as much as goes into one message.
     pub fn peek(&mut self, head: &mut Head, by_line: bool) -> Result<(), Errno> {
+        let open_ms = mem::take(&mut self.open_ms);
         // A line that fits is seen with its end.
         let max = if by_line { TEXT_MAX.saturating_add(1) } else { HEAD_MAX };
         let max = self.left.unwrap_or(max).min(max);
-        let is_ended = self.is_ended();
+        let can_grow = self.left.is_none() && !self.is_ended();
         // What splice(2) has put there in small pieces: the copy has room for few of them.
         let least = self.len().min(max);
         let len = tee(&self.pipe, &self.copy.1, max, SpliceFlags::NONBLOCK)?;
         let _fits = head.resize_default(len);
         read(&self.copy.0, head.as_mut_slice())?;
-        let can_grow = !is_ended && self.left.is_none() && len >= least && len <= TEXT_MAX;
         if by_line {
             head.truncate(first_line(head).len());
         }
-        let is_whole = !by_line || head.ends_with(b"\n");
-        self.is_open = can_grow && !is_whole;
-        if !is_whole {
+        if by_line && !head.ends_with(b"\n") {
+            if can_grow && len >= least && len <= TEXT_MAX {
+                self.open_ms = open_ms.saturating_mul(2).clamp(1, OPEN_MAX_MS);
+                return Err(Errno::AGAIN);
+            }
             head.truncate(TEXT_MAX);
         }
-        if self.is_open || len == 0 { Err(Errno::AGAIN) } else { Ok(()) }
+        if len == 0 { Err(Errno::AGAIN) } else { Ok(()) }
     }
 
     /// Moves up to `max` bytes to the offset of a file. What the file does not take stays.
@@ -153,4 +144,9 @@ impl Input {
         self.left = self.left.map(|left| left.saturating_sub(len));
         if len == 0 { Err(Errno::AGAIN) } else { Ok(()) }
     }
+}
+
+/// Whether `fd` can be read, or written, or is at its end; as `flags` ask.
+pub fn is_ready(fd: impl AsFd, flags: PollFlags) -> bool {
+    poll(&mut [PollFd::new(&fd, flags)], Some(&Timespec::default())) == Ok(1)
 }

@@ -4,7 +4,7 @@
 //! lost with this process, and a writer waits for as long as FILE cannot be written. Waits nowhere
 //! but at the head of the loop, for the disk, and a moment for the syslog daemon.
 
-use crate::input::{Head, Input};
+use crate::input::{Head, Input, is_ready};
 use crate::output::{open_and_lock, rotate, send_line};
 use crate::{Options, shown};
 use core::fmt::{self, Write};
@@ -12,7 +12,7 @@ use going::linux::{clock, raw, signals::Signals, stdio};
 use going::model::lines::{OUT_MAX, Room, first_line};
 use heapless::{String, Vec, format};
 use linux_raw_sys::general::{CLOCK_REALTIME, SIGHUP, SIGTERM, SIGUSR1};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::PollFlags;
 use rustix::fd::OwnedFd;
 use rustix::fs::{fstat, ftruncate};
 use rustix::io::{Errno, pread, pwrite};
@@ -241,8 +241,7 @@ pub fn say_unable((what, errno): Failure, options: &Options, end: &str) {
 /// To standard error, if that takes it at once.
 pub fn say(text: fmt::Arguments) {
     let line: String<MESSAGE_MAX> = format!("goinglog: {text}\n").unwrap_or_default();
-    let stderr = raw::stdio(2);
-    if poll(&mut [PollFd::new(&stderr, PollFlags::OUT)], Some(&Timespec::default())) == Ok(1) {
+    if is_ready(raw::stdio(2), PollFlags::OUT) {
         stdio::print(2, &[&line]);
     }
 }
