@@ -37,8 +37,9 @@ pub struct Input {
     source: Option<(OwnedFd, OwnedFd)>,
     /// What tee(2) copies into, empty in between: where from, where to.
     copy: (OwnedFd, OwnedFd),
-    /// How long it waits for the end of a line that is to be seen whole; 0: there is none.
-    open_ms: u64,
+    /// So long it looks for nothing, and more may come: the end of a line that is to be seen whole,
+    /// or enough to be worth its while.
+    pause_ms: u64,
     /// Bytes that are worth moving at once: an eighth of what there could be. Any, for syslog,
     /// which takes a line at a time.
     enough: usize,
@@ -56,17 +57,14 @@ impl Input {
         // Its writers wait less often, and more is moved at once. Not everybody may.
         let size = fcntl_setpipe_size(&pipe, size.max(MOVE_MAX)).unwrap_or(size);
         let enough = if by_line || source.is_some() { 0 } else { size / 8 };
-        Ok(Self { pipe, source, copy, open_ms: 0, enough, left: None })
+        Ok(Self { pipe, source, copy, pause_ms: 0, enough, left: None })
     }
 
     /// Waits until there is more to do, there is a signal, or it is `due_ms`; takes more from a
     /// standard input that is no pipe, when there is little in the pipe.
     pub fn wait(&mut self, signals: &Signals, due_ms: Option<u64>, takes_more: bool) {
-        // Each time that it moves costs as much as kilobytes do.
-        let gather_ms = if self.len() < self.enough { GATHER_MS } else { 0 };
-        let pause_ms = gather_ms.max(self.open_ms);
-        if pause_ms > 0 {
-            signals.wait(Some(clock::now_ms().saturating_add(pause_ms)), [None; 2]);
+        if self.pause_ms > 0 {
+            signals.wait(Some(clock::now_ms().saturating_add(self.pause_ms)), [None; 2]);
         }
         let stdin = self.source.as_ref().map(|(stdin, _)| stdin);
         signals.wait(due_ms, if takes_more { [Some(&self.pipe), stdin] } else { [None; 2] });
@@ -105,7 +103,7 @@ impl Input {
     /// Copies what is at the head of the pipe, or EAGAIN: there is nothing yet, or never again.
     /// For syslog that is one line, when its end has come, or as much as goes into one message.
     pub fn peek(&mut self, head: &mut Head, by_line: bool) -> Result<(), Errno> {
-        let open_ms = mem::take(&mut self.open_ms);
+        let paused_ms = mem::take(&mut self.pause_ms);
         // A line that fits is seen with its end.
         let max = if by_line { TEXT_MAX.saturating_add(1) } else { HEAD_MAX };
         let max = self.left.unwrap_or(max).min(max);
@@ -120,7 +118,7 @@ impl Input {
         }
         if by_line && !head.ends_with(b"\n") {
             if can_grow && len >= least && len <= TEXT_MAX {
-                self.open_ms = open_ms.saturating_mul(2).clamp(1, OPEN_MAX_MS);
+                self.pause_ms = paused_ms.saturating_mul(2).clamp(1, OPEN_MAX_MS);
                 return Err(Errno::AGAIN);
             }
             head.truncate(TEXT_MAX);
@@ -142,6 +140,8 @@ impl Input {
     /// Takes note that so many bytes have left the pipe, or EAGAIN: there were none.
     fn moved(&mut self, len: usize) -> Result<(), Errno> {
         self.left = self.left.map(|left| left.saturating_sub(len));
+        // Each time that it moves costs as much as kilobytes do.
+        self.pause_ms = if self.len() < self.enough { GATHER_MS } else { 0 };
         if len == 0 { Err(Errno::AGAIN) } else { Ok(()) }
     }
 }

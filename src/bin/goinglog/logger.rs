@@ -42,7 +42,7 @@ pub struct Logger<'a> {
 /// What changes while it runs.
 #[derive(Default)]
 struct Now {
-    /// Whether FILE takes nothing but by way of this process.
+    /// Whether lines go by way of this process, and are not spliced.
     copies: bool,
     /// What asks for another FILE at the end of the line: SIGHUP if this one is to be renamed,
     /// SIGUSR1 if somebody else has done that.
@@ -62,7 +62,9 @@ impl<'a> Logger<'a> {
         let input =
             Input::new(options.syslog.is_some()).map_err(unable("read standard input for"))?;
         let file = options.path().map(open_and_lock).transpose().map_err(unable("open"))?;
-        Ok(Self { options, out, signals, input, file, now: Now::default() })
+        let copies = options.stamp.is_some() || options.syslog.is_some();
+        let now = Now { copies, ..Now::default() };
+        Ok(Self { options, out, signals, input, file, now })
     }
 
     /// Moves lines until their end, or until it is told to end; returns the exit code.
@@ -77,6 +79,8 @@ impl<'a> Logger<'a> {
                 continue;
             }
             match self.step() {
+                // Some file systems have no way to be spliced to.
+                Err(("write", Errno::INVAL)) if !self.now.copies => self.now.copies = true,
                 // Unless there was nothing to move.
                 Err(failure) if failure != ("write", Errno::AGAIN) => self.fail(failure),
                 // All that has waited is in FILE.
@@ -117,8 +121,7 @@ impl<'a> Logger<'a> {
             // The rest of a line that is counted already is never written.
             return self.drop_lines();
         }
-        let passes = self.options.stamp.is_some() || self.options.syslog.is_some();
-        let splices = !(passes || is_note || self.now.copies);
+        let splices = !(is_note || self.now.copies);
         let unseen = if splices { room.unseen() } else { 0 };
         let (mut head, offset) = (Head::new(), room.size as u64);
         if is_note {
@@ -139,18 +142,14 @@ impl<'a> Logger<'a> {
             return Ok(());
         };
         if splices && let Some(file) = &self.file {
-            let moved = self.input.splice(file, offset, taken);
-            // Some file systems have no way to do it.
-            self.now.copies = moved == Err(Errno::INVAL);
-            return if self.now.copies { Ok(()) } else { moved.map_err(unable("write")) };
+            return self.input.splice(file, offset, taken).map_err(unable("write"));
         }
         head.truncate(taken);
         let undo = |_: &Failure| _ = self.file.as_ref().map(|file| ftruncate(file, offset));
         self.put(offset, &head).inspect_err(undo)?;
         if !is_note {
-            return self.input.skip(&mut head).map_err(unable("write"));
-        }
-        if taken > 1 {
+            self.input.skip(&mut head).map_err(unable("write"))?;
+        } else if taken > 1 {
             // More than that end: the number was in it.
             self.now.dropped = 0;
         }
