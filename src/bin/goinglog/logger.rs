@@ -59,10 +59,10 @@ impl<'a> Logger<'a> {
     /// Start-up, where errors still end the program.
     pub fn new(options: &'a Options, out: &'static mut Out) -> Result<Self, Failure> {
         let signals = Signals::new().map_err(unable("read signals for"))?;
-        let input =
-            Input::new(options.syslog.is_some()).map_err(unable("read standard input for"))?;
+        let by_line = options.syslog.is_some();
+        let input = Input::new(by_line).map_err(unable("read standard input for"))?;
         let file = options.path().map(open_and_lock).transpose().map_err(unable("open"))?;
-        let copies = options.stamp.is_some() || options.syslog.is_some();
+        let copies = by_line || options.stamp.is_some();
         let now = Now { copies, ..Now::default() };
         Ok(Self { options, out, signals, input, file, now })
     }
@@ -113,8 +113,6 @@ impl<'a> Logger<'a> {
     }
 
     /// Moves what goes into FILE next: whole lines, or what may be moved unseen.
-    // Not inlined: the program would grow.
-    #[inline(never)]
     fn step(&mut self) -> Result<(), Failure> {
         let (room, is_note) = (self.room()?, self.now.dropped > 0);
         if self.now.is_cut && !is_note {
@@ -129,8 +127,7 @@ impl<'a> Logger<'a> {
             let end = if room.is_fresh { "" } else { "\n" };
             let _fits = writeln!(head, "{end}goinglog: {} lines dropped", self.now.dropped);
         } else if unseen == 0 {
-            let by_line = self.options.syslog.is_some();
-            self.input.peek(&mut head, by_line).map_err(unable("write"))?;
+            self.input.peek(&mut head, self.options.syslog.is_some()).map_err(unable("write"))?;
         }
         let time = || raw::time(CLOCK_REALTIME);
         let stamp = self.options.stamp.map(|stamp| stamp(time())).unwrap_or_default();
