@@ -4,7 +4,6 @@
 //! Never waits, and never changes how standard input is opened: others share it.
 
 use crate::output::TEXT_MAX;
-use core::mem;
 use going::linux::{clock, raw, signals::Signals};
 use going::model::lines::{HEAD_MAX, first_line};
 use heapless::Vec;
@@ -103,7 +102,7 @@ impl Input {
     /// Copies what is at the head of the pipe, or EAGAIN: there is nothing yet, or never again.
     /// For syslog that is one line, when its end has come, or as much as goes into one message.
     pub fn peek(&mut self, head: &mut Head, by_line: bool) -> Result<(), Errno> {
-        let paused_ms = mem::take(&mut self.pause_ms);
+        let paused_ms = core::mem::take(&mut self.pause_ms);
         // A line that fits is seen with its end.
         let max = if by_line { TEXT_MAX.saturating_add(1) } else { HEAD_MAX };
         let max = self.left.unwrap_or(max).min(max);

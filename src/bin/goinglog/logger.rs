@@ -62,8 +62,7 @@ impl<'a> Logger<'a> {
         let by_line = options.syslog.is_some();
         let input = Input::new(by_line).map_err(unable("read standard input for"))?;
         let file = options.path().map(open_and_lock).transpose().map_err(unable("open"))?;
-        let copies = by_line || options.stamp.is_some();
-        let now = Now { copies, ..Now::default() };
+        let now = Now { copies: by_line || options.stamp.is_some(), ..Now::default() };
         Ok(Self { options, out, signals, input, file, now })
     }
 
@@ -73,9 +72,7 @@ impl<'a> Logger<'a> {
             self.wait();
             // FILE cannot be written, as far as is known.
             if clock::now_ms() < self.now.due_ms {
-                if self.options.drops {
-                    let _nothing = self.drop_lines();
-                }
+                let _nothing = self.options.drops.then(|| self.drop_lines());
                 continue;
             }
             match self.step() {
@@ -101,15 +98,15 @@ impl<'a> Logger<'a> {
     fn wait(&mut self) {
         let due_ms = (self.now.delay_ms > 0).then_some(self.now.due_ms);
         self.input.wait(&self.signals, due_ms, due_ms.is_none() || self.options.drops);
-        if let Some(signal) = self.signals.read() {
-            self.now.due_ms = 0;
-            match signal {
-                SIGHUP => self.now.asked = Some(signal),
-                SIGUSR1 => self.now.asked = self.now.asked.or(Some(signal)),
-                SIGTERM => self.input.left = Some(self.input.len()),
-                _ => {}
-            }
+        match self.signals.read() {
+            Some(SIGHUP) => self.now.asked = Some(SIGHUP),
+            Some(SIGUSR1) => self.now.asked = self.now.asked.or(Some(SIGUSR1)),
+            Some(SIGTERM) => self.input.left = Some(self.input.len()),
+            Some(_) => {}
+            None => return,
         }
+        // Whoever sends one may have mended what had failed.
+        self.now.due_ms = 0;
     }
 
     /// Moves what goes into FILE next: whole lines, or what may be moved unseen.

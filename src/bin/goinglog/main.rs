@@ -9,8 +9,6 @@ mod logger;
 mod output;
 
 use core::ffi::CStr;
-use core::panic::PanicInfo;
-use core::slice::EscapeAscii;
 use going::linux::raw::{self, Strings};
 use going::linux::stdio;
 use going::model::stamp::{Stamp, rfc3339, tai64n};
@@ -57,9 +55,8 @@ impl Options {
             b"-y" => self.syslog = self.syslog.or(priority::parse("daemon.info")),
             b"-h" => raw::exit(stdio::print(1, &[USAGE]).into()),
             b"-V" => raw::exit(stdio::print(1, &[VERSION]).into()),
-            [b'-', ..] | [] => return None,
-            _ if !self.word.is_empty() => return None,
-            _ => self.word = word,
+            [first, ..] if *first != b'-' && self.word.is_empty() => self.word = word,
+            _ => return None,
         }
         Some(())
     }
@@ -71,7 +68,7 @@ impl Options {
 }
 
 /// The beginning of a word of the command line, for messages.
-fn shown(word: &CStr) -> EscapeAscii<'_> {
+fn shown(word: &CStr) -> core::slice::EscapeAscii<'_> {
     let word = word.to_bytes();
     word.get(..SHOWN_MAX).unwrap_or(word).escape_ascii()
 }
@@ -106,7 +103,7 @@ fn misused(word: &CStr) -> u8 {
 
 /// No input leads here. Should a defect do so after all, it says where.
 #[panic_handler]
-fn panic(info: &PanicInfo) -> ! {
+fn panic(info: &core::panic::PanicInfo) -> ! {
     say(format_args!("{info}"));
     raw::exit(EXIT_START.into())
 }
