@@ -1,7 +1,8 @@
 //! Standard input as a pipe, which can be looked into: tee(2) shows what is at its head, splice(2)
 //! moves it on, and until then it is still there, for the next goinglog if this one is killed.
 //!
-//! Never waits, and never changes how standard input is opened: others share it.
+//! Waits nowhere but in [`Input::wait`], and never changes how standard input is opened: others
+//! share it.
 
 use crate::output::TEXT_MAX;
 use going::linux::{clock, raw, signals::Signals};

@@ -117,21 +117,18 @@ impl<'a> Logger<'a> {
             return self.drop_lines();
         }
         let splices = !(is_note || self.now.copies);
-        let unseen = if splices { room.unseen() } else { 0 };
+        let unseen = Some(room.unseen()).filter(|&bytes| splices && bytes > 0);
         let (mut head, offset) = (Head::new(), room.size as u64);
         if is_note {
             // Before it, the end of the line that had begun, for the rest of it was dropped too.
             let end = if room.is_fresh { "" } else { "\n" };
             let _fits = writeln!(head, "{end}goinglog: {} lines dropped", self.now.dropped);
-        } else if unseen == 0 {
+        } else if unseen.is_none() {
             self.input.peek(&mut head, self.options.syslog.is_some()).map_err(unable("write"))?;
         }
-        let time = || raw::time(CLOCK_REALTIME);
-        let stamp = self.options.stamp.map(|stamp| stamp(time())).unwrap_or_default();
+        let stamp = self.options.stamp.map(|it| it(raw::time(CLOCK_REALTIME))).unwrap_or_default();
         self.out.clear();
-        let packed =
-            if unseen > 0 { Some(unseen) } else { room.pack(&head, stamp.as_bytes(), self.out) };
-        let Some(taken) = packed else {
+        let Some(taken) = unseen.or_else(|| room.pack(&head, stamp.as_bytes(), self.out)) else {
             self.now.asked = Some(SIGHUP);
             return Ok(());
         };
