@@ -112,10 +112,6 @@ impl<'a> Logger<'a> {
     /// Moves what goes into FILE next: whole lines, or what may be moved unseen.
     fn step(&mut self) -> Result<(), Failure> {
         let (room, is_note) = (self.room()?, self.now.dropped > 0);
-        if self.now.is_cut && !is_note {
-            // The rest of a line that is counted already is never written.
-            return self.drop_lines();
-        }
         let splices = !(is_note || self.now.copies);
         let unseen = Some(room.unseen()).filter(|&bytes| splices && bytes > 0);
         let (mut head, offset) = (Head::new(), room.size as u64);
@@ -123,6 +119,9 @@ impl<'a> Logger<'a> {
             // Before it, the end of the line that had begun, for the rest of it was dropped too.
             let end = if room.is_fresh { "" } else { "\n" };
             let _fits = writeln!(head, "{end}goinglog: {} lines dropped", self.now.dropped);
+        } else if self.now.is_cut {
+            // The rest of a line that is counted already is never written.
+            return self.drop_lines();
         } else if unseen.is_none() {
             self.input.peek(&mut head, self.options.syslog.is_some()).map_err(unable("write"))?;
         }
