@@ -73,8 +73,6 @@ pub struct Strings<'a>(*const Option<NonNull<c_char>>, PhantomData<&'a CStr>);
 
 impl<'a> Strings<'a> {
     /// Makes a list in `room` of all `strings`; none if they and the end do not fit.
-    // Not inlined: the program would grow.
-    #[inline(never)]
     pub fn new(room: &'a mut [Option<NonNull<c_char>>], strings: &[&'a CStr]) -> Option<Self> {
         let mut strings = strings.iter();
         room.fill_with(|| strings.next().map(|string| NonNull::from(*string).cast()));

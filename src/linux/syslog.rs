@@ -62,8 +62,6 @@ impl Log {
     }
 
     /// Says `text`, which is `NAME: what happened[: reason]`.
-    // Not inlined, like all that has many callers: the program would grow.
-    #[inline(never)]
     pub fn say(&self, level: &str, text: fmt::Arguments) {
         self.connect();
         self.send(level, text);

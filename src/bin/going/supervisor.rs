@@ -235,9 +235,9 @@ impl Supervisor {
     /// What the service in this `slot`, which is that at `index`, should be.
     fn want(&self, index: usize, slot: &Slot) -> Want {
         let logs_to_it = |other: &&Slot| other.service.policy.log.map(usize::from) == Some(index);
-        // Whether one that logs to it is up, if there are any.
-        let writers = self.slots.iter().filter(logs_to_it).map(Slot::is_up).max();
-        match (self.ending, writers) {
+        let writers = self.slots.iter().filter(logs_to_it).map(Slot::is_up);
+        // Whether one of them is up, if there are any; not looked for before it matters.
+        match (self.ending, self.ending.and_then(|_| writers.max())) {
             (None, _) => slot.entry.want(),
             (Some((_, 2..)), _) => Want::Kill,
             // It takes its time, as it would without us; the others end after it.
@@ -276,7 +276,6 @@ impl Supervisor {
 
     /// Takes note of changes, and starts a helper if that is due and there is none; says when it is
     /// due by itself. In a shutdown that is not before all `is_over`: then it ends the machine.
-    #[inline(never)]
     fn help(&mut self, is_over: bool) -> Option<u64> {
         if self.watch.as_ref().is_some_and(watch::has_news) {
             let latest_ms = clock::now_ms().saturating_add(WAIT_MS);
@@ -361,7 +360,6 @@ impl Supervisor {
     }
 
     /// Brings RUNDIR/status up to date; what fails is tried again with the next news.
-    #[inline(never)]
     fn write_status(&mut self) {
         if !core::mem::take(&mut self.has_news) {
             return;
