@@ -196,8 +196,11 @@ fn stubborn() -> Going {
     going
 }
 
+/// How the process before has ended does not belong to it.
 fn the_deadline_tells_the_state() {
     let going = stubborn();
+    send(going.up("web"), Signal::SIGKILL);
+    going.wait_starts("web", 2);
     let pid = going.up("web");
     let ran = ctl_to(&going, FAILED, &["stop", "--timeout", "1", "web"]);
     assert_eq!(ran.out, format!("web: not down after 1 s: stopping, pid {pid}\n"));

@@ -256,9 +256,9 @@ fn give_up(jobs: &[Job], status: &Status, timeout_ms: u64) {
 fn told(service: &Service, status: &Status) -> String {
     let mut parts = vec![service.state.clone()];
     parts.extend(service.pid.map(|pid| format!("pid {pid}")));
-    if !service.is_up() {
+    if service.pid.is_none() {
         parts.extend(service.end.as_ref().map(amounts::end));
-    } else if !is_executed(service, status) {
+    } else if service.is_up() && !is_executed(service, status) {
         parts.push("not executed yet".to_owned());
     }
     parts.extend(service.next_ms.map(|next_ms| {
