@@ -146,7 +146,8 @@ fn read_proc(path: &[&[u8]]) -> Option<Text> {
 }
 
 /// What tells this life of the machine from all others, see proc_sys_kernel(5), and the numbers
-/// that processes have here from those that they have elsewhere, see pid_namespaces(7).
+/// that processes have here from those elsewhere, see pid_namespaces(7): of two namespaces with the
+/// same inode, the second has begun when all of the first had ended.
 fn life() -> Option<String<TEXT_MAX>> {
     let boot = read_proc(&[b"/proc/sys/kernel/random/boot_id"])?;
     // A kernel without namespaces has no such file.
