@@ -4,11 +4,12 @@
 //! goinglog leaves in it is there for the next.
 
 use crate::harness::{
-    Going, Helper, PATIENCE, going, install_program, limit, run_by, send, wait_for,
+    Going, Helper, PATIENCE, going, install_program, limit, refuse, run_by, send, wait_for,
 };
 use crate::needs::scenario;
 use crate::proc;
 use libtest_mimic::Trial;
+use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, setns, unshare};
@@ -91,6 +92,7 @@ pub fn tests() -> Vec<Trial> {
         scenario!(syslog_takes_a_line_in_any_pieces, Mounts),
         scenario!(an_open_line_for_syslog_is_no_busy_wait, Mounts),
         scenario!(an_open_line_may_end_in_a_write_that_fills_the_pipe, Mounts),
+        scenario!(an_open_line_may_fill_a_small_pipe, Mounts),
         scenario!(syslog_has_what_the_file_has, Mounts),
         scenario!(memory_is_fixed),
         scenario!(nothing_to_do_is_no_wake_up),
@@ -245,6 +247,15 @@ fn in_a_directory() -> (Log, PathBuf) {
     fs::create_dir(&directory).expect("an empty directory");
     (log.word, log.file) = (directory.join("web"), directory.join("web"));
     (log, directory)
+}
+
+/// One that is called web and has no file, a world with a syslog daemon, and that.
+fn for_syslog() -> (Log, World, UnixDatagram) {
+    let mut log = Log::new();
+    log.word = "web".into();
+    let world = World::with_dev(&log.scene.path(""));
+    let socket = world.syslogd();
+    (log, world, socket)
 }
 
 /// How often it has waited for something.
@@ -713,6 +724,11 @@ impl World {
         unsafe { command.pre_exec(move || Ok(setns(&namespace, CloneFlags::CLONE_NEWNS)?)) };
     }
 
+    /// The syslog daemon there: its socket, which nobody reads yet.
+    fn syslogd(&self) -> UnixDatagram {
+        UnixDatagram::bind(self.view(Path::new("/dev/log"))).expect("a new socket")
+    }
+
     /// What is at this path there.
     fn view(&self, path: &Path) -> PathBuf {
         let root = PathBuf::from(format!("/proc/{}/root", self.0.pid()));
@@ -1150,7 +1166,7 @@ fn receive(socket: &UnixDatagram) -> String {
 fn lines_go_to_syslog() {
     let mut log = Log::new();
     let world = World::with_dev(&log.scene.path(""));
-    let socket = UnixDatagram::bind(world.view(Path::new("/dev/log"))).expect("a new socket");
+    let socket = world.syslogd();
     log.start_in(&world, &["-y", "-p", "local3.warning", "-t"]);
     let long = "x".repeat(2000);
     // What fits into one message exactly has nothing behind it.
@@ -1184,7 +1200,7 @@ fn lines_wait_for_syslog() {
     log.write("one\ntwo\n");
     let text = "unable to send to /dev/log for web: No such file or directory, trying again";
     log.scene.wait_log(text);
-    let socket = UnixDatagram::bind(world.view(Path::new("/dev/log"))).expect("a new socket");
+    let socket = world.syslogd();
     assert_eq!(receive(&socket), "<30>web: one");
     assert_eq!(receive(&socket), "<30>web: two");
     wait_again(&log);
@@ -1197,7 +1213,7 @@ fn a_name_for_syslog_touches_no_file() {
     for has_null in [false, true] {
         let mut log = Log::new();
         let world = World::with_dev(&log.scene.path(""));
-        let socket = UnixDatagram::bind(world.view(Path::new("/dev/log"))).expect("a new socket");
+        let socket = world.syslogd();
         let null = world.view(Path::new("/dev/null"));
         fs::remove_file(&null).expect("no one else sees it");
         if has_null {
@@ -1259,7 +1275,7 @@ fn syslog_has_whole_lines_of_names_of_any_kind() {
     for (name, shown) in [(long.as_bytes(), &long.as_bytes()[..100]), (&odd, &odd)] {
         let mut log = Log::new();
         let world = World::with_dev(&log.scene.path(""));
-        let socket = UnixDatagram::bind(world.view(Path::new("/dev/log"))).expect("a new socket");
+        let socket = world.syslogd();
         log.word = OsStr::from_bytes(name).into();
         log.start_in(&world, &["-y"]);
         let line = "x".repeat(900);
@@ -1313,10 +1329,7 @@ fn the_end_of_an_open_line_is_dropped_at_once() {
 
 /// It waits for room in the queue of the daemon then.
 fn who_is_stopped_amid_a_message_sends_it_all_the_same() {
-    let mut log = Log::new();
-    let world = World::with_dev(&log.scene.path(""));
-    let socket = UnixDatagram::bind(world.view(Path::new("/dev/log"))).expect("a new socket");
-    log.word = "web".into();
+    let (mut log, world, socket) = for_syslog();
     log.start_in(&world, &["-y"]);
     let lines = numbered(0..1000);
     let writing = write_beside(&mut log, lines.clone());
@@ -1338,10 +1351,7 @@ fn who_is_stopped_amid_a_message_sends_it_all_the_same() {
 /// Writers that have a buffer write lines in pieces.
 fn syslog_waits_for_the_end_of_a_line() {
     for is_told in [false, true] {
-        let mut log = Log::new();
-        let world = World::with_dev(&log.scene.path(""));
-        let socket = UnixDatagram::bind(world.view(Path::new("/dev/log"))).expect("a new socket");
-        log.word = "web".into();
+        let (mut log, world, socket) = for_syslog();
         log.start_in(&world, &["-y"]);
         log.write("zero\non");
         assert_eq!(receive(&socket), "<30>web: zero");
@@ -1364,10 +1374,7 @@ fn syslog_waits_for_the_end_of_a_line() {
 
 /// Also in more of them than it can look at: they are not waited for then.
 fn syslog_takes_a_line_in_any_pieces() {
-    let mut log = Log::new();
-    let world = World::with_dev(&log.scene.path(""));
-    let socket = UnixDatagram::bind(world.view(Path::new("/dev/log"))).expect("a new socket");
-    log.word = "web".into();
+    let (mut log, world, socket) = for_syslog();
     log.start_in(&world, &["-y"]);
     // By then the pipe has room for so many.
     log.wait_idle();
@@ -1400,7 +1407,7 @@ fn an_open_line_for_syslog_is_no_busy_wait() {
     log.start_in(&world, &["-y"]);
     log.write("one\ntw");
     log.scene.wait_log(", trying again");
-    let socket = UnixDatagram::bind(world.view(Path::new("/dev/log"))).expect("a new socket");
+    let socket = world.syslogd();
     log.signal(Signal::SIGUSR1);
     assert_eq!(receive(&socket), "<30>web: one");
     wait_again(&log);
@@ -1412,10 +1419,7 @@ fn an_open_line_for_syslog_is_no_busy_wait() {
 
 /// Of such a write the kernel tells nobody, for something was in the pipe before.
 fn an_open_line_may_end_in_a_write_that_fills_the_pipe() {
-    let mut log = Log::new();
-    let world = World::with_dev(&log.scene.path(""));
-    let socket = UnixDatagram::bind(world.view(Path::new("/dev/log"))).expect("a new socket");
-    log.word = "web".into();
+    let (mut log, world, socket) = for_syslog();
     log.start_in(&world, &["-y"]);
     log.write("tw");
     log.wait_idle();
@@ -1429,6 +1433,35 @@ fn an_open_line_may_end_in_a_write_that_fills_the_pipe() {
     log.finish();
 }
 
+/// As whoever has too many pipes gets them: each of two pages may be taken by a few bytes, and then
+/// its writer waits for room.
+fn an_open_line_may_fill_a_small_pipe() {
+    let (mut log, world, socket) = for_syslog();
+    fcntl(&log.reader, FcntlArg::F_SETPIPE_SZ(8192)).expect("an open pipe");
+    let mut command = log.command(&["-y"]);
+    world.enter(&mut command);
+    refuse(&mut command, libc::SYS_fcntl, 1, libc::F_SETPIPE_SZ, libc::EPERM);
+    log.start_as(command);
+    // A page that ends amid a line, a bit of it, and more than there is room for behind that.
+    let parts = ["x".repeat(3999) + "\n" + &"x".repeat(96), "x".repeat(100), "x".repeat(4050)];
+    for part in &parts[..2] {
+        log.write(part);
+        log.wait_idle();
+    }
+    let writing = write_beside(&mut log, parts[2].clone().into());
+    let text = parts.concat().replace('\n', "");
+    let mut found = String::new();
+    while found.len() < text.len() - parts[2].len() {
+        found += receive(&socket).strip_prefix("<30>web: ").expect("a priority and a name");
+    }
+    log.writer = Some(writing.join().expect("it is read"));
+    log.finish();
+    while found.len() < text.len() {
+        found += receive(&socket).strip_prefix("<30>web: ").expect("a priority and a name");
+    }
+    assert_same(found.as_bytes(), text.as_bytes());
+}
+
 /// Each line once, also when one of both cannot take it at first.
 fn syslog_has_what_the_file_has() {
     let (mut log, directory) = in_a_directory();
@@ -1437,7 +1470,7 @@ fn syslog_has_what_the_file_has() {
     log.write("one\n");
     log.scene.wait_log("unable to send to /dev/log");
     log.wait_content("");
-    let socket = UnixDatagram::bind(world.view(Path::new("/dev/log"))).expect("a new socket");
+    let socket = world.syslogd();
     assert_eq!(receive(&socket), "<30>web: one");
     wait_again(&log);
     assert_eq!(log.content(), b"one\n");

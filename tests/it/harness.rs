@@ -527,6 +527,40 @@ pub fn limit(pid: i32, resource: libc::c_int, soft: u64, hard: u64) {
     assert_eq!(result, 0, "{}", io::Error::last_os_error());
 }
 
+/// Has the kernel answer `errno` to the system call of this `number`, whenever its argument at
+/// `index` is `value`, see seccomp(2).
+pub fn refuse(command: &mut Command, number: libc::c_long, index: u32, value: i32, errno: i32) {
+    let one = |code: u32, otherwise, value| libc::sock_filter {
+        code: code.try_into().expect("16 bits"),
+        jt: 0,
+        jf: otherwise,
+        k: value,
+    };
+    let load = |offset| one(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, offset);
+    // So many of the others are passed over if it is another one.
+    let is = |value, others| one(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, others, value);
+    let answer = |answer| one(libc::BPF_RET | libc::BPF_K, 0, answer);
+    let filter = [
+        load(0),
+        is(number.try_into().expect("a small number"), 3),
+        load(16 + 8 * index),
+        is(value.unsigned_abs(), 1),
+        answer(libc::SECCOMP_RET_ERRNO | errno.unsigned_abs()),
+        answer(libc::SECCOMP_RET_ALLOW),
+    ];
+    let change = move || {
+        let program = libc::sock_fprog { len: 6, filter: filter.as_ptr().cast_mut() };
+        prctl::set_no_new_privs()?;
+        // SAFETY: the kernel copies the program, which lives through the call.
+        let set = unsafe {
+            libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program)
+        };
+        if set == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    };
+    // SAFETY: between fork and exec it calls the kernel only.
+    unsafe { command.pre_exec(change) };
+}
+
 /// Has the command run by another user, whatever else was prepared for it before.
 pub fn run_by(command: &mut Command, user: u32) {
     // Not by `CommandExt::uid`, which comes before everything that only root may do.

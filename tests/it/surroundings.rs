@@ -1,12 +1,11 @@
 //! The odd worlds that going itself may be started in.
 
-use crate::harness::{Going, run_by, send};
+use crate::harness::{Going, refuse, run_by, send};
 use crate::needs::scenario;
 use crate::proc;
 use libtest_mimic::Trial;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::libc;
-use nix::sys::prctl;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigHandler, Signal, signal};
 use nix::unistd::pipe;
@@ -119,42 +118,12 @@ fn fill(pipe: &OwnedFd) {
 fn a_file_that_takes_nothing_without_waiting_gets_the_messages() {
     let mut going = Going::new();
     going.hold("web");
-    let number = u32::try_from(libc::SYS_pwritev2).expect("a small number");
-    let no_waiting = libc::RWF_NOWAIT.unsigned_abs();
-    let refuse = libc::SECCOMP_RET_ERRNO | libc::EAGAIN.unsigned_abs();
-    let filter = [
-        instruction(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0),
-        instruction(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 3, number),
-        instruction(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, FLAGS_OFFSET),
-        instruction(libc::BPF_JMP | libc::BPF_JSET | libc::BPF_K, 1, no_waiting),
-        instruction(libc::BPF_RET | libc::BPF_K, 0, refuse),
-        instruction(libc::BPF_RET | libc::BPF_K, 0, libc::SECCOMP_RET_ALLOW),
-    ];
     going.start_with(|command| {
-        let refuse = move || {
-            let program = libc::sock_fprog { len: 6, filter: filter.as_ptr().cast_mut() };
-            prctl::set_no_new_privs()?;
-            // SAFETY: the kernel copies the program, which lives through the call.
-            let set = unsafe {
-                libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program)
-            };
-            if set == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
-        };
-        // SAFETY: between fork and exec it calls the kernel only.
-        unsafe { command.pre_exec(refuse) };
+        refuse(command, libc::SYS_pwritev2, 5, libc::RWF_NOWAIT, libc::EAGAIN);
     });
     going.up("web");
     going.wait_log("web: started, pid");
     going.terminate();
-}
-
-/// Where a filter finds the sixth argument of a system call, see seccomp(2).
-const FLAGS_OFFSET: u32 = 16 + 5 * 8;
-
-/// One of a filter: where there is something `otherwise`, that many further ones are passed over if
-/// it is not so.
-fn instruction(code: u32, otherwise: u8, value: u32) -> libc::sock_filter {
-    libc::sock_filter { code: code.try_into().expect("16 bits"), jt: 0, jf: otherwise, k: value }
 }
 
 /// What a container's runtime or another supervisor may hand on. It cannot be opened anew by way

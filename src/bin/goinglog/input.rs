@@ -5,10 +5,11 @@
 //! share it.
 
 use crate::output::TEXT_MAX;
+use core::mem::MaybeUninit;
 use going::linux::{clock, raw, signals::Signals};
 use going::model::lines::{HEAD_MAX, first_line};
 use heapless::Vec;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, epoll, poll};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::{Errno, fcntl_dupfd_cloexec, ioctl_fionread, read, write};
 use rustix::pipe::{SpliceFlags, fcntl_getpipe_size, fcntl_setpipe_size, pipe, splice, tee};
@@ -19,12 +20,13 @@ const MOVE_MAX: usize = 1 << 20;
 /// Bytes taken at once from what is no pipe. The smallest pipe has two pages: there is room for so
 /// many, in one of them, as long as no more than [`TEXT_MAX`] are in it.
 const FILL_LEN: usize = 3072;
+/// Bytes of a pipe of two pages, as whoever has too many pipes gets them, see pipe(7).
+const SMALL_LEN: usize = 8192;
 /// So long it waits for more, when there is little: hardly any writer fills the pipe meanwhile.
 const GATHER_MS: u64 = 1;
-/// So long it waits for the end of a line before it looks again, at the most: at first it is a
-/// millisecond, and then twice as long each time. The kernel does not tell of more when there is
-/// something already.
-const OPEN_MAX_MS: u64 = 1_000;
+/// So long it waits for the end of a line before it looks again: Linux wakes nobody when a write
+/// fills a pipe that was not empty, and that writer waits for room then.
+const OPEN_MS: u64 = 1_000;
 
 /// What is seen at the head of the pipe.
 pub type Head = Vec<u8, HEAD_MAX>;
@@ -37,9 +39,13 @@ pub struct Input {
     source: Option<(OwnedFd, OwnedFd)>,
     /// What tee(2) copies into, empty in between: where from, where to.
     copy: (OwnedFd, OwnedFd),
-    /// So long it looks for nothing, and more may come: the end of a line that is to be seen whole,
-    /// or enough to be worth its while.
-    pause_ms: u64,
+    /// Can be read when something has come into the pipe since the last [`Input::wait`].
+    news: OwnedFd,
+    /// Whether it is that which is waited for: the end of a line that is to be seen whole. Not when
+    /// it has come, for it may not be looked at in this turn.
+    is_open: bool,
+    /// Whether few bytes may fill the pipe: its two pages, a piece of a line in each.
+    is_small: bool,
     /// Bytes that are worth moving at once: an eighth of what there could be. Any, for syslog,
     /// which takes a line at a time.
     enough: usize,
@@ -57,18 +63,25 @@ impl Input {
         // Its writers wait less often, and more is moved at once. Not everybody may.
         let size = fcntl_setpipe_size(&pipe, size.max(MOVE_MAX)).unwrap_or(size);
         let enough = if by_line || source.is_some() { 0 } else { size / 8 };
-        Ok(Self { pipe, source, copy, pause_ms: 0, enough, left: None })
+        let is_small = source.is_none() && size <= SMALL_LEN;
+        let news = epoll::create(epoll::CreateFlags::empty())?;
+        let flags = epoll::EventFlags::IN | epoll::EventFlags::ET;
+        epoll::add(&news, &pipe, epoll::EventData::new_u64(0), flags)?;
+        Ok(Self { pipe, source, copy, news, is_open: false, is_small, enough, left: None })
     }
 
     /// Waits until there is more to do, there is a signal, or it is `due_ms`; takes more from a
     /// standard input that is no pipe, when there is little in the pipe.
     pub fn wait(&mut self, signals: &Signals, due_ms: Option<u64>, takes_more: bool) {
-        if self.pause_ms > 0 {
-            signals.wait(Some(clock::now_ms().saturating_add(self.pause_ms)), [None; 2]);
-        }
+        let pipe = if self.is_open { &self.news } else { &self.pipe };
         let stdin = self.source.as_ref().map(|(stdin, _)| stdin);
-        signals.wait(due_ms, if takes_more { [Some(&self.pipe), stdin] } else { [None; 2] });
-        if let Some((stdin, filler)) = &self.source
+        let open_ms = self.is_open.then(|| clock::now_ms().saturating_add(OPEN_MS));
+        let due_ms = due_ms.into_iter().chain(open_ms).min();
+        signals.wait(due_ms, if takes_more { [Some(pipe), stdin] } else { [None; 2] });
+        if self.len() < self.enough {
+            // Each time that it moves costs as much as kilobytes do.
+            signals.wait(Some(clock::now_ms().saturating_add(GATHER_MS)), [None; 2]);
+        } else if let Some((stdin, filler)) = &self.source
             && self.left.is_none()
             && self.len() <= TEXT_MAX
             && is_ready(stdin, PollFlags::IN)
@@ -80,6 +93,11 @@ impl Input {
                 // A terminal that has hung up is at its end too.
                 Ok(0) | Err(_) => self.source = None,
             }
+        }
+        // What comes from here on is news.
+        let mut events = [MaybeUninit::uninit()];
+        if let Ok(([_], _)) = epoll::wait(&self.news, &mut events, Some(&Timespec::default())) {
+            self.is_open = false;
         }
     }
 
@@ -103,11 +121,12 @@ impl Input {
     /// Copies what is at the head of the pipe, or EAGAIN: there is nothing yet, or never again.
     /// For syslog that is one line, when its end has come, or as much as goes into one message.
     pub fn peek(&mut self, head: &mut Head, by_line: bool) -> Result<(), Errno> {
-        let paused_ms = core::mem::take(&mut self.pause_ms);
         // A line that fits is seen with its end.
         let max = if by_line { TEXT_MAX.saturating_add(1) } else { HEAD_MAX };
         let max = self.left.unwrap_or(max).min(max);
-        let can_grow = self.left.is_none() && !self.is_ended();
+        // When nothing has come for so long, its writer may wait for room.
+        let is_full = self.is_open && self.is_small;
+        let can_grow = !is_full && self.left.is_none() && !self.is_ended();
         // What splice(2) has put there in small pieces: the copy has room for few of them.
         let least = self.len().min(max);
         let len = tee(&self.pipe, &self.copy.1, max, SpliceFlags::NONBLOCK)?;
@@ -116,14 +135,12 @@ impl Input {
         if by_line {
             head.truncate(first_line(head).len());
         }
-        if by_line && !head.ends_with(b"\n") {
-            if can_grow && len >= least && len <= TEXT_MAX {
-                self.pause_ms = paused_ms.saturating_mul(2).clamp(1, OPEN_MAX_MS);
-                return Err(Errno::AGAIN);
-            }
+        let is_cut = by_line && !head.ends_with(b"\n");
+        self.is_open = is_cut && can_grow && len >= least && len <= TEXT_MAX;
+        if is_cut {
             head.truncate(TEXT_MAX);
         }
-        if len == 0 { Err(Errno::AGAIN) } else { Ok(()) }
+        if self.is_open || len == 0 { Err(Errno::AGAIN) } else { Ok(()) }
     }
 
     /// Moves up to `max` bytes to the offset of a file. What the file does not take stays.
@@ -140,8 +157,6 @@ impl Input {
     /// Takes note that so many bytes have left the pipe, or EAGAIN: there were none.
     fn moved(&mut self, len: usize) -> Result<(), Errno> {
         self.left = self.left.map(|left| left.saturating_sub(len));
-        // Each time that it moves costs as much as kilobytes do.
-        self.pause_ms = if self.len() < self.enough { GATHER_MS } else { 0 };
         if len == 0 { Err(Errno::AGAIN) } else { Ok(()) }
     }
 }
