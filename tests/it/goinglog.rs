@@ -95,6 +95,7 @@ pub fn tests() -> Vec<Trial> {
         scenario!(an_open_line_may_fill_a_small_pipe, Mounts),
         scenario!(syslog_has_what_the_file_has, Mounts),
         scenario!(memory_is_fixed),
+        scenario!(no_lines_take_no_stack),
         scenario!(nothing_to_do_is_no_wake_up),
     ]
 }
@@ -1499,6 +1500,19 @@ fn memory_is_fixed() {
     assert_eq!(proc::descriptors(log.pid()).len(), descriptors);
     let peak = proc::status_number(log.pid(), "VmPeak");
     assert!(peak < PEAK_KB, "{peak} kB");
+    log.finish();
+}
+
+/// There may be a logger for each service, and most have nothing to do.
+fn no_lines_take_no_stack() {
+    let mut log = Log::new();
+    log.start(&[]);
+    log.wait_idle();
+    let maps = fs::read_to_string(format!("/proc/{}/smaps", log.pid())).expect("it runs");
+    let (_, stack) = maps.split_once("[stack]").expect("it has one");
+    let resident = stack.lines().find_map(|line| line.strip_prefix("Rss:")).expect("its size");
+    let kb: u64 = resident.trim().trim_end_matches(" kB").parse().expect("a number");
+    assert!(kb <= 16, "{kb} kB");
     log.finish();
 }
 

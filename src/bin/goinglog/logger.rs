@@ -110,6 +110,8 @@ impl<'a> Logger<'a> {
     }
 
     /// Moves what goes into FILE next: whole lines, or what may be moved unseen.
+    // Not inlined: its stack is not touched as long as there are no lines.
+    #[inline(never)]
     fn step(&mut self) -> Result<(), Failure> {
         let (room, is_note) = (self.room()?, self.now.dropped > 0);
         let splices = !(is_note || self.now.copies);
