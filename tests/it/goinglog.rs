@@ -1163,6 +1163,15 @@ fn receive(socket: &UnixDatagram) -> String {
     String::from_utf8_lossy(&message[..len]).into_owned()
 }
 
+/// What the messages of web say together, that many bytes or more.
+fn receive_text(socket: &UnixDatagram, len: usize) -> String {
+    let mut text = String::new();
+    while text.len() < len {
+        text += receive(socket).strip_prefix("<30>web: ").expect("a priority and a name");
+    }
+    text
+}
+
 /// Beside FILE, each line once, a long one in pieces.
 fn lines_go_to_syslog() {
     let mut log = Log::new();
@@ -1392,11 +1401,7 @@ fn syslog_takes_a_line_in_any_pieces() {
         assert_eq!(moved, 1);
     }
     log.signal(Signal::SIGCONT);
-    let mut found = String::new();
-    while found.len() < line.len() - 1 {
-        found += receive(&socket).strip_prefix("<30>web: ").expect("a priority and a name");
-    }
-    assert_eq!(found, line.trim_end());
+    assert_eq!(receive_text(&socket, line.len() - 1), line.trim_end());
     log.finish();
 }
 
@@ -1451,15 +1456,10 @@ fn an_open_line_may_fill_a_small_pipe() {
     }
     let writing = write_beside(&mut log, parts[2].clone().into());
     let text = parts.concat().replace('\n', "");
-    let mut found = String::new();
-    while found.len() < text.len() - parts[2].len() {
-        found += receive(&socket).strip_prefix("<30>web: ").expect("a priority and a name");
-    }
+    let mut found = receive_text(&socket, text.len() - parts[2].len());
     log.writer = Some(writing.join().expect("it is read"));
     log.finish();
-    while found.len() < text.len() {
-        found += receive(&socket).strip_prefix("<30>web: ").expect("a priority and a name");
-    }
+    found += &receive_text(&socket, text.len() - found.len());
     assert_same(found.as_bytes(), text.as_bytes());
 }
 
