@@ -218,7 +218,7 @@ impl<'a> Reader<'a> {
                     entry.flags |= GONE | EDITED;
                 }
             }
-            scan::each_name(&dir, |name| self.read_file(&dir, name))
+            scan::each_name(&dir, &mut |name| self.read_file(&dir, name))
         });
         // The main command alone needs none.
         let is_needed = self.slots.first().is_none_or(|main| main.entry.name.is_empty());
@@ -380,7 +380,7 @@ impl<'a> Reader<'a> {
     fn end_leftovers(&self, rundir: &CStr) -> Result<(), Errno> {
         let dir = twin::open_pids(rundir)?;
         let is_started = |slot: &Slot| slot.entry.flags & (GONE | GOOD | HELD) == GOOD;
-        scan::each_name(&dir, |name| {
+        scan::each_name(&dir, &mut |name| {
             let is_this = |slot: &&Slot| slot.entry.name.as_bytes() == name.to_bytes();
             let is_left = !self.slots.iter().find(is_this).is_some_and(is_started);
             if is_left && !name.to_bytes().starts_with(b".") {

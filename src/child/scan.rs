@@ -33,7 +33,7 @@ pub fn open_dir(path: &CStr) -> Result<OwnedFd, Errno> {
 ///
 /// # Errors
 /// Those of getdents(2); the names until then were visited.
-pub fn each_name(dir: &OwnedFd, mut visit: impl FnMut(&CStr)) -> Result<(), Errno> {
+pub fn each_name(dir: &OwnedFd, visit: &mut dyn FnMut(&CStr)) -> Result<(), Errno> {
     let mut chunk = [MaybeUninit::uninit(); CHUNK_LEN];
     let mut entries = RawDir::new(dir, &mut chunk);
     while let Some(entry) = entries.next() {

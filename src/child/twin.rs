@@ -29,6 +29,8 @@ use rustix::stdio::dup2_stdin;
 const TERM_MS: u64 = 5_000;
 /// From KILL until we start all the same: a process may be in disk sleep for ever.
 const KILL_MS: u64 = 2_000;
+/// How often it is looked for, where the kernel tells nobody of its end.
+const LOOK_MS: u64 = 50;
 /// A clock tick of `/proc/PID/stat`: USER_HZ is 100 wherever there is a Linux that we build for.
 const TICK_MS: u64 = 10;
 /// Bytes of a pid file, and of what is read in /proc up to what is of interest, and more.
@@ -155,8 +157,9 @@ fn life() -> Option<String<TEXT_MAX>> {
     format!("{} {numbers}", str::from_utf8(boot.trim_ascii_end()).ok()?).ok()
 }
 
-/// The process that the pid file `text` means, if there still is that one.
-fn find(text: &[u8]) -> Option<(Pid, OwnedFd)> {
+/// The process that the pid file `text` means, if there still is that one; and what tells of its
+/// end, which Linux has since 5.3.
+fn find(text: &[u8]) -> Option<(Pid, Option<OwnedFd>)> {
     let blank = |byte: &u8| *byte == b' ';
     let mut fields = text.split(|&byte| byte == b'\n').next()?.splitn(3, blank);
     let (digits, written, here) = (fields.next()?, number(fields.next()?)?, fields.next()?);
@@ -164,7 +167,7 @@ fn find(text: &[u8]) -> Option<(Pid, OwnedFd)> {
     // Our own number was that of another in a PID namespace that is no more.
     let pid = pid.filter(|pid| *pid != getpid())?;
     // The descriptor first: what is then found true of the number is true of the process.
-    let descriptor = pidfd_open(pid, PidfdFlags::empty()).ok()?;
+    let descriptor = pidfd_open(pid, PidfdFlags::empty()).ok();
     // A /proc of another PID namespace tells of other processes.
     let own = number(read_proc(&[b"/proc/self/stat"])?.split(blank).next()?)?;
     // The 20th field behind the name in parentheses, see proc_pid_stat(5).
@@ -178,12 +181,15 @@ fn find(text: &[u8]) -> Option<(Pid, OwnedFd)> {
 /// Ends the process that the pid file `text` means, if it still is there.
 fn end(text: &[u8]) {
     let Some((pid, process)) = find(text) else { return };
+    let look = Timespec::try_from(Duration::from_millis(LOOK_MS)).ok();
     for (signal, wait_ms) in [(SIGTERM, TERM_MS), (SIGKILL, KILL_MS)] {
         signal_group(pid.as_raw_nonzero(), signal);
-        let timeout = Timespec::try_from(Duration::from_millis(wait_ms)).ok();
-        let ended = poll(&mut [PollFd::new(&process, PollFlags::IN)], timeout.as_ref());
-        if ended.is_ok_and(|count| count > 0) {
-            return;
+        for _ in 0..wait_ms / LOOK_MS {
+            let mut fd = process.as_ref().map(|process| PollFd::new(process, PollFlags::IN));
+            let ended = poll(fd.as_mut_slice(), look.as_ref()).is_ok_and(|count| count > 0);
+            if ended || process.is_none() && find(text).is_none() {
+                return;
+            }
         }
     }
 }

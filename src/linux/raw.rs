@@ -141,15 +141,23 @@ pub fn set_ignored(signal: u32, is_ignored: bool) {
     unsafe { syscall(number, signal, &raw const action, 0_u64, SET_LEN) };
 }
 
-/// Closes all descriptors from `first` on, or has them closed at the next execve(2): Linux 5.11.
+/// Closes all descriptors from `first` on, or has them closed at the next execve(2).
 ///
 /// # Errors
-/// ENOSYS or EINVAL, where the kernel is older.
+/// ENOSYS before Linux 5.9, EINVAL before 5.11; EPERM in a container that does not know the call.
 pub fn close_from(first: u32, at_exec: bool) -> Result<(), Errno> {
     // CLOSE_RANGE_CLOEXEC is 4; linux-raw-sys does not have it.
     let (number, flags) = (general::__NR_close_range.into(), u64::from(at_exec) << 2);
     // SAFETY: takes numbers, and closes nothing that this program still uses.
     result(unsafe { syscall(number, u64::from(first), u64::from(u32::MAX), flags) }).map(drop)
+}
+
+/// Has the descriptor `fd`, if it is open, closed at the next execve(2).
+pub fn close_at_exec(fd: RawFd) {
+    let (number, fd) = (general::__NR_fcntl.into(), c_long::from(fd));
+    let (set, flag) = (u64::from(general::F_SETFD), u64::from(general::FD_CLOEXEC));
+    // SAFETY: takes numbers, and changes nothing that this program sees.
+    unsafe { syscall(number, fd, set, flag) };
 }
 
 /// A descriptor from which all signals are read, once they are blocked: signalfd(2).

@@ -6,6 +6,8 @@ use crate::proc;
 use libtest_mimic::Trial;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::libc;
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigHandler, Signal, signal};
 use nix::unistd::pipe;
@@ -16,11 +18,17 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
+
+/// See close_range(2).
+const CLOSE_RANGE_CLOEXEC: i32 = 4;
 
 pub fn tests() -> Vec<Trial> {
     vec![
         scenario!(inherited_descriptors_reach_no_service),
+        scenario!(inherited_descriptors_reach_no_service_with_an_old_kernel),
+        scenario!(inherited_descriptors_reach_no_service_without_proc, Mounts),
         scenario!(closed_standard_descriptors_harm_nothing),
         scenario!(a_full_pipe_as_stderr_stalls_nothing),
         scenario!(a_socket_as_stderr_gets_the_messages),
@@ -32,8 +40,40 @@ pub fn tests() -> Vec<Trial> {
     ]
 }
 
-/// As left open by a careless caller: 900 descriptors, none of them close-on-exec.
 fn inherited_descriptors_reach_no_service() {
+    let mut going = nine_hundred_descriptors_reach_no_service(|_| {});
+    going.rescan();
+    going.terminate();
+}
+
+/// Linux has `CLOSE_RANGE_CLOEXEC` since 5.11.
+fn inherited_descriptors_reach_no_service_with_an_old_kernel() {
+    let mut going = nine_hundred_descriptors_reach_no_service(refuse_close_range);
+    going.rescan();
+    going.terminate();
+}
+
+fn inherited_descriptors_reach_no_service_without_proc() {
+    let mut going = nine_hundred_descriptors_reach_no_service(|command| {
+        let hide = || {
+            let nothing = None::<&Path>;
+            unshare(CloneFlags::CLONE_NEWNS)?;
+            mount(nothing, c"/", nothing, MsFlags::MS_REC | MsFlags::MS_PRIVATE, nothing)?;
+            Ok(mount(nothing, c"/proc", Some(c"tmpfs"), MsFlags::empty(), nothing)?)
+        };
+        // SAFETY: between fork and exec it calls the kernel only.
+        unsafe { command.pre_exec(hide) };
+        refuse_close_range(command);
+    });
+    going.terminate();
+}
+
+fn refuse_close_range(command: &mut Command) {
+    refuse(command, libc::SYS_close_range, 2, CLOSE_RANGE_CLOEXEC, libc::EINVAL);
+}
+
+/// As left open by a careless caller: 900 descriptors, none of them close-on-exec.
+fn nine_hundred_descriptors_reach_no_service(change: impl FnOnce(&mut Command)) -> Going {
     let mut going = Going::new();
     going.write("plain", "cmd=sleep 1000\n");
     let leave_open = || {
@@ -51,13 +91,13 @@ fn inherited_descriptors_reach_no_service() {
     going.start_with(|command| {
         // SAFETY: between fork and exec it calls the kernel only.
         unsafe { command.pre_exec(leave_open) };
+        change(command);
     });
     let pid = going.wait_child("sleep", |words| words == ["sleep", "1000"]);
     let only_standard = |pid| proc::descriptors(pid).into_iter().map(|(fd, _)| fd).eq([0, 1, 2]);
     // Not at once: the dynamic linker may have a library open.
     going.wait_for("three descriptors", || only_standard(pid));
-    going.rescan();
-    going.terminate();
+    going
 }
 
 /// Nothing that going opens may land on 0, 1 or 2: a service or a message would reach it there.

@@ -1,12 +1,14 @@
 //! A service never runs twice, not even when going itself is killed and respawned by init.
 
-use crate::harness::{Going, Helper, send};
+use crate::harness::{Going, Helper, refuse, send};
 use crate::needs::{LAST_PID, scenario};
 use crate::proc;
 use libtest_mimic::Trial;
+use nix::libc;
 use nix::sys::signal::Signal;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -16,6 +18,7 @@ pub fn tests() -> Vec<Trial> {
         scenario!(services_end_with_a_killed_going),
         scenario!(a_killed_going_is_followed_by_one_of_each),
         scenario!(what_outlives_a_killed_going_is_killed_first),
+        scenario!(what_outlives_a_killed_going_is_waited_for_with_an_old_kernel),
         scenario!(what_outlives_a_killed_going_is_killed_though_not_started),
         scenario!(who_waits_for_its_predecessor_can_be_stopped),
         scenario!(a_process_that_has_an_old_number_is_left_alone, LastPid),
@@ -86,6 +89,28 @@ fn what_outlives_a_killed_going_is_killed_first() {
         let documented = Duration::from_secs(5);
         assert!(took >= documented && took < documented + Duration::from_secs(3), "{took:?}");
     }
+}
+
+/// Linux has pidfd_open(2) since 5.3.
+fn what_outlives_a_killed_going_is_waited_for_with_an_old_kernel() {
+    let mut going = Going::new();
+    for (name, how) in [("lingers", "500"), ("ignores", "ignore")] {
+        going.write(name, going.cmd("hold", name, &[how]));
+    }
+    let refuse_pidfds = |command: &mut Command| {
+        refuse(command, libc::SYS_pidfd_open, 1, 0, libc::ENOSYS);
+    };
+    going.start_with(refuse_pidfds);
+    let old = going.all_up(&["lingers", "ignores"]);
+    going.signal(Signal::SIGKILL);
+    going.wait_exit();
+    going.start_with(refuse_pidfds);
+    going.wait_starts("lingers", 2);
+    // That one has the 5 s of the others.
+    assert!(old.iter().filter(|pid| proc::is_running(**pid)).count() == 1, "{}", going.report());
+    going.wait_starts("ignores", 2);
+    assert_eq!(going.twins(), [""; 0], "{}", going.report());
+    going.terminate();
 }
 
 /// Nobody starts them again who would see to the old ones.
