@@ -14,6 +14,9 @@ use rustix::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use rustix::io::Errno;
 use rustix::time::Timespec;
 
+/// Numbers are passed to the kernel, and its structs are read, as 64 bits have it.
+const _: () = assert!(usize::BITS == 64, "going is for machines with 64 bits");
+
 /// Bytes of a set of signals, as the kernel has it.
 const SET_LEN: usize = size_of::<u64>();
 
