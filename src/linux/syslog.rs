@@ -77,11 +77,8 @@ impl Log {
         }
         // Opened anew it does not wait; but it could not be if it is a socket, or another user's.
         let stderr = self.stderr.as_ref().map_or(raw::stdio(2), AsFd::as_fd);
-        let _lost = if self.never_waits {
-            writev(stderr, &[text, end])
-        } else {
-            pwritev2(stderr, &[text, end], u64::MAX, ReadWriteFlags::NOWAIT)
-        };
+        let flags = if self.never_waits { ReadWriteFlags::empty() } else { ReadWriteFlags::NOWAIT };
+        let _lost = pwritev2(stderr, &[text, end], u64::MAX, flags);
     }
 }
 
