@@ -2,7 +2,7 @@
 //!
 //! Never changes, and opens nothing.
 
-use crate::linux::{raw::Strings, stdio, syslog};
+use crate::linux::{clock, raw::Strings, stdio, syslog};
 use crate::model::order::Place;
 use core::ffi::CStr;
 use rustix::fs::Mode;
@@ -29,6 +29,8 @@ pub struct Options {
     pub umask: Mode,
     /// Where we run.
     pub place: Place,
+    /// Since when.
+    pub start_ms: u64,
 }
 
 impl Options {
@@ -67,6 +69,6 @@ impl Options {
                 }
             }
         }
-        Ok(Self { confdir, rundir, check, main: words, umask, place })
+        Ok(Self { confdir, rundir, check, main: words, umask, place, start_ms: clock::now_ms() })
     }
 }

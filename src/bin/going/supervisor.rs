@@ -59,8 +59,6 @@ pub struct Supervisor {
     written: Result<(), Errno>,
     /// That of RUNDIR, if it could be locked.
     lock: Option<OwnedFd>,
-    /// When it was started.
-    start_ms: u64,
 }
 
 impl Supervisor {
@@ -72,7 +70,7 @@ impl Supervisor {
         if options.check {
             return Err(reader::check(options.confdir, slots));
         }
-        let (log, start_ms) = (Log::open(), clock::now_ms());
+        let log = Log::open();
         let signals = Signals::new().map_err(|errno| {
             // Without a descriptor there may be no log to say it in.
             stdio::print(2, &["going: unable to start: ", raw::reason(errno), "\n"]);
@@ -90,7 +88,7 @@ impl Supervisor {
         let policy = Policy { restart: Restart::Exit, stop: SIGTERM, timeout_ms: 0, log: None };
         let main = Entry { name, flags: GOOD, policy, ..Entry::default() };
         let main = if options.main.count() > 0 { main } else { Entry::default() };
-        let _fits = slots.push(Slot::new(main, start_ms));
+        let _fits = slots.push(Slot::new(main, options.start_ms));
         // Whatever loses its parent below us becomes ours to reap; as PID 1 it does so anyway.
         let _elsewhere = set_child_subreaper(Some(getpid()));
         Ok(Self {
@@ -101,14 +99,13 @@ impl Supervisor {
             watch: None,
             plan: None,
             helper: None,
-            rescan_ms: Some(start_ms),
+            rescan_ms: Some(0),
             latest_ms: None,
             ending: None,
             code: None,
             has_news: false,
             written: Ok(()),
             lock: lock.ok(),
-            start_ms,
         })
     }
 
@@ -364,7 +361,7 @@ impl Supervisor {
         if !core::mem::take(&mut self.has_news) {
             return;
         }
-        let first = format_args!("going {VERSION} {} {}\n", self.log.pid, self.start_ms);
+        let first = format_args!("going {VERSION} {} {}\n", self.log.pid, self.options.start_ms);
         let known = self.slots.iter().filter(|slot| !slot.entry.name.is_empty());
         let lines = known.map(|slot| line(&slot.entry, &slot.service));
         let written = rundir::write_status(self.options.rundir, &mut self.lock, first, lines);
