@@ -34,6 +34,7 @@ pub fn tests() -> Vec<Trial> {
         scenario!(a_removed_service_in_backoff_signals_nobody),
         scenario!(orphans_are_reaped),
         scenario!(a_main_command_takes_its_time),
+        scenario!(who_is_terminated_along_with_going_ends_as_asked),
     ]
 }
 
@@ -311,4 +312,24 @@ fn a_main_command_takes_its_time() {
     let output = going.output(&["--", "/bin/sh", "-c", command]);
     assert_eq!(output.status.code(), Some(9), "{output:?}");
     assert!(!String::from_utf8_lossy(&output.stderr).contains("killing"), "{output:?}");
+}
+
+/// What ends a whole control group sends TERM to everybody in it, as systemd does, and `docker stop`
+/// with `--pid=host`: services may have ended before going hears of it.
+fn who_is_terminated_along_with_going_ends_as_asked() {
+    let mut going = Going::new();
+    going.hold("web");
+    going.write("job", going.cmd("hold", "job", &[]) + "restart=exit\n");
+    going.start();
+    let services = going.all_up(&["web", "job"]);
+    going.signal(Signal::SIGSTOP);
+    for &pid in services.iter().chain([&going.pid()]) {
+        send(pid, Signal::SIGTERM);
+    }
+    going.wait_for("their end", || !services.iter().any(|&pid| proc::is_running(pid)));
+    going.signal(Signal::SIGCONT);
+    let status = going.wait_exit();
+    assert!(status.success(), "{status}\n{}", going.report());
+    going.wait_log("web: stopped, killed by signal 15");
+    going.wait_log("job: stopped, killed by signal 15");
 }

@@ -204,11 +204,13 @@ impl Supervisor {
 
     /// Takes the step that the end of its process means to a service, and says so.
     fn ended(&mut self, index: usize, end: End) -> Option<()> {
+        // Whoever sends the stop signal to all processes may have been faster than we are.
+        let is_wanted = self.want(index, self.slots.get(index)?) == Want::Up;
         let Slot { entry: Entry { name, .. }, service, .. } = self.slots.get_mut(index)?;
         let before = *service;
         service.step(Event::Ended(end), clock::now_ms());
         self.has_news = true;
-        let was_up = matches!(before.state, State::Up(_));
+        let is_unasked = is_wanted && matches!(before.state, State::Up(_));
         // The code is that of whoever ends for the same reason, as shells have it.
         let (how, number, code) = match end {
             End::Exited(code) => ("exited", code, code),
@@ -218,11 +220,11 @@ impl Supervisor {
         let text = format_args!("{name}: {how} {number} after {}.{} s", tenths / 10, tenths % 10);
         let delay = if service.state == State::Backoff { service.delay_ms / 1_000 } else { 0 };
         match service.state {
-            _ if !was_up => self.log.say(INFO, format_args!("{name}: stopped, {how} {number}")),
+            _ if !is_unasked => self.log.say(INFO, format_args!("{name}: stopped, {how} {number}")),
             State::Done => self.log.say(if end == End::Exited(0) { INFO } else { WARNING }, text),
             _ => self.log.say(WARNING, format_args!("{text}, next start in {delay} s")),
         }
-        if before.policy.restart == Restart::Exit && (was_up || index == MAIN) {
+        if before.policy.restart == Restart::Exit && (is_unasked || index == MAIN) {
             self.code = self.code.or(Some(code));
             // As if the power failed: a machine is switched off.
             self.end(SIGPWR);
