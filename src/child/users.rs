@@ -8,7 +8,7 @@ use crate::model::config::{self, value};
 use heapless::Vec;
 use rustix::fs::{Mode, OFlags, open};
 use rustix::io::{Errno, read};
-use rustix::process::{Gid, Uid};
+use rustix::process::{Gid, Uid, getgid, getuid};
 use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 
 /// Groups of one user; the kernel takes 65536.
@@ -61,7 +61,8 @@ pub fn look_up<'a>(birth: &Birth<'a>, user: &mut User) -> Result<(), Failure<'a>
     }
 }
 
-/// Joins the groups of `user`, whom `asked` is, and no others.
+/// Joins the groups of `user`, whom `asked` is, and no others. Who is that user already, and may
+/// not change them, keeps those there are.
 ///
 /// Not inlined: most services have none, and need no room for them.
 #[inline(never)]
@@ -73,6 +74,12 @@ fn join_groups<'a>(birth: &Birth<'a>, asked: &'a [u8], user: &User) -> Result<()
     let own = user.gid.map(Gid::from_raw).filter(|own| !groups.contains(own));
     let fits = own.is_none_or(|own| groups.push(own).is_ok());
     let joined = if fits { set_thread_groups(&groups) } else { Err(Errno::TOOBIG) };
+    // Nobody needs the privileges of root to be who he is.
+    let now = (Some(getuid().as_raw()), Some(getgid().as_raw()));
+    let joined = joined.or_else(|errno| match errno {
+        Errno::PERM if now == (user.uid, user.gid) => Ok(()),
+        errno => Err(errno),
+    });
     joined.map_err(failed("change the user of", birth.name.as_bytes()))
 }
 

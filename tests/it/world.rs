@@ -36,6 +36,7 @@ pub fn tests() -> Vec<Trial> {
         scenario!(without_a_passwd_numbers_do, Mounts),
         scenario!(who_has_no_name_is_in_no_group, Mounts),
         scenario!(who_is_not_root_changes_nobody, Root),
+        scenario!(who_is_that_user_already_needs_no_root, Root),
     ]
 }
 
@@ -527,5 +528,26 @@ fn who_is_not_root_changes_nobody() {
         going.wait_log(&format!("{name}: exited 111 after "));
     }
     assert_eq!(going.starts("x"), []);
+    going.terminate();
+}
+
+/// As in a container that is run by the very user that its service files name.
+fn who_is_that_user_already_needs_no_root() {
+    let mut going = Going::new();
+    going.open_to_everybody();
+    let settings =
+        [("same", "12345", "12345"), ("user", "1234", "12345"), ("group", "12345", "1234")];
+    for (name, user, group) in settings {
+        let settings = format!("user={user}\ngroup={group}\n");
+        going.write(name, going.cmd("hold", name, &[]) + &settings);
+    }
+    going.start_with(|command| run_by(command, 12_345));
+    let pid = going.up("same");
+    assert_eq!(["Uid", "Gid"].map(|field| proc::status(pid, field)), [four(12_345), four(12_345)]);
+    for name in ["user", "group"] {
+        let name = format!("{name}: unable to change the user of {name}: ");
+        going.wait_log(&(name + "Operation not permitted"));
+    }
+    assert_eq!(["user", "group"].map(|name| going.starts(name).len()), [0, 0]);
     going.terminate();
 }
