@@ -75,11 +75,10 @@ fn join_groups<'a>(birth: &Birth<'a>, asked: &'a [u8], user: &User) -> Result<()
     let fits = own.is_none_or(|own| groups.push(own).is_ok());
     let joined = if fits { set_thread_groups(&groups) } else { Err(Errno::TOOBIG) };
     // Nobody needs the privileges of root to be who he is.
-    let now = (Some(getuid().as_raw()), Some(getgid().as_raw()));
-    let joined = joined.or_else(|errno| match errno {
-        Errno::PERM if now == (user.uid, user.gid) => Ok(()),
-        errno => Err(errno),
-    });
+    let is_it = (user.uid, user.gid) == (Some(getuid().as_raw()), Some(getgid().as_raw()));
+    if is_it && joined == Err(Errno::PERM) {
+        return Ok(());
+    }
     joined.map_err(failed("change the user of", birth.name.as_bytes()))
 }
 

@@ -62,6 +62,7 @@ impl Log {
     }
 
     /// Says `text`, which is `NAME: what happened[: reason]`.
+    #[inline(never)]
     pub fn say(&self, level: &str, text: fmt::Arguments) {
         self.connect();
         self.send(level, text);
