@@ -42,21 +42,21 @@ impl Room {
     /// out.clear();
     /// assert_eq!(room.pack(b"much too long\n", b"", &mut out), None);
     /// ```
-    pub fn pack(&self, head: &[u8], stamp: &[u8], out: &mut Vec<u8, OUT_MAX>) -> Option<usize> {
-        let left = self.limit.saturating_sub(self.size);
-        let (mut taken, mut is_fresh) = (0_usize, self.is_fresh);
+    pub fn pack(mut self, head: &[u8], stamp: &[u8], out: &mut Vec<u8, OUT_MAX>) -> Option<usize> {
+        let mut taken = 0_usize;
         for line in head.split_inclusive(|&byte| byte == b'\n') {
-            let stamp = if is_fresh { stamp } else { b"" };
-            let len = out.len().saturating_add(stamp.len()).saturating_add(line.len());
+            let stamp = if self.is_fresh { stamp } else { b"" };
+            let len = stamp.len().saturating_add(line.len());
+            let size = self.size.saturating_add(len);
             let is_whole = line.ends_with(b"\n");
-            let fits = if is_whole { len <= left } else { out.len() < self.unseen() };
-            let is_first = taken == 0 && self.size == 0;
-            if len > OUT_MAX || is_fresh && !fits && !is_first {
+            let fits = if is_whole { size <= self.limit } else { self.unseen() > 0 };
+            let is_due = self.is_fresh && !fits && self.size > 0;
+            if is_due || out.len().saturating_add(len) > OUT_MAX {
                 break;
             }
             let _fits = out.extend_from_slice(stamp).and(out.extend_from_slice(line));
             taken = taken.saturating_add(line.len());
-            is_fresh = is_whole;
+            (self.size, self.is_fresh) = (size, is_whole);
         }
         (taken > 0).then_some(taken)
     }
