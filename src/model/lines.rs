@@ -79,7 +79,8 @@ pub fn size(text: &str) -> Option<usize> {
     Some(if size == 0 { usize::MAX } else { size })
 }
 
-/// The first line of `text`, or as much of it as there is.
-pub fn first_line(text: &[u8]) -> &[u8] {
-    text.split_inclusive(|&byte| byte == b'\n').next().unwrap_or_default()
+/// The first line of `text`, or `max` bytes of it at the most while its end is not there.
+pub fn first_line(text: &[u8], max: usize) -> &[u8] {
+    let line = text.split_inclusive(|&byte| byte == b'\n').next().unwrap_or_default();
+    if line.ends_with(b"\n") { line } else { line.get(..max).unwrap_or(line) }
 }

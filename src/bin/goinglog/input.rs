@@ -20,7 +20,8 @@ const MOVE_MAX: usize = 1 << 20;
 /// Bytes taken at once from what is no pipe. The smallest pipe has two pages: there is room for so
 /// many, in one of them, as long as no more than [`TEXT_MAX`] are in it.
 const FILL_LEN: usize = 3072;
-/// Bytes of a pipe of two pages, as whoever has too many pipes gets them, see pipe(7).
+/// Bytes of a pipe of two pages, as whoever has too many pipes gets them, see pipe(7). Few bytes
+/// may fill it: a piece of a line in each page.
 const SMALL_LEN: usize = 8192;
 /// So long it waits for more, when there is little: hardly any writer fills the pipe meanwhile.
 const GATHER_MS: u64 = 1;
@@ -44,8 +45,6 @@ pub struct Input {
     /// Whether it is that which is waited for: the end of a line that is to be seen whole. Not when
     /// it has come, for it may not be looked at in this turn.
     is_open: bool,
-    /// Whether few bytes may fill the pipe: its two pages, a piece of a line in each.
-    is_small: bool,
     /// Bytes that are worth moving at once: an eighth of what there could be. Any, for syslog,
     /// which takes a line at a time.
     enough: usize,
@@ -63,11 +62,10 @@ impl Input {
         // Its writers wait less often, and more is moved at once. Not everybody may.
         let size = fcntl_setpipe_size(&pipe, size.max(MOVE_MAX)).unwrap_or(size);
         let enough = if by_line || source.is_some() { 0 } else { size / 8 };
-        let is_small = source.is_none() && size <= SMALL_LEN;
         let news = epoll::create(epoll::CreateFlags::empty())?;
         let flags = epoll::EventFlags::IN | epoll::EventFlags::ET;
         epoll::add(&news, &pipe, epoll::EventData::new_u64(0), flags)?;
-        Ok(Self { pipe, source, copy, news, is_open: false, is_small, enough, left: None })
+        Ok(Self { pipe, source, copy, news, is_open: false, enough, left: None })
     }
 
     /// Waits until there is more to do, there is a signal, or it is `due_ms`; takes more from a
@@ -125,21 +123,19 @@ impl Input {
         let max = if by_line { TEXT_MAX.saturating_add(1) } else { HEAD_MAX };
         let max = self.left.unwrap_or(max).min(max);
         // When nothing has come for so long, its writer may wait for room.
-        let is_full = self.is_open && self.is_small;
-        let can_grow = !is_full && self.left.is_none() && !self.is_ended();
-        // What splice(2) has put there in small pieces: the copy has room for few of them.
-        let least = self.len().min(max);
+        let is_small = |size| size <= SMALL_LEN;
+        let is_full = self.is_open && fcntl_getpipe_size(&self.pipe).is_ok_and(is_small);
+        let can_grow = by_line && !is_full && self.left.is_none() && !self.is_ended();
+        let waiting = self.len();
         let len = tee(&self.pipe, &self.copy.1, max, SpliceFlags::NONBLOCK)?;
         let _fits = head.resize_default(len);
         read(&self.copy.0, head.as_mut_slice())?;
+        // The copy has room for few of the small pieces that splice(2) puts there.
+        let is_all = len >= waiting && len <= TEXT_MAX;
         if by_line {
-            head.truncate(first_line(head).len());
+            head.truncate(first_line(head, TEXT_MAX).len());
         }
-        let is_cut = by_line && !head.ends_with(b"\n");
-        self.is_open = is_cut && can_grow && len >= least && len <= TEXT_MAX;
-        if is_cut {
-            head.truncate(TEXT_MAX);
-        }
+        self.is_open = can_grow && is_all && !head.ends_with(b"\n");
         if self.is_open || len == 0 { Err(Errno::AGAIN) } else { Ok(()) }
     }
 

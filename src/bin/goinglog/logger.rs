@@ -9,7 +9,7 @@ use crate::output::{open_and_lock, rotate, send_line};
 use crate::{Options, shown};
 use core::fmt::{self, Write};
 use going::linux::{clock, raw, signals::Signals, stdio};
-use going::model::lines::{OUT_MAX, Room, first_line};
+use going::model::lines::{HEAD_MAX, OUT_MAX, Room, first_line};
 use heapless::{String, Vec, format};
 use linux_raw_sys::general::{CLOCK_REALTIME, SIGHUP, SIGTERM, SIGUSR1};
 use rustix::event::PollFlags;
@@ -190,7 +190,7 @@ impl<'a> Logger<'a> {
         let mut head = Head::new();
         self.input.peek(&mut head, false).map_err(unable("write"))?;
         if self.now.is_cut {
-            head.truncate(first_line(&head).len());
+            head.truncate(first_line(&head, HEAD_MAX).len());
         } else {
             let lines = head.split_inclusive(|&byte| byte == b'\n').count();
             self.now.dropped = self.now.dropped.saturating_add(lines);
