@@ -118,9 +118,7 @@ impl<'a> Logger<'a> {
         let unseen = Some(room.unseen()).filter(|&bytes| splices && bytes > 0);
         let (mut head, offset) = (Head::new(), room.size as u64);
         if is_note {
-            // Before it, the end of the line that had begun, for the rest of it was dropped too.
-            let end = if room.is_fresh { "" } else { "\n" };
-            let _fits = writeln!(head, "{end}goinglog: {} lines dropped", self.now.dropped);
+            let _fits = writeln!(head, "goinglog: {} lines dropped", self.now.dropped);
         } else if self.now.is_cut {
             // The rest of a line that is counted already is never written.
             return self.drop_lines();
@@ -139,13 +137,11 @@ impl<'a> Logger<'a> {
         head.truncate(taken);
         let undo = |_: &Failure| _ = self.file.as_ref().map(|file| ftruncate(file, offset));
         self.put(offset, &head).inspect_err(undo)?;
-        if !is_note {
-            self.input.skip(&mut head).map_err(unable("write"))?;
-        } else if taken > 1 {
-            // More than that end: the number was in it.
+        if is_note {
             self.now.dropped = 0;
+            return Ok(());
         }
-        Ok(())
+        self.input.skip(&mut head).map_err(unable("write"))
     }
 
     /// Writes what is made of `head` to FILE, and `head` to syslog.
@@ -167,9 +163,15 @@ impl<'a> Logger<'a> {
         // Unless somebody has deleted it.
         let file = self.file.take().filter(|file| fstat(file).is_ok_and(|stat| stat.st_nlink > 0));
         let file = file.map_or_else(|| open_and_lock(path), Ok).map_err(unable("open"))?;
-        let size = fstat(&file).map_err(unable("write"))?.st_size.try_into().unwrap_or(usize::MAX);
+        let stat = fstat(&file).map_err(unable("write"))?;
+        let mut size = stat.st_size.try_into().unwrap_or(usize::MAX);
         let mut last = *b"\n";
         pread(&file, &mut last, size.saturating_sub(1) as u64).map_err(unable("read"))?;
+        if last != *b"\n" && self.now.dropped > 0 {
+            // The rest of that line was dropped.
+            last = *b"\n";
+            size = size.saturating_add(pwrite(&file, &last, size as u64).map_err(unable("write"))?);
+        }
         let is_fresh = last == *b"\n";
         if self.now.asked.is_none() || !is_fresh {
             self.file = Some(file);

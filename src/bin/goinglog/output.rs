@@ -69,8 +69,6 @@ pub fn send_line(path: &CStr, priority: u8, line: &[u8]) -> Result<(), Errno> {
     let name = path.to_bytes().rsplit(|&byte| byte == b'/').next().unwrap_or_default();
     let name = name.get(..NAME_MAX).unwrap_or(name);
     let priority: String<8> = format!("<{priority}>").unwrap_or_default();
-    // A note has one before it, too, should it end a line.
-    let line = line.strip_prefix(b"\n").unwrap_or(line);
     let line = line.strip_suffix(b"\n").unwrap_or(line);
     let message = [priority.as_bytes(), name, b": ", line].map(IoSlice::new);
     let socket = socket(AddressFamily::UNIX, SocketType::DGRAM, None)?;
