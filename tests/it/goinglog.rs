@@ -93,6 +93,7 @@ pub fn tests() -> Vec<Trial> {
         scenario!(an_open_line_for_syslog_is_no_busy_wait, Mounts),
         scenario!(an_open_line_may_end_in_a_write_that_fills_the_pipe, Mounts),
         scenario!(an_open_line_may_fill_a_small_pipe, Mounts),
+        scenario!(an_open_line_may_fill_a_pipe_in_pieces, Mounts),
         scenario!(syslog_has_what_the_file_has, Mounts),
         scenario!(memory_is_fixed),
         scenario!(no_lines_take_no_stack),
@@ -1446,24 +1447,56 @@ fn an_open_line_may_end_in_a_write_that_fills_the_pipe() {
 /// its writer waits for room.
 fn an_open_line_may_fill_a_small_pipe() {
     let (mut log, world, socket) = for_syslog();
-    fcntl(&log.reader, FcntlArg::F_SETPIPE_SZ(8192)).expect("an open pipe");
+    // No pipe is smaller than a page.
+    let page = fcntl(&log.reader, FcntlArg::F_SETPIPE_SZ(1)).expect("an open pipe");
+    fcntl(&log.reader, FcntlArg::F_SETPIPE_SZ(2 * page)).expect("an open pipe");
     let mut command = log.command(&["-y"]);
     world.enter(&mut command);
     refuse(&mut command, libc::SYS_fcntl, 1, libc::F_SETPIPE_SZ, libc::EPERM);
     log.start_as(command);
     // A page that ends amid a line, a bit of it, and more than there is room for behind that.
-    let parts = ["x".repeat(3999) + "\n" + &"x".repeat(96), "x".repeat(100), "x".repeat(4050)];
-    for part in &parts[..2] {
-        log.write(part);
-        log.wait_idle();
-    }
+    let page = usize::try_from(page).expect("it is positive");
+    let line = "x".repeat(page - 97) + "\n";
+    let parts = [line + &"x".repeat(96), "x".repeat(100), "x".repeat(page - 46)];
+    log.write(&parts[0]);
+    let mut found = receive_text(&socket, page - 97);
+    log.wait_idle();
+    log.write(&parts[1]);
+    log.wait_idle();
     let writing = write_beside(&mut log, parts[2].clone().into());
     let text = parts.concat().replace('\n', "");
-    let mut found = receive_text(&socket, text.len() - parts[2].len());
+    found += &receive_text(&socket, text.len() - parts[2].len() - found.len());
+    drop(writing.join().expect("it is read"));
+    found += &receive_text(&socket, text.len() - found.len());
+    log.finish();
+    assert_same(found.as_bytes(), text.as_bytes());
+}
+
+/// Which has 16 pages, and may not have more; each may be taken by one byte, when that is moved from
+/// pipe to pipe.
+fn an_open_line_may_fill_a_pipe_in_pieces() {
+    let (mut log, world, socket) = for_syslog();
+    let mut command = log.command(&["-y"]);
+    world.enter(&mut command);
+    refuse(&mut command, libc::SYS_fcntl, 1, libc::F_SETPIPE_SZ, libc::EPERM);
+    log.start_as(command);
+    let (reader, mut writer) = io::pipe().expect("a pipe");
+    let line = "a line of which each byte has a buffer of its own\n";
+    let output = log.writer.take().expect("the input has not ended");
+    let writing = thread::spawn(move || {
+        for byte in line.bytes() {
+            writer.write_all(&[byte]).expect("both ends are open");
+            let none = ptr::null_mut();
+            // SAFETY: both are ours, and neither has an offset.
+            let moved =
+                unsafe { libc::splice(reader.as_raw_fd(), none, output.as_raw_fd(), none, 1, 0) };
+            assert_eq!(moved, 1);
+        }
+        output
+    });
+    assert_eq!(receive_text(&socket, line.len() - 1), line.trim_end());
     log.writer = Some(writing.join().expect("it is read"));
     log.finish();
-    found += &receive_text(&socket, text.len() - found.len());
-    assert_same(found.as_bytes(), text.as_bytes());
 }
 
 /// Each line once, also when one of both cannot take it at first.

@@ -20,9 +20,6 @@ const MOVE_MAX: usize = 1 << 20;
 /// Bytes taken at once from what is no pipe. The smallest pipe has two pages: there is room for so
 /// many, in one of them, as long as no more than [`TEXT_MAX`] are in it.
 const FILL_LEN: usize = 3072;
-/// Bytes of a pipe of two pages, as whoever has too many pipes gets them, see pipe(7). Few bytes
-/// may fill it: a piece of a line in each page.
-const SMALL_LEN: usize = 8192;
 /// So long it waits for more, when there is little: hardly any writer fills the pipe meanwhile.
 const GATHER_MS: u64 = 1;
 /// So long it waits for the end of a line before it looks again: Linux wakes nobody when a write
@@ -122,9 +119,10 @@ impl Input {
         // A line that fits is seen with its end.
         let max = if by_line { TEXT_MAX.saturating_add(1) } else { HEAD_MAX };
         let max = self.left.unwrap_or(max).min(max);
-        // When nothing has come for so long, its writer may wait for room.
-        let is_small = |size| size <= SMALL_LEN;
-        let is_full = self.is_open && fcntl_getpipe_size(&self.pipe).is_ok_and(is_small);
+        // When nothing has come for so long, its writer may wait for room: if it has no more pages
+        // than the copy, the pipe may be full of what is seen of it, a piece of a line in each.
+        let size = |pipe| fcntl_getpipe_size(pipe).unwrap_or(0);
+        let is_full = self.is_open && size(&self.pipe) <= size(&self.copy.1);
         let can_grow = by_line && !is_full && self.left.is_none() && !self.is_ended();
         let waiting = self.len();
         let len = tee(&self.pipe, &self.copy.1, max, SpliceFlags::NONBLOCK)?;
