@@ -34,18 +34,18 @@ impl Rundir {
     /// Whoever reads it must not depend on going having come this far: the file may be left over.
     pub fn read(&self) -> Result<Status, Failure> {
         let path = self.0.join("status");
-        let absent = |why: &str| {
-            let text = format!("going does not run: {}: {why}", path.display());
+        let absent = |what: &str, why: &str| {
+            let text = format!("going does not run{what}: {}: {why}", path.display());
             Failure::new(EXIT_ABSENT, text)
         };
         let bytes = regular::read(&path).map_err(|error| match error.kind() {
-            ErrorKind::NotFound => absent(&reason(&error)),
+            ErrorKind::NotFound => absent(", or cannot write there", &reason(&error)),
             _ => Failure { code: EXIT_ABSENT, ..unable(format!("read {}", path.display()))(error) },
         })?;
         let status = Status::decode(&String::from_utf8_lossy(&bytes));
-        let mut status = status.ok_or_else(|| absent("not a status of going"))?;
+        let mut status = status.ok_or_else(|| absent("", "not a status of going"))?;
         if supervisor(&status) == Supervisor::Gone {
-            return Err(absent("left over from one that has ended"));
+            return Err(absent("", "left over from one that has ended"));
         }
         let held: Vec<_> = fs::read_dir(self.0.join("down")).into_iter().flatten().collect();
         let held: Vec<_> = held.into_iter().flatten().map(|entry| entry.file_name()).collect();
