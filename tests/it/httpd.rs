@@ -101,13 +101,20 @@ fn ask(port: u16, answers: &AtomicUsize, wrong: &AtomicUsize, over: &AtomicBool)
                 answers.fetch_add(1, Ordering::Relaxed);
             }
             // Cut off by the kill, or nobody there.
-            Ok(answer) if answer.is_empty() => {}
+            Ok(answer) if is_beginning(&answer) => {}
             Err(_) => {}
             Ok(_) => drop(wrong.fetch_add(1, Ordering::Relaxed)),
         }
         // The pace of the client.
         thread::sleep(Duration::from_millis(10));
     }
+}
+
+/// Whether a right answer may begin so.
+fn is_beginning(answer: &str) -> bool {
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((answer, ""));
+    let is_status = |status: &&str| head.starts_with(status) || status.starts_with(head);
+    ["HTTP/1.0 200 OK", "HTTP/1.1 200 OK"].iter().any(is_status) && BODY.starts_with(body)
 }
 
 fn page(port: u16) -> std::io::Result<String> {

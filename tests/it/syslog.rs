@@ -9,6 +9,7 @@ use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::signal::Signal;
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 use std::fs::{self, File};
+use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -51,15 +52,17 @@ impl Dev {
         unsafe { command.pre_exec(move || Ok(setns(&namespace, CloneFlags::CLONE_NEWNS)?)) };
     }
 
+    /// Whether somebody listens there. The file is made before that is so.
     fn has_log(&self) -> bool {
-        fs::symlink_metadata(format!("/proc/{}/root/dev/log", self.0.pid())).is_ok()
+        let path = format!("/proc/{}/root/dev/log", self.0.pid());
+        UnixDatagram::unbound().is_ok_and(|socket| socket.connect(path).is_ok())
     }
 
     fn start(&self, going: &mut Going) {
         going.start_with(|command| self.enter(command));
     }
 
-    /// Returns when /dev/log is there.
+    /// Returns when it listens.
     fn syslogd(&self, going: &Going) -> Helper {
         let mut command = Command::new(busybox().expect("it is needed"));
         command.args(["syslogd", "-n", "-O"]).arg(going.path("messages")).stdin(Stdio::null());
