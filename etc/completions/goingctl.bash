@@ -1,5 +1,11 @@
 # bash completion for goingctl(1)
 
+# Offers what is in the file system: a directory gets a slash, not a blank, behind it.
+_goingctl_paths() {
+    compopt -o filenames 2>/dev/null
+    mapfile -t COMPREPLY < <(compgen "$1" -- "$2")
+}
+
 # Lines that are names of services: compgen would expand anything else.
 _goingctl_names() {
     grep -x '[A-Za-z0-9_@-]*'
@@ -26,10 +32,17 @@ _goingctl() {
         *) [ -n "$command" ] || command=${COMP_WORDS[index]} ;;
         esac
     done
+    # Where bash completes names of hosts, it takes the "@" in "web@1" for the beginning of one, and
+    # puts what is offered in the place of that alone.
+    local begun=${COMP_LINE:0:${COMP_POINT:-0}} kept=''
+    begun=${begun##*[[:space:]]}
+    if [[ $COMP_WORDBREAKS == *@* && $begun == *@* ]]; then
+        word=$begun kept=${begun%@*}
+    fi
     COMPREPLY=()
     case $last in
-    -d | -r) mapfile -t COMPREPLY < <(compgen -d -- "$word"); return ;;
-    -e | -o) mapfile -t COMPREPLY < <(compgen -f -- "$word"); return ;;
+    -d | -r) _goingctl_paths -d "$word"; return ;;
+    -e | -o) _goingctl_paths -f "$word"; return ;;
     -u) mapfile -t COMPREPLY < <(compgen -u -- "$word"); return ;;
     -m | -n | -p | --timeout) return ;;
     esac
@@ -49,14 +62,15 @@ _goingctl() {
     disable) words="--timeout --no-wait $(_goingctl_files "$confdir")" ;;
     edit) words=$(_goingctl_files "$confdir") ;;
     logs) words="--follow -n $(_goingctl_files "$confdir")" ;;
-    check) mapfile -t COMPREPLY < <(compgen -d -- "$word"); return ;;
+    check) _goingctl_paths -d "$word"; return ;;
     import)
-        mapfile -t COMPREPLY < <(compgen -f -- "$word")
+        _goingctl_paths -f "$word"
         words="-e -u -d -o -m -p --force"
         ;;
     export) words="-e -o --force $(_goingctl_files "$confdir")" ;;
     esac
     mapfile -t -O "${#COMPREPLY[@]}" COMPREPLY < <(compgen -W "$words" -- "$word")
+    COMPREPLY=("${COMPREPLY[@]#"$kept"}")
 }
 
 complete -F _goingctl goingctl

@@ -23,6 +23,7 @@ pub fn tests() -> Vec<Trial> {
         scenario!(usage_errors_exit_64),
         scenario!(completions_know_every_command),
         scenario!(bash_takes_its_completion, Bash),
+        scenario!(bash_completes_instances, Bash),
         scenario!(completion_executes_nothing, Bash),
         scenario!(zsh_takes_its_completion, Zsh),
         scenario!(fish_takes_its_completion, Fish),
@@ -311,6 +312,31 @@ fn bash_takes_its_completion() {
     assert_eq!(complete(&format!("goingctl -r '{}' stop", run.display()))("w"), ["web", "worker"]);
     assert_eq!(complete("goingctl status")("--p"), ["--prometheus"]);
     going.terminate();
+}
+
+/// bash takes `web@1` for the name of a host: three words, of which it replaces the last two.
+fn bash_completes_instances() {
+    let going = Going::new();
+    fs::write(going.path("run/status"), "going 1 1 1\nweb@1 up\nweb@2 up\nweb up\n")
+        .expect("our own file");
+    for (words, begun, offered) in [
+        ("web '@'", "web@", "@1 @2"),
+        ("web '@' 1", "web@1", "@1"),
+        ("we", "we", "web web@1 web@2"),
+    ] {
+        let script = format!(
+            "source '{}'; COMP_WORDS=(goingctl -r '{}' stop {words}); \
+             COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); COMP_WORDBREAKS=' @'; \
+             COMP_LINE='goingctl stop {begun}'; COMP_POINT=${{#COMP_LINE}}; \
+             _goingctl; printf '%s\n' ${{COMPREPLY[*]}} | sort",
+            completion("goingctl.bash").display(),
+            going.path("run").display(),
+        );
+        let output = Command::new("bash").args(["--norc", "-c", &script]).output();
+        let ran = Ran::from(output.expect("bash can be executed"));
+        assert!(ran.err.is_empty(), "{begun}: {ran:?}");
+        assert_eq!(ran.out.split_whitespace().collect::<Vec<_>>().join(" "), offered, "{begun}");
+    }
 }
 
 /// compgen expands its words, and in a directory there may be any name.
