@@ -30,6 +30,7 @@ pub fn tests() -> Vec<Trial> {
         scenario!(a_restart_that_takes_too_long_holds_nothing_down),
         scenario!(an_interrupted_restart_holds_nothing_down),
         scenario!(what_was_held_down_before_stays_so_until_the_end),
+        scenario!(a_stop_amid_a_restart_stays_in_force),
         scenario!(a_suspended_restart_goes_on),
         scenario!(an_interrupted_stop_stays_in_force),
         scenario!(a_restart_outlived_by_nobody_holds_nothing_down),
@@ -260,6 +261,29 @@ fn what_was_held_down_before_stays_so_until_the_end() {
     send(web, Signal::SIGKILL);
     assert!(process.wait().expect("our own child").success());
     assert_eq!((going.wait_starts("web", 2).len(), is_held(&going, "web")), (2, false));
+}
+
+/// Whoever stops a service has it stopped, even if somebody else is restarting it just then.
+fn a_stop_amid_a_restart_stays_in_force() {
+    let stop = |going: &Going| {
+        ctl_to(going, OK, &["stop", "web", "--no-wait"]);
+    };
+    let touch = |going: &Going| {
+        fs::write(going.path("run/down/web"), "by hand").expect("our own file");
+    };
+    let stops: [fn(&Going); 2] = [stop, touch];
+    for stop in stops {
+        let going = stubborn();
+        let web = going.up("web");
+        let process = restarting(&going);
+        stop(&going);
+        let ran = Ran::from(process.wait_with_output().expect("our own child"));
+        let said = "web: stopping, and held down by somebody else meanwhile\n";
+        assert_eq!((ran.code, ran.out.as_str()), (FAILED, said), "{ran:?}");
+        send(web, Signal::SIGKILL);
+        wait_state(&going, "web", "down");
+        assert_eq!((held(&going), is_held(&going, "web")), (1, true));
+    }
 }
 
 /// Ctrl-Z at the wrong moment would leave the service down.

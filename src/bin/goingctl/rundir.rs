@@ -14,10 +14,16 @@ use rustix::process::{Pid, test_kill_process};
 use std::fs::{self, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::process;
 
 /// RUNDIR.
 pub struct Rundir(pub PathBuf);
+
+/// Which file it is that holds a service down, and when it was made or touched: if that is another
+/// one, somebody else wants it held down, too.
+pub type Mark = (u64, i64, i64);
 
 /// Whether going runs.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -85,6 +91,29 @@ impl Rundir {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
             Err(error) => Err(error),
         }
+    }
+
+    /// Holds a service down whoever does already, and by another file than theirs: a restart that
+    /// is under way knows by that not to let it go.
+    pub fn hold_anew(&self, name: &str) -> io::Result<()> {
+        if self.hold(name)? {
+            return Ok(());
+        }
+        // No name of a service, so that nobody is held down by it.
+        let draft = self.0.join("down").join(format!(".{name}.{}", process::id()));
+        let made = OpenOptions::new().write(true).create_new(true).open(&draft);
+        let replaced = made.and_then(|_| fs::rename(&draft, self.down(name)?));
+        // What is there holds it down, too, even if that cannot be replaced.
+        if replaced.is_err() {
+            let _none = fs::remove_file(&draft);
+        }
+        Ok(())
+    }
+
+    /// What holds it down, if something does.
+    pub fn mark(&self, name: &str) -> Option<Mark> {
+        let stat = self.down(name).ok()?.symlink_metadata().ok()?;
+        Some((stat.ino(), stat.mtime(), stat.mtime_nsec()))
     }
 
     /// Lets it be up again.

@@ -10,7 +10,7 @@ use crate::interrupt;
 use crate::options::Options;
 use crate::output::{self, EXIT_FAILED, EXIT_OK, Failure, reason, warn};
 use crate::proc;
-use crate::rundir::{Rundir, Supervisor, supervisor};
+use crate::rundir::{Mark, Rundir, Supervisor, supervisor};
 use crate::select::MAIN;
 use crate::status::{End, Service, Status};
 use going::linux::{clock, watch};
@@ -72,16 +72,31 @@ struct Job<'a> {
 }
 
 /// A file in RUNDIR/down that is there for a restart only, or was there before: that one is let go
-/// when the restart has come so far, and stays when it has not.
+/// when the restart has come so far, and stays when it has not. It stays in any case if somebody
+/// else has asked for that meanwhile.
 struct Hold<'a> {
     rundir: &'a Rundir,
     name: String,
     is_ours: bool,
+    mark: Option<Mark>,
+}
+
+impl<'a> Hold<'a> {
+    fn new(rundir: &'a Rundir, name: &str) -> io::Result<Self> {
+        let is_ours = rundir.hold(name)?;
+        Ok(Self { rundir, name: name.to_owned(), is_ours, mark: rundir.mark(name) })
+    }
+
+    /// Whether somebody else holds the service down by now.
+    fn is_taken(&self) -> bool {
+        let mark = self.rundir.mark(&self.name);
+        mark.is_some() && mark != self.mark
+    }
 }
 
 impl Drop for Hold<'_> {
     fn drop(&mut self) {
-        if !self.is_ours {
+        if !self.is_ours || self.is_taken() {
             return;
         }
         if let Err(error) = self.rundir.release(&self.name) {
@@ -163,7 +178,7 @@ fn begin<'a>(
     let is_idle = service.is_some_and(|s| matches!(s.state.as_str(), "done" | "backoff"));
     match goal {
         Goal::Stop => {
-            rundir.hold(name).map_err(|error| refused("create", &error))?;
+            rundir.hold_anew(name).map_err(|error| refused("create", &error))?;
             if is_waiting { Ok(job(Phase::Down, None)) } else { Err(told("stop")) }
         }
         Goal::Start if is_held || !is_idle => {
@@ -171,9 +186,9 @@ fn begin<'a>(
             if is_waiting { Ok(job(Phase::Up, None)) } else { Err(told("start")) }
         }
         Goal::Start | Goal::Restart => {
-            let is_ours = rundir.hold(name).map_err(|error| refused("create", &error))?;
+            let hold = Hold::new(rundir, name).map_err(|error| refused("create", &error))?;
             let phase = if is_waiting { Phase::DownFirst } else { Phase::Noticed };
-            Ok(job(phase, Some(Hold { rundir, name: name.to_owned(), is_ours })))
+            Ok(job(phase, Some(hold)))
         }
         Goal::Appear => Ok(job(Phase::Known, None)),
         Goal::Disappear => Ok(job(Phase::Gone, None)),
@@ -190,7 +205,11 @@ fn advance(job: &mut Job, status: &Status, now_ms: u64) -> Option<Outcome> {
     // Another one that restarts the service has let it go.
     let is_let_go = job.hold.as_ref().is_some_and(|hold| !hold.is_ours)
         && service.is_some_and(|service| !service.held);
+    let is_taken = job.hold.as_ref().is_some_and(Hold::is_taken);
     match job.phase {
+        Phase::DownFirst | Phase::Noticed if is_taken => {
+            Some((format!("{state}, and held down by somebody else meanwhile"), false))
+        }
         Phase::DownFirst if is_down || is_let_go => {
             let_go(job);
             job.phase = Phase::Up;
