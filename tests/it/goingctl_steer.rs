@@ -21,6 +21,7 @@ pub fn tests() -> Vec<Trial> {
         scenario!(stop_holds_down_and_start_lets_go),
         scenario!(restart_makes_another_process),
         scenario!(restart_starts_what_was_held_down),
+        scenario!(start_waits_for_what_has_just_been_put_there),
         scenario!(start_runs_again_what_is_done),
         scenario!(start_of_what_fails_says_how),
         scenario!(who_is_not_executed_is_not_yet_up),
@@ -95,6 +96,25 @@ fn restart_starts_what_was_held_down() {
     ctl_to(&going, OK, &["restart", "web"]);
     going.wait_starts("web", 2);
     assert!(!is_held(&going, "web"));
+    going.terminate();
+}
+
+/// going looks at it in a moment, and there may be something wrong with it.
+fn start_waits_for_what_has_just_been_put_there() {
+    let mut going = started(&["web"]);
+    for (word, name) in [("start", "new"), ("restart", "newer")] {
+        going.hold(name);
+        let ran = ctl_to(&going, OK, &[word, name]);
+        assert_eq!(ran.out, format!("{name}: up, pid {}\n", going.up(name)));
+    }
+    going.write("bad", "comand=x\n");
+    let ran = ctl_to(&going, FAILED, &["start", "bad", "--timeout", "1"]);
+    assert_eq!(ran.out, "bad: not up after 1 s: rejected\n");
+    assert!(ran.err.contains("\"goingctl check\" says why"), "{ran:?}");
+    for name in ["nobody", "bad.name", "../going.d/web"] {
+        ctl_to(&going, ABSENT, &["start", name]);
+    }
+    assert_eq!(going.starts("web").len(), 1);
     going.terminate();
 }
 

@@ -38,6 +38,11 @@ pub fn names(confdir: &Path) -> Result<Vec<String>, Failure> {
     Ok(names)
 }
 
+/// Whether there is a file that makes a service of this name.
+pub fn has(confdir: &Path, name: &str) -> bool {
+    service_name(name.as_bytes()).is_some() && confdir.join(name).is_file()
+}
+
 /// The file of a service; that of a disabled one where there is no other.
 pub fn file(confdir: &Path, name: &str) -> PathBuf {
     let (path, hidden) = (confdir.join(name), confdir.join(disabled(name)));

@@ -37,6 +37,7 @@ use options::{Command, Format, Options};
 use output::{EXIT_ABSENT, EXIT_FAILED, EXIT_NOT_UP, EXIT_OK, Failure, print, warn};
 use rundir::{Rundir, Supervisor, supervisor};
 use select::{MAIN, select};
+use status::{Service, Status};
 use std::path::Path;
 use std::process::ExitCode;
 use steer::{Goal, Patience};
@@ -107,7 +108,14 @@ fn status(rundir: &Rundir, options: &Options) -> Result<u8, Failure> {
 
 /// Starts, stops or restarts.
 fn steer(rundir: &Rundir, goal: Goal, options: &Options) -> Result<u8, Failure> {
-    let (names, is_complete) = chosen(rundir, &options.words)?;
+    let mut status = rundir.look()?;
+    // What has just been put there is looked at by going in a moment, and is waited for.
+    for word in options.words.iter().filter(|_| goal != Goal::Stop) {
+        if status.service(word).is_none() && confdir::has(&options.confdir, word) {
+            status.services.extend(Service::decode(word));
+        }
+    }
+    let (names, is_complete) = chosen(status, &options.words);
     let code = steer::steer(rundir, goal, &names, Patience::of(options))?;
     Ok(if is_complete { code } else { EXIT_ABSENT })
 }
@@ -115,17 +123,16 @@ fn steer(rundir: &Rundir, goal: Goal, options: &Options) -> Result<u8, Failure> 
 /// Sends a signal.
 fn send(rundir: &Rundir, signal: &str, words: &[String]) -> Result<u8, Failure> {
     let signal = send::signal(signal)?;
-    let (names, is_complete) = chosen(rundir, words)?;
+    let (names, is_complete) = chosen(rundir.look()?, words);
     let code = send::send(rundir, signal, &names);
     Ok(if is_complete { code } else { EXIT_ABSENT })
 }
 
 /// Names of the services that are meant; the command of going's command line only if it is named.
-fn chosen(rundir: &Rundir, words: &[String]) -> Result<(Vec<String>, bool), Failure> {
-    let status = rundir.look()?;
+fn chosen(status: Status, words: &[String]) -> (Vec<String>, bool) {
     let is_named = |name: &str| name != MAIN || words.iter().any(|word| word == name);
     let services = status.services.into_iter().filter(|service| is_named(&service.name));
     let services: Vec<_> = services.collect();
     let (services, is_complete) = select(&services, words);
-    Ok((services.iter().map(|service| service.name.clone()).collect(), is_complete))
+    (services.iter().map(|service| service.name.clone()).collect(), is_complete)
 }

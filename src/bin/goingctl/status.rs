@@ -40,7 +40,7 @@ pub struct Service {
 }
 
 impl Service {
-    fn decode(line: &str) -> Option<Self> {
+    pub fn decode(line: &str) -> Option<Self> {
         let mut fields = line.split(' ');
         let mut next = || fields.next().filter(|field| !field.is_empty() && *field != "-");
         Some(Self {

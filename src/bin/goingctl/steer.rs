@@ -266,6 +266,10 @@ fn give_up(jobs: &[Job], status: &Status, timeout_ms: u64) {
         let is = service.map_or("no such service".to_owned(), |service| told(service, status));
         tell(&job.name, &(format!("not {goal} after {seconds} s: {is}"), false));
     }
+    let mut services = jobs.iter().filter_map(|job| status.service(&job.name));
+    if services.any(|service| service.state == "rejected") {
+        warn("\"goingctl check\" says why a file is rejected");
+    }
     if supervisor(status) == Supervisor::Stopped {
         warn("going is stopped: it does nothing until it gets CONT");
     }
