@@ -3,10 +3,11 @@
 use crate::goingctl::{
     ABSENT, FAILED, OK, OnTerminal, Ran, command, ctl, ctl_to, is_held, wait_state,
 };
-use crate::harness::{Going, send};
+use crate::harness::{Going, refuse, send};
 use crate::needs::scenario;
 use crate::proc;
 use libtest_mimic::Trial;
+use nix::libc;
 use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
@@ -21,6 +22,7 @@ pub fn tests() -> Vec<Trial> {
         scenario!(disable_hides_a_file_and_enable_shows_it),
         scenario!(enable_and_disable_do_not_need_going),
         scenario!(enable_overwrites_nothing),
+        scenario!(enable_works_on_every_file_system),
         scenario!(enable_tells_what_comes_of_it),
         scenario!(check_says_what_going_says),
         scenario!(edit_replaces_a_file_by_a_good_one),
@@ -96,6 +98,30 @@ fn enable_overwrites_nothing() {
         (content(&going, "web"), content(&going, ".web")),
         ("cmd=new\n".into(), "cmd=old\n".into())
     );
+}
+
+/// NFS, 9p and older ZFS cannot rename without overwriting.
+fn enable_works_on_every_file_system() {
+    let going = Going::new();
+    going.write("web", "cmd=web\n");
+    going.write("db", "cmd=new\n");
+    going.write(".db", "cmd=old\n");
+    let run = |words: &[&str]| {
+        let mut command = command(&going);
+        command.args(words).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let no_replace = 1;
+        refuse(&mut command, libc::SYS_renameat2, 4, no_replace, libc::EINVAL);
+        Ran::from(command.output().expect("goingctl can be executed"))
+    };
+    for (word, from, to) in [("disable", "web", ".web"), ("enable", ".web", "web")] {
+        let ran = run(&[word, "web"]);
+        assert_eq!(ran.code, OK, "{ran:?}");
+        assert!(exists(&going, to) && !exists(&going, from), "{word}");
+        assert_eq!(content(&going, to), "cmd=web\n");
+        let ran = run(&[word, "db"]);
+        assert!(ran.code == FAILED && ran.err.contains("File exists"), "{ran:?}");
+    }
+    assert_eq!(content(&going, "db") + &content(&going, ".db"), "cmd=new\ncmd=old\n");
 }
 
 fn enable_tells_what_comes_of_it() {

@@ -5,7 +5,7 @@ use crate::regular;
 use going::child::reader;
 use going::linux::{raw, table::Slots};
 use going::model::config::{Fault, Text, parse, service_name};
-use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::fs::{AtFlags, CWD, RenameFlags, linkat, renameat_with, unlink};
 use rustix::io::Errno;
 use std::cell::RefCell;
 use std::ffi::CString;
@@ -85,7 +85,13 @@ pub fn check(confdir: &Path) -> Result<bool, Failure> {
 pub fn rename(confdir: &Path, from: &str, to: &str) -> Result<(), Failure> {
     let (old, new) = (confdir.join(from), confdir.join(to));
     let (old, new) = (old.as_os_str().as_bytes(), new.as_os_str().as_bytes());
-    let renamed = renameat_with(CWD, old, CWD, new, RenameFlags::NOREPLACE);
+    let renamed = match renameat_with(CWD, old, CWD, new, RenameFlags::NOREPLACE) {
+        // Not every file system can do that, as NFS and older ZFS. A link overwrites nothing, either.
+        Err(Errno::INVAL) => {
+            linkat(CWD, old, CWD, new, AtFlags::empty()).and_then(|()| unlink(old))
+        }
+        renamed => renamed,
+    };
     renamed.map_err(|errno| {
         let code = if errno == Errno::NOENT { EXIT_ABSENT } else { EXIT_FAILED };
         let why = raw::reason(errno);
