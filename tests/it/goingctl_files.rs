@@ -36,6 +36,9 @@ pub fn tests() -> Vec<Trial> {
         scenario!(logs_prints_the_end),
         scenario!(logs_follows),
         scenario!(logs_ends_amid_lines),
+        scenario!(logs_ends_while_nobody_reads),
+        scenario!(logs_needs_little_memory),
+        scenario!(logs_looks_at_service_files_only),
         scenario!(logs_notices_a_full_disk),
         scenario!(logs_says_where_else_to_look),
         scenario!(logs_takes_nothing_from_a_fifo),
@@ -367,6 +370,64 @@ fn logs_ends_amid_lines() {
     assert!(process.wait().expect("our own child").success());
     let len = reading.join().expect("it does not panic").expect("a pipe");
     assert!(len > 1 << 20, "{len} bytes");
+}
+
+/// How far into its log a goingctl has come.
+fn position(pid: i32) -> u64 {
+    let files = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+    let logs =
+        files.filter(|file| fs::read_link(file.path()).is_ok_and(|path| path.ends_with("web.log")));
+    let positions = logs.filter_map(|file| {
+        let about = format!("/proc/{pid}/fdinfo/{}", file.file_name().display());
+        let text = fs::read_to_string(about).ok()?;
+        text.lines().find_map(|line| line.strip_prefix("pos:")?.trim().parse().ok())
+    });
+    positions.max().unwrap_or(0)
+}
+
+/// The pipe is full then.
+fn logs_ends_while_nobody_reads() {
+    let going = with_log();
+    let (mut process, mut stdout) = following(&going);
+    let pid = process.id().try_into().expect("a pid");
+    stdout.read_exact(&mut [0; 4]).expect("a line");
+    log(&going, &"many lines\n".repeat(20_000));
+    // It has come to rest far from the end of the file.
+    going.wait_for("a full pipe", || {
+        proc::stat(pid).is_some_and(|stat| stat.state == 'S') && position(pid) > 65_000
+    });
+    assert!(position(pid) < 100_000);
+    send(pid, Signal::SIGTERM);
+    going.wait_gone("goingctl", pid);
+    assert!(process.wait().expect("our own child").success());
+}
+
+/// However long the last lines are.
+fn logs_needs_little_memory() {
+    let going = with_log();
+    log(&going, "");
+    let file = OpenOptions::new().write(true).open(going.path("web.log")).expect("our own file");
+    file.set_len(1 << 28).expect("a hole");
+    let mut command = command(&going);
+    command.args(["logs", "web"]).stdout(Stdio::piped());
+    let mut process = command.spawn().expect("goingctl can be executed");
+    let mut stdout = process.stdout.take().expect("a pipe");
+    stdout.read_exact(&mut [0; 1]).expect("a hole");
+    let memory_kb = proc::status_number(process.id().try_into().expect("a pid"), "VmHWM");
+    assert!(memory_kb < 16 * 1024, "{memory_kb} KiB");
+    let rest = io::copy(&mut stdout, &mut io::sink()).expect("a pipe");
+    assert_eq!(rest + 1, 1 << 28);
+    assert!(process.wait().expect("our own child").success());
+}
+
+/// A line of any other would be shown as the one that is wrong.
+fn logs_looks_at_service_files_only() {
+    let going = with_log();
+    fs::write(going.path("secret"), "password\n").expect("room on the disk");
+    for name in ["../secret", "./web", "", "web/"] {
+        let ran = ctl_to(&going, ABSENT, &["logs", name]);
+        assert_eq!(ran.err, format!("goingctl: no such service: {name}\n"));
+    }
 }
 
 fn logs_notices_a_full_disk() {

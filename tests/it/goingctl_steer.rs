@@ -31,6 +31,7 @@ pub fn tests() -> Vec<Trial> {
         scenario!(a_restart_that_takes_too_long_holds_nothing_down),
         scenario!(an_interrupted_restart_holds_nothing_down),
         scenario!(what_was_held_down_before_stays_so_until_the_end),
+        scenario!(what_is_ignored_interrupts_nothing),
         scenario!(a_stop_amid_a_restart_stays_in_force),
         scenario!(a_suspended_restart_goes_on),
         scenario!(an_interrupted_stop_stays_in_force),
@@ -281,6 +282,27 @@ fn what_was_held_down_before_stays_so_until_the_end() {
     send(web, Signal::SIGKILL);
     assert!(process.wait().expect("our own child").success());
     assert_eq!((going.wait_starts("web", 2).len(), is_held(&going, "web")), (2, false));
+}
+
+/// As with nohup(1), or in the background of a script.
+fn what_is_ignored_interrupts_nothing() {
+    let going = stubborn();
+    let web = going.up("web");
+    let mut command = Command::new("sh");
+    let script = "trap '' HUP INT; exec \"$0\" -d \"$1\" -r \"$2\" restart web --timeout 600";
+    command.args(["-c", script]).arg(program()).arg(going.path("going.d")).arg(going.path("run"));
+    let process = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let process = process.expect("sh can be executed");
+    wait_state(&going, "web", "stopping");
+    send(pid(&process), Signal::SIGHUP);
+    send(pid(&process), Signal::SIGINT);
+    send(web, Signal::SIGKILL);
+    let ran = Ran::from(process.wait_with_output().expect("our own child"));
+    assert_eq!(ran.code, OK, "{ran:?}");
+    let process = restarting(&going);
+    send(pid(&process), Signal::SIGHUP);
+    let ran = Ran::from(process.wait_with_output().expect("our own child"));
+    assert_eq!(ran.code, 128 + 1, "{ran:?}");
 }
 
 /// Whoever stops a service has it stopped, even if somebody else is restarting it just then.

@@ -86,7 +86,7 @@ pub fn rename(confdir: &Path, from: &str, to: &str) -> Result<(), Failure> {
     let (old, new) = (confdir.join(from), confdir.join(to));
     let (old, new) = (old.as_os_str().as_bytes(), new.as_os_str().as_bytes());
     let renamed = match renameat_with(CWD, old, CWD, new, RenameFlags::NOREPLACE) {
-        // Not every file system can do that, as NFS and older ZFS. A link overwrites nothing, either.
+        // NFS and older ZFS, for example, cannot do that. A link overwrites nothing, either.
         Err(Errno::INVAL) => {
             linkat(CWD, old, CWD, new, AtFlags::empty()).and_then(|()| unlink(old))
         }

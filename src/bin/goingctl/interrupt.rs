@@ -3,22 +3,44 @@
 use crate::output::{Failure, io_error, unable};
 use going::linux::signals::Signals;
 use rustix::process::Signal;
+use std::fs;
 
 /// What asks a program to end.
 const ENDING: [Signal; 4] = [Signal::HUP, Signal::INT, Signal::QUIT, Signal::TERM];
 
-/// Blocks all signals, from now on.
-pub fn signals() -> Result<Signals, Failure> {
-    Signals::new().map_err(io_error).map_err(unable("read signals"))
+/// The signals of this process.
+pub struct Interrupts {
+    pub signals: Signals,
+    /// Those that whoever started us has had ignored, as nohup(1) does: a bit for each.
+    ignored: u64,
 }
 
-/// The exit code of a program that was asked to end, if it was: that of shells.
-pub fn code(signals: &Signals) -> Option<u8> {
-    while let Some(signal) = signals.read() {
-        let ending = ENDING.iter().filter_map(|ending| u8::try_from(ending.as_raw()).ok());
-        if let Some(number) = ending.into_iter().find(|ending| u32::from(*ending) == signal) {
-            return Some(number.saturating_add(128));
-        }
+impl Interrupts {
+    /// Blocks all signals, from now on.
+    pub fn open() -> Result<Self, Failure> {
+        // `Signals` would have them heard.
+        let ignored = ignored().unwrap_or(0);
+        let signals = Signals::new().map_err(io_error).map_err(unable("read signals"))?;
+        Ok(Self { signals, ignored })
     }
-    None
+
+    /// The exit code of a program that was asked to end, if it was: that of shells.
+    pub fn code(&self) -> Option<u8> {
+        while let Some(signal) = self.signals.read() {
+            let is_ignored = self.ignored >> signal.saturating_sub(1) & 1 == 1;
+            let mut ending = ENDING.iter().filter_map(|ending| u8::try_from(ending.as_raw()).ok());
+            let number = ending.find(|ending| u32::from(*ending) == signal && !is_ignored);
+            if let Some(number) = number {
+                return Some(number.saturating_add(128));
+            }
+        }
+        None
+    }
+}
+
+/// What /proc says of that; none where there is none.
+fn ignored() -> Option<u64> {
+    let text = fs::read_to_string("/proc/self/status").ok()?;
+    let bits = text.lines().find_map(|line| line.strip_prefix("SigIgn:"))?;
+    u64::from_str_radix(bits.trim(), 16).ok()
 }

@@ -1,14 +1,15 @@
 //! logs: the end of the file that a service logs to, and what is added to it.
 
 use crate::confdir;
-use crate::interrupt;
+use crate::interrupt::Interrupts;
 use crate::options::Options;
-use crate::output::{EXIT_ABSENT, EXIT_OK, Failure, fault, print, unable};
+use crate::output::{EXIT_ABSENT, EXIT_OK, Failure, fault, unable};
 use crate::regular;
 use crate::rundir;
-use going::linux::signals::Signals;
+use going::linux::raw::stdio;
 use going::linux::{clock, watch};
-use going::model::config::value;
+use going::model::config::{service_name, value};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::inotify::WatchFlags;
 use std::ffi::OsStr;
 use std::fs::File;
@@ -19,10 +20,12 @@ use std::path::{Path, PathBuf};
 
 /// The file is looked at so often even if nothing is heard: where it is may tell nobody.
 const RECHECK_MS: u64 = 1_000;
-/// Bytes that are looked at for the last lines, at first.
-const TAIL_LEN: u64 = 64 * 1024;
-/// Bytes that are printed at once: a signal is to be heard however fast the file grows.
-const COPY_MAX: u64 = 64 * 1024;
+/// Bytes that are looked at for the last lines at once: there may be any number of them.
+const BLOCK_LEN: u64 = 64 * 1024;
+/// Bytes that are printed at once: if there is room in a pipe at all, it is for so many.
+const COPY_MAX: u64 = 4096;
+/// So often a signal is looked for while there is no room.
+const PAUSE: Timespec = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
 
 /// Prints the end of the log of the one service; with `-f` what is added, too.
 pub fn show(options: &Options) -> Result<u8, Failure> {
@@ -30,21 +33,31 @@ pub fn show(options: &Options) -> Result<u8, Failure> {
     let path = path(&options.confdir, name)?;
     let what = || unable(format!("read {}", path.display()));
     let mut file = regular::open(&path).map_err(what())?;
-    print(tail(&mut file, options.lines).map_err(what())?)?;
+    let len = file.metadata().map_err(what())?.len();
+    let start = start(&mut file, len, options.lines).map_err(what())?;
+    end(print(&mut file, start, len), "print", &path)?;
     if options.is_following {
-        let signals = interrupt::signals()?;
-        match follow(&path, file, &signals) {
-            Err(error) if error.kind() == ErrorKind::BrokenPipe => {}
-            followed => followed.map_err(unable(format!("follow {}", path.display())))?,
-        }
+        end(follow(&path, file, &Interrupts::open()?), "follow", &path)?;
     }
     Ok(EXIT_OK)
+}
+
+/// That nobody reads it any more is no failure, and neither is a signal.
+fn end(printed: io::Result<()>, verb: &str, path: &Path) -> Result<(), Failure> {
+    match printed {
+        Err(error) if matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::Interrupted) => {
+            Ok(())
+        }
+        printed => printed.map_err(unable(format!("{verb} {}", path.display()))),
+    }
 }
 
 /// Where a service logs to, if that is a file.
 fn path(confdir: &Path, name: &str) -> Result<PathBuf, Failure> {
     let file = confdir::file(confdir, name).symlink_metadata();
-    if file.is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+    let is_absent = file.is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
+    // What is wrong with a file is shown: none outside of the directory is looked at.
+    if is_absent || service_name(name.as_bytes()).is_none() {
         return Err(Failure::new(EXIT_ABSENT, format!("no such service: {name}")));
     }
     let text = confdir::text(confdir, name)?;
@@ -59,44 +72,58 @@ fn path(confdir: &Path, name: &str) -> Result<PathBuf, Failure> {
     Err(fault(format!("{name} logs to no file, but has log={word}: {why}")))
 }
 
-/// The last lines; the file is read to what was its end then.
-fn tail(file: &mut File, lines: usize) -> io::Result<Vec<u8>> {
-    let len = file.metadata()?.len();
-    let mut tail_len = TAIL_LEN;
-    loop {
-        let start = len.saturating_sub(tail_len);
+/// Where the last lines of a file of this length begin.
+fn start(file: &mut File, len: u64, lines: usize) -> io::Result<u64> {
+    let mut before = len;
+    let mut missing = lines;
+    while before > 0 && missing > 0 {
+        let block = before.saturating_sub(BLOCK_LEN);
         let mut bytes = Vec::new();
-        file.seek(SeekFrom::Start(start))?;
-        // No further: whoever writes may be faster.
-        file.take(tail_len).read_to_end(&mut bytes)?;
-        let mut ends = bytes.iter().enumerate().rev().filter(|(_, byte)| **byte == b'\n');
-        let last = usize::from(bytes.ends_with(b"\n"));
-        match ends.nth(lines.saturating_add(last).saturating_sub(1)) {
-            _ if lines == 0 => return Ok(Vec::new()),
-            Some((index, _)) => return Ok(bytes.split_off(index.saturating_add(1))),
-            None if start == 0 => return Ok(bytes),
-            None => tail_len = tail_len.saturating_mul(4),
+        file.seek(SeekFrom::Start(block))?;
+        file.take(before.saturating_sub(block)).read_to_end(&mut bytes)?;
+        let mut end = before;
+        for byte in bytes.iter().rev() {
+            // The last one of all ends a line, and begins none.
+            if *byte == b'\n' && end < len {
+                missing = missing.saturating_sub(1);
+            }
+            if missing == 0 {
+                return Ok(end);
+            }
+            end = end.saturating_sub(1);
+        }
+        before = block;
+    }
+    Ok(before)
+}
+
+/// Prints what is there, and no further: whoever writes may be faster.
+fn print(file: &mut File, start: u64, len: u64) -> io::Result<()> {
+    let mut next = file.seek(SeekFrom::Start(start))?;
+    while next < len {
+        match copy(file, len.saturating_sub(next).min(BLOCK_LEN))? {
+            0 => break,
+            printed => next = next.saturating_add(printed),
         }
     }
+    Ok(())
 }
 
 /// Prints what is added, until a signal comes. A file that was replaced or cut off is read from its
 /// beginning.
-fn follow(path: &Path, mut file: File, signals: &Signals) -> io::Result<()> {
+fn follow(path: &Path, mut file: File, interrupts: &Interrupts) -> io::Result<()> {
     let directory = path.parent().unwrap_or(Path::new("/"));
     let changes = WatchFlags::MODIFY | WatchFlags::CREATE | WatchFlags::MOVED_TO;
     let news = rundir::watch(directory, changes);
     loop {
-        let is_more = copy(&mut file)? == COPY_MAX;
-        if interrupt::code(signals).is_some() {
-            return Ok(());
-        }
-        if is_more {
+        wait_for_room(interrupts)?;
+        if copy(&mut file, COPY_MAX)? == COPY_MAX {
             continue;
         }
         if let Some(next) = regular::open(path).ok().filter(|next| is_other(&file, next)) {
             // What was added to the old one meanwhile.
-            if copy(&mut file)? < COPY_MAX {
+            wait_for_room(interrupts)?;
+            if copy(&mut file, COPY_MAX)? < COPY_MAX {
                 file = next;
             }
             continue;
@@ -106,16 +133,32 @@ fn follow(path: &Path, mut file: File, signals: &Signals) -> io::Result<()> {
             continue;
         }
         let next_ms = clock::now_ms().saturating_add(RECHECK_MS);
-        signals.wait(Some(next_ms), [news.as_ref(), None]);
+        interrupts.signals.wait(Some(next_ms), [news.as_ref(), None]);
         let _changed = news.as_ref().is_some_and(watch::has_news);
     }
 }
 
-/// Prints what comes next; how many bytes that were.
-fn copy(file: &mut File) -> io::Result<u64> {
+/// Waits until something can be printed, for signals are blocked; fails if one has come.
+fn wait_for_room(interrupts: &Interrupts) -> io::Result<()> {
+    loop {
+        if interrupts.code().is_some() {
+            return Err(ErrorKind::Interrupted.into());
+        }
+        // Whatever else is wrong with it is found out by printing.
+        if poll(&mut [PollFd::new(&stdio(1), PollFlags::OUT)], Some(&PAUSE)) != Ok(0) {
+            return Ok(());
+        }
+    }
+}
+
+/// Prints what comes next, and how many bytes that were.
+fn copy(file: &mut File, len_max: u64) -> io::Result<u64> {
+    let mut bytes = Vec::new();
+    let len = file.take(len_max).read_to_end(&mut bytes)?;
     let mut stdout = io::stdout().lock();
-    let len = io::copy(&mut file.take(COPY_MAX), &mut stdout)?;
-    stdout.flush().map(|()| len)
+    stdout.write_all(&bytes)?;
+    stdout.flush()?;
+    Ok(len.try_into().unwrap_or(u64::MAX))
 }
 
 /// Whether two descriptors are of two files.

@@ -6,7 +6,7 @@
 //! read; among them is TSTP, for a restart that is suspended half-way would be no better.
 
 use crate::amounts;
-use crate::interrupt;
+use crate::interrupt::Interrupts;
 use crate::options::Options;
 use crate::output::{self, EXIT_FAILED, EXIT_OK, Failure, reason, warn};
 use crate::proc;
@@ -116,7 +116,7 @@ pub fn steer(
     names: &[String],
     patience: Patience,
 ) -> Result<u8, Failure> {
-    let signals = interrupt::signals()?;
+    let interrupts = Interrupts::open()?;
     let news = rundir.watch();
     let due_ms = clock::now_ms().saturating_add(patience.timeout_ms);
     let mut status = rundir.read()?;
@@ -147,8 +147,8 @@ pub fn steer(
         let pause_ms = if news.is_some() { RECHECK_MS } else { POLL_MS };
         let next_ms = settled_ms(&jobs, &status).unwrap_or(u64::MAX);
         let next_ms = next_ms.min(due_ms).min(now_ms.saturating_add(pause_ms));
-        signals.wait(Some(next_ms), [news.as_ref(), None]);
-        if let Some(code) = interrupt::code(&signals) {
+        interrupts.signals.wait(Some(next_ms), [news.as_ref(), None]);
+        if let Some(code) = interrupts.code() {
             return Err(Failure::new(code, "interrupted"));
         }
         let _changed = news.as_ref().is_some_and(watch::has_news);

@@ -1,7 +1,7 @@
 //! `--watch`: the table on a screen of its own, redrawn while it changes; q quits, arrows scroll.
 
 use crate::amounts;
-use crate::interrupt;
+use crate::interrupt::Interrupts;
 use crate::options::Options;
 use crate::output::{EXIT_OK, EXIT_USAGE, Failure, print, visible};
 use crate::rows::rows;
@@ -43,7 +43,7 @@ impl Drop for Screen {
 
 /// Shows the table until somebody has seen enough.
 pub fn show(rundir: &Rundir, options: &Options) -> Result<u8, Failure> {
-    let signals = interrupt::signals()?;
+    let interrupts = Interrupts::open()?;
     let screen = Screen::open()?;
     let mut first = 0_usize;
     loop {
@@ -56,9 +56,9 @@ pub fn show(rundir: &Rundir, options: &Options) -> Result<u8, Failure> {
         print(page(&lines, first, room, columns))?;
         let keys = screen.keys.as_ref();
         let next_ms = clock::now_ms().saturating_add(REDRAW_MS);
-        signals.wait(Some(next_ms), [news.as_ref(), keys.map(|keys| &keys.fd)]);
+        interrupts.signals.wait(Some(next_ms), [news.as_ref(), keys.map(|keys| &keys.fd)]);
         let _changed = news.as_ref().is_some_and(watch::has_news);
-        if interrupt::code(&signals).is_some() || has_quit(&screen, &mut first) {
+        if interrupts.code().is_some() || has_quit(&screen, &mut first) {
             return Ok(EXIT_OK);
         }
     }
