@@ -8,12 +8,14 @@ use crate::needs::scenario;
 use crate::proc;
 use libtest_mimic::Trial;
 use nix::libc;
-use nix::sys::signal::Signal;
+use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::signal::{SigHandler, Signal, signal};
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 use std::fs::{self, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStdout, Stdio};
 use std::thread;
 
@@ -33,6 +35,7 @@ pub fn tests() -> Vec<Trial> {
         scenario!(edit_notices_that_somebody_else_was_faster),
         scenario!(edit_follows_links_and_finds_the_disabled),
         scenario!(edit_wants_a_file),
+        scenario!(edit_leaves_nothing_of_a_copy_that_fails),
         scenario!(logs_prints_the_end),
         scenario!(logs_follows),
         scenario!(logs_ends_amid_lines),
@@ -295,6 +298,27 @@ fn edit_wants_a_file() {
     let ran = edit(&going, "web", "echo cmd=y >\"$1\"");
     assert!(ran.code == FAILED && ran.err.contains("not a regular file"), "{ran:?}");
     assert_eq!(leftovers(&going), 0);
+}
+
+/// As on a full disk: here a file may not grow.
+fn edit_leaves_nothing_of_a_copy_that_fails() {
+    let going = Going::new();
+    going.write("web", "cmd=x\n");
+    for name in ["web", "new"] {
+        let mut command = command(&going);
+        command.env("EDITOR", "true").args(["edit", name]).stderr(Stdio::piped());
+        let short = || {
+            setrlimit(Resource::RLIMIT_FSIZE, 1, 1)?;
+            // SAFETY: no handler is installed.
+            unsafe { signal(Signal::SIGXFSZ, SigHandler::SigIgn)? };
+            Ok(())
+        };
+        // SAFETY: between fork and exec it calls the kernel only.
+        unsafe { command.pre_exec(short) };
+        let ran = Ran::from(command.output().expect("goingctl can be executed"));
+        assert!(ran.code == FAILED && ran.err.contains("unable to copy"), "{ran:?}");
+        assert_eq!(leftovers(&going), 0, "{name}");
+    }
 }
 
 fn log(going: &Going, content: &str) {

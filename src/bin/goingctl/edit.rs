@@ -30,11 +30,14 @@ pub fn edit(confdir: &Path, name: &str) -> Result<u8, Failure> {
         Err(error) if error.kind() == ErrorKind::NotFound => None,
         read => Some(read.map_err(what())?),
     };
-    match before {
+    let made = match before {
         Some(_) => copy(&path, &draft),
         None => fs::write(&draft, NEW),
+    };
+    if made.is_err() {
+        let _none = fs::remove_file(&draft);
     }
-    .map_err(what())?;
+    made.map_err(what())?;
     let begin = before.as_deref().unwrap_or(NEW);
     match edit_until_good(name, &draft) {
         Ok(text) if text == begin => {
