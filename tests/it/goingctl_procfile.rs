@@ -16,11 +16,13 @@ pub fn tests() -> Vec<Trial> {
         scenario!(a_shell_is_used_where_it_is_needed),
         scenario!(formation_and_ports_are_those_of_foreman),
         scenario!(variables_are_read_as_foreman_does),
+        scenario!(quotes_that_are_not_closed_are_told_of),
         scenario!(carriage_returns_and_comments_are_no_part),
         scenario!(what_no_service_file_can_say_is_refused),
         scenario!(import_overwrites_nothing_unasked),
         scenario!(import_leaves_links_and_devices_what_they_are),
         scenario!(no_value_becomes_another_line),
+        scenario!(what_is_found_beside_a_procfile_is_not_waited_for),
         scenario!(import_has_limits),
         scenario!(import_warns_of_another_formation),
         scenario!(an_imported_app_runs),
@@ -184,6 +186,20 @@ fn variables_are_read_as_foreman_does() {
     import_to(&going, FAILED, &["--force", "-e", "/does/not/exist"]);
 }
 
+/// dotenv has comments behind values, and values of several lines; foreman has not.
+fn quotes_that_are_not_closed_are_told_of() {
+    let environment = "GOOD=\"a\"\nNONE=it's\nKEY=\"-----BEGIN\nMII==\n-----END\"\nSAID='a' # b\n";
+    let going = app("web: a\n", Some(environment));
+    let ran = import_to(&going, OK, &[]);
+    let expected =
+        ["GOOD=a", "NONE=it's", "KEY=\"-----BEGIN", "MII==", "SAID='a' # b", "PORT=5000"];
+    assert_eq!(values(&going, "web", "env"), expected);
+    let told: Vec<_> = ran.err.lines().filter_map(|line| line.split_once(".env:")).collect();
+    let told: Vec<_> = told.into_iter().map(|(_, told)| told).collect();
+    let kept = "the quote is not closed, so it is kept";
+    assert_eq!(told, ["5: passed over".to_owned(), format!("3: {kept}"), format!("6: {kept}")]);
+}
+
 fn carriage_returns_and_comments_are_no_part() {
     let procfile = "# processes\r\n\r\nweb:  bin/web -v  \r\n#old: x\r\nworker:\tbin/worker\r\n\
                     not a process\r\nrelease: bin/migrate";
@@ -195,7 +211,9 @@ fn carriage_returns_and_comments_are_no_part() {
     assert_eq!(values(&going, "web", "env"), ["A=1", "B=2", "PORT=5000"]);
     assert!(ran.err.contains("Procfile:6: passed over"), "{ran:?}");
     // It is no service, and foreman has a way to say so.
-    import_to(&going, OK, &["--force", "-m", "all=1,release=0"]);
+    assert!(ran.err.contains("with -m all=1,release=0 it is left out"), "{ran:?}");
+    let ran = import_to(&going, OK, &["--force", "-m", "all=1,release=0"]);
+    assert!(!ran.err.contains("again and again"), "{ran:?}");
 }
 
 /// Nothing is written then.
@@ -270,6 +288,20 @@ fn no_value_becomes_another_line() {
     assert_eq!(values(&going, "web", "user"), [""; 0]);
 }
 
+/// Unlike what is asked for.
+fn what_is_found_beside_a_procfile_is_not_waited_for() {
+    let going = app("web: sleep 1\n", None);
+    let beside = going.path("app/.env");
+    mkfifo(&beside, Mode::S_IRWXU).expect("room on the disk");
+    assert!(import_to(&going, FAILED, &[]).err.contains("not a regular file"));
+    fs::remove_file(&beside).expect("our own file");
+    symlink("/dev/zero", &beside).expect("room on the disk");
+    assert!(import_to(&going, FAILED, &[]).err.contains("not a regular file"));
+    assert!(names(&going).is_empty());
+    import_to(&going, OK, &["-e", "/dev/null"]);
+    assert_eq!(names(&going), ["web"]);
+}
+
 fn import_has_limits() {
     let going = app("web: a\n", Some("PORT=x\n"));
     let ran = import_to(&going, FAILED, &[]);
@@ -339,6 +371,8 @@ fn export_says_what_is_lost() {
     let ran = ctl_to(&going, OK, &["export"]);
     assert!(ran.err.contains("db: not in the Procfile: cwd"), "{ran:?}");
     assert_eq!(ran.err.matches("cwd").count(), 1, "{ran:?}");
+    // Nor are there variables in it.
+    assert!(ran.err.contains("api: not in the Procfile: env\n"), "{ran:?}");
     let environment = going.path("env").display().to_string();
     let ran = ctl_to(&going, FAILED, &["export", "-e", &environment]);
     assert!(ran.err.contains("A has another value elsewhere"), "{ran:?}");

@@ -33,7 +33,7 @@ pub fn export(options: &Options) -> Result<u8, Failure> {
         add_variables(&mut variables, &name, &text, options.environment.is_some())?;
         let cwd = value(&text, b"cwd").unwrap_or(b"/").to_vec();
         let is_elsewhere = *home.get_or_insert_with(|| cwd.clone()) != cwd;
-        warn_of_lost(&name, &text, is_elsewhere);
+        warn_of_lost(&name, &text, is_elsewhere, options.environment.is_none());
     }
     processes.sort_by(|one, other| {
         let key = |process: &Process| (process.port.is_none(), process.port);
@@ -118,9 +118,13 @@ fn add_variables(
     Ok(())
 }
 
-fn warn_of_lost(service: &str, text: &Text, is_elsewhere: bool) {
+fn warn_of_lost(service: &str, text: &Text, is_elsewhere: bool, is_env_lost: bool) {
     let lost = LOST.into_iter().filter(|key| value(text, key).is_some());
     let lost = is_elsewhere.then_some(&b"cwd"[..]).into_iter().chain(lost);
+    // A line without a value has been told of, and a Procfile gives ports of its own.
+    let is_variable = |line: &[u8]| line.contains(&b'=') && !line.starts_with(b"PORT=");
+    let has_variables = is_env_lost && values(text, b"env").any(is_variable);
+    let lost = lost.chain(has_variables.then_some(&b"env"[..]));
     let lost: Vec<_> = lost.map(|key| key.escape_ascii().to_string()).collect();
     if !lost.is_empty() {
         warn(format!("{service}: not in the Procfile: {}", lost.join(", ")));

@@ -7,16 +7,21 @@ use crate::confdir::{self, MODE_CLOSED, MODE_OPEN};
 use crate::options::Options;
 use crate::output::{EXIT_FAILED, EXIT_OK, Failure, fault, tell, unable, visible, warn};
 use crate::procfile::{self, Formation, Process};
+use crate::regular;
 use going::model::config::service_name;
 use going::model::entry::SERVICES_MAX;
 use std::env;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf, absolute};
 
 /// Of the first process of the first type, as foreman has it.
 const PORT: u16 = 5000;
 /// From one type to the next.
 const PORT_STEP: usize = 100;
+
+/// What Heroku runs once, before the others.
+const RELEASE: &str = "release";
 
 /// What is the same in all service files.
 struct App {
@@ -39,7 +44,7 @@ pub fn import(options: &Options) -> Result<u8, Failure> {
     let text = fs::read_to_string(&source);
     let text = text.map_err(unable(format!("read {}", source.display())))?;
     let (processes, faults) = procfile::processes(&text);
-    warn_of(&source, &faults);
+    warn_of(&source, &faults, "passed over");
     let app = app(options, source)?;
     let formation = Formation::parse(options.formation.as_deref());
     let formation = formation.ok_or_else(|| fault("a formation is like web=2,worker=1"))?;
@@ -61,14 +66,19 @@ pub fn import(options: &Options) -> Result<u8, Failure> {
         confdir::write(&directory.join(&file.name), file.text.as_bytes(), mode)?;
         is_told &= tell(&file.name, "written");
     }
+    if formation.count(RELEASE) > 0 && processes.iter().any(|process| process.name == RELEASE) {
+        warn(format!(
+            "{RELEASE} is run again and again, not once: with -m all=1,{RELEASE}=0 it is left out"
+        ));
+    }
     warn_of_others(directory, &processes, &files)?;
     Ok(if is_told { EXIT_OK } else { EXIT_FAILED })
 }
 
-/// foreman passes such lines over in silence.
-fn warn_of(path: &Path, lines: &[usize]) {
+/// foreman does the same with such lines, in silence.
+fn warn_of(path: &Path, lines: &[usize], what: &str) {
     for line in lines {
-        warn(format!("{}:{line}: passed over", path.display()));
+        warn(format!("{}:{line}: {what}", path.display()));
     }
 }
 
@@ -82,9 +92,15 @@ fn app(options: &Options, source: PathBuf) -> Result<App, Failure> {
     };
     let mut variables: Vec<(String, String)> = Vec::new();
     for path in &paths {
-        let text = fs::read_to_string(path).map_err(unable(format!("read {}", path.display())))?;
+        let text = match options.environment {
+            Some(_) => fs::read_to_string(path),
+            // Nobody has said that it is a FIFO, or /dev/zero.
+            None => regular::open(path).and_then(io::read_to_string),
+        };
+        let text = text.map_err(unable(format!("read {}", path.display())))?;
         let (found, faults) = procfile::variables(&text);
-        warn_of(path, &faults);
+        warn_of(path, &faults, "passed over");
+        warn_of(path, &procfile::open_quotes(&text), "the quote is not closed, so it is kept");
         for (name, value) in found {
             variables.retain(|(other, _)| *other != name);
             variables.push((name, value));

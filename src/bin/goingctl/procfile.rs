@@ -43,6 +43,16 @@ pub fn variables(text: &str) -> Parsed<(String, String)> {
     (variables, faults)
 }
 
+/// The lines of a .env, counted from 1, with a quote that the value begins with, and does not end
+/// with: other programs may see a comment behind it, or a value of several lines.
+pub fn open_quotes(text: &str) -> Vec<usize> {
+    let is_open = |line: &str| {
+        let value = line.split_once('=').map_or("", |(_, value)| value);
+        value.starts_with(['"', '\'']) && unquoted(value) == value
+    };
+    parsed(text, |line| (!is_open(line)).then_some(())).1
+}
+
 fn parsed<T>(text: &str, parse: impl Fn(&str) -> Option<T>) -> Parsed<T> {
     let (mut found, mut faults) = (Vec::new(), Vec::new());
     for (line, number) in text.lines().zip(1..) {
