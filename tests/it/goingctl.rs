@@ -21,6 +21,7 @@ pub fn tests() -> Vec<Trial> {
     vec![
         scenario!(help_and_version),
         scenario!(usage_errors_exit_64),
+        scenario!(who_mistypes_is_told_what_was_taken_for_what),
         scenario!(completions_know_every_command),
         scenario!(bash_takes_its_completion, Bash),
         scenario!(bash_completes_instances, Bash),
@@ -230,9 +231,13 @@ fn help_and_version() {
     for command in commands() {
         assert!(help.contains(command), "no {command} in {help}");
     }
-    assert_eq!(ctl_to(&going, OK, &["stop", "-h"]).out, help);
+    for words in [&["stop", "-h"][..], &["help"], &["help", "stop"]] {
+        assert_eq!(ctl_to(&going, OK, words).out, help, "{words:?}");
+    }
     let version = format!("goingctl {}\n", env!("CARGO_PKG_VERSION"));
-    assert_eq!(ctl_to(&going, OK, &["-V"]).out, version);
+    for word in ["-V", "version"] {
+        assert_eq!(ctl_to(&going, OK, &[word]).out, version);
+    }
 }
 
 fn commands() -> [&'static str; 13] {
@@ -267,6 +272,35 @@ fn usage_errors_exit_64() {
         assert_eq!(ran.out, "", "{words:?}");
         assert!(ran.err.starts_with("goingctl: "), "{words:?}: {}", ran.err);
     }
+}
+
+fn who_mistypes_is_told_what_was_taken_for_what() {
+    let mut going = Going::new();
+    going.hold("web");
+    going.start();
+    wait_state(&going, "web", "up");
+    // What would have been started, stopped or else is shown.
+    for words in [["strat", "web"], ["web", "stop"]] {
+        let ran = ctl_to(&going, ABSENT, &words);
+        assert!(ran.out.contains("\nweb ") && ran.err.contains("no such service: st"), "{ran:?}");
+        assert!(ran.err.contains("no command is named, so this is the status"), "{ran:?}");
+    }
+    assert!(!ctl_to(&going, ABSENT, &["status", "wbe"]).err.contains("command"));
+    for (words, said) in [
+        (
+            &["--timeout", "3", "stop", "web"][..],
+            "'--timeout', or one that stands behind its command",
+        ),
+        (&["stop", "-x", "web"], "invalid option '-x'; "),
+        (&["stop", "--timeout", "30s", "web"], "no number for --timeout: 30s; "),
+        (&["logs", "-n", "-5", "web"], "no number for -n: -5; "),
+        (&["import", "-p", "http", "Procfile"], "no number for -p: http; "),
+    ] {
+        let ran = ctl_to(&going, USAGE, words);
+        assert!(ran.err.contains(said), "{words:?}: {ran:?}");
+    }
+    assert_eq!(going.starts("web").len(), 1);
+    going.terminate();
 }
 
 fn completion(name: &str) -> PathBuf {

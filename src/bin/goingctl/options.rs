@@ -2,8 +2,9 @@
 
 use crate::output::{EXIT_USAGE, Failure};
 use lexopt::prelude::{Long, Short, Value, ValueExt};
-use lexopt::{Error, Parser};
+use lexopt::{Arg, Error, Parser};
 use std::path::PathBuf;
+use std::str::FromStr;
 
 /// What to do.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -26,7 +27,7 @@ pub enum Command {
 }
 
 /// What each is called.
-const COMMANDS: [(&str, Command); 13] = [
+const COMMANDS: [(&str, Command); 15] = [
     ("status", Command::Status),
     ("start", Command::Start),
     ("stop", Command::Stop),
@@ -40,6 +41,8 @@ const COMMANDS: [(&str, Command); 13] = [
     ("logs", Command::Logs),
     ("import", Command::Import),
     ("export", Command::Export),
+    ("help", Command::Help),
+    ("version", Command::Version),
 ];
 
 /// How a status is shown.
@@ -55,6 +58,8 @@ pub enum Format {
 #[derive(Debug)]
 pub struct Options {
     pub command: Command,
+    /// Whether that is said, or what is done where nothing is.
+    pub is_named: bool,
     /// Services, or what the command takes in their place.
     pub words: Vec<String>,
     pub confdir: PathBuf,
@@ -81,6 +86,7 @@ impl Options {
     fn new() -> Self {
         Self {
             command: Command::Status,
+            is_named: false,
             words: Vec::new(),
             confdir: "/etc/going.d".into(),
             rundir: "/run/going".into(),
@@ -109,7 +115,6 @@ impl Options {
 
     fn parse(mut parser: Parser) -> Result<Self, Error> {
         let mut options = Self::new();
-        let mut is_named = false;
         while let Some(argument) = parser.next()? {
             match argument {
                 Short('h') | Long("help") => options.command = Command::Help,
@@ -117,11 +122,13 @@ impl Options {
                 Value(word) => {
                     let word = word.string()?;
                     let named = COMMANDS.iter().find(|(name, _)| *name == word);
-                    match named.filter(|_| !is_named) {
-                        Some((_, command)) => options.command = *command,
+                    match named.filter(|_| !options.is_named && options.words.is_empty()) {
+                        Some((_, command)) => {
+                            options.command = *command;
+                            options.is_named = true;
+                        }
                         None => options.words.push(word),
                     }
-                    is_named = true;
                 }
                 Short('d') if options.command == Command::Import => {
                     options.cwd = Some(parser.value()?.into());
@@ -146,13 +153,13 @@ impl Options {
         match (letter, self.command) {
             ('w', Status) => self.format = Format::Watch,
             ('f', Logs) => self.is_following = true,
-            ('n', Logs) => self.lines = parser.value()?.parse()?,
+            ('n', Logs) => self.lines = number(parser, "-n")?,
             ('e', Import | Export) => self.environment = Some(parser.value()?.string()?),
             ('o', Import | Export) => self.output = Some(parser.value()?.into()),
             ('u', Import) => self.user = Some(parser.value()?.string()?),
             ('m', Import) => self.formation = Some(parser.value()?.string()?),
-            ('p', Import) => self.port = Some(parser.value()?.parse()?),
-            _ => return Err(Short(letter).unexpected()),
+            ('p', Import) => self.port = Some(number(parser, "-p")?),
+            _ => return Err(self.unexpected(Short(letter))),
         }
         Ok(())
     }
@@ -164,15 +171,24 @@ impl Options {
             ("prometheus", Status) => self.format = Format::Prometheus,
             ("watch", Status) => self.format = Format::Watch,
             ("timeout", Start | Stop | Restart | Enable | Disable) => {
-                let seconds: u32 = parser.value()?.parse()?;
+                let seconds: u32 = number(parser, "--timeout")?;
                 self.timeout_ms = u64::from(seconds).saturating_mul(1_000);
             }
             ("no-wait", Start | Stop | Restart | Enable | Disable) => self.is_waiting = false,
             ("follow", Logs) => self.is_following = true,
             ("force", Import | Export) => self.is_forced = true,
-            _ => return Err(Long(word).unexpected()),
+            _ => return Err(self.unexpected(Long(word))),
         }
         Ok(())
+    }
+
+    /// What is wrong with an option that means nothing here.
+    fn unexpected(&self, option: Arg) -> Error {
+        let error = option.unexpected();
+        if self.is_named {
+            return error;
+        }
+        format!("{error}, or one that stands behind its command").into()
     }
 
     /// Whether there are as many words as the command needs.
@@ -203,4 +219,10 @@ impl Options {
             None => Ok(()),
         }
     }
+}
+
+/// The number that belongs to an option.
+fn number<T: FromStr>(parser: &mut Parser, option: &str) -> Result<T, Error> {
+    let value = parser.value()?.string()?;
+    value.parse().map_err(|_| format!("no number for {option}: {value}").into())
 }
