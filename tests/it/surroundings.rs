@@ -32,6 +32,7 @@ pub fn tests() -> Vec<Trial> {
         scenario!(closed_standard_descriptors_harm_nothing),
         scenario!(a_full_pipe_as_stderr_stalls_nothing),
         scenario!(a_socket_as_stderr_gets_the_messages),
+        scenario!(a_socket_as_stderr_gets_the_messages_with_an_old_kernel),
         scenario!(a_file_that_takes_nothing_without_waiting_gets_the_messages),
         scenario!(a_stderr_of_another_user_gets_the_messages, Root),
         scenario!(signals_ignored_by_the_caller_harm_nothing),
@@ -166,14 +167,26 @@ fn a_file_that_takes_nothing_without_waiting_gets_the_messages() {
     going.terminate();
 }
 
-/// What a container's runtime or another supervisor may hand on. It cannot be opened anew by way
-/// of /proc.
+/// What systemd and others hand on. It cannot be opened anew by way of /proc.
 fn a_socket_as_stderr_gets_the_messages() {
+    a_socket_gets_the_messages(|_| {});
+}
+
+/// Linux has flags for a single write to a socket since 6.4.
+fn a_socket_as_stderr_gets_the_messages_with_an_old_kernel() {
+    a_socket_gets_the_messages(|command| {
+        refuse(command, libc::SYS_pwritev2, 5, libc::RWF_NOWAIT, libc::EOPNOTSUPP);
+    });
+}
+
+#[track_caller]
+fn a_socket_gets_the_messages(set_up: impl FnOnce(&mut Command)) {
     let mut going = Going::new();
     going.hold("web");
     let (ours, theirs) = UnixStream::pair().expect("two sockets");
     going.start_with(|command| {
         command.stderr(OwnedFd::from(theirs));
+        set_up(command);
     });
     let pid = going.up("web");
     let message = format!("going[{}]: web: started, pid {pid}", going.pid());
