@@ -40,6 +40,7 @@ define INSTALLED
 644 README.md $(docdir)/README.md
 644 CHANGELOG.md $(docdir)/CHANGELOG.md
 644 etc/inittab $(docdir)/inittab
+644 etc/going.service $(docdir)/going.service
 644 etc/rc $(docdir)/rc
 644 etc/Containerfile $(docdir)/Containerfile
 644 LICENSE $(licensedir)/LICENSE
