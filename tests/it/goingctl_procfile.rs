@@ -292,10 +292,10 @@ fn no_value_becomes_another_line() {
 fn what_is_found_beside_a_procfile_is_not_waited_for() {
     let going = app("web: sleep 1\n", None);
     let beside = going.path("app/.env");
-    mkfifo(&beside, Mode::S_IRWXU).expect("room on the disk");
+    symlink("/dev/null", &beside).expect("room on the disk");
     assert!(import_to(&going, FAILED, &[]).err.contains("not a regular file"));
     fs::remove_file(&beside).expect("our own file");
-    symlink("/dev/zero", &beside).expect("room on the disk");
+    mkfifo(&beside, Mode::S_IRWXU).expect("room on the disk");
     assert!(import_to(&going, FAILED, &[]).err.contains("not a regular file"));
     assert!(names(&going).is_empty());
     import_to(&going, OK, &["-e", "/dev/null"]);
