@@ -52,6 +52,7 @@ pub fn tests() -> Vec<Trial> {
         scenario!(watch_needs_a_terminal_that_can_be_redrawn),
         scenario!(watch_redraws_until_q),
         scenario!(watch_scrolls),
+        scenario!(watch_tells_of_what_there_is_not),
     ]
 }
 
@@ -667,4 +668,22 @@ fn watch_scrolls() {
     send(pid, Signal::SIGINT);
     watch.wait_shown("\x1b[?1049l");
     assert!(watch.process.wait().expect("our own child").success());
+}
+
+/// And keeps to the lines that there are: one more, and the first would be gone.
+fn watch_tells_of_what_there_is_not() {
+    let going = Going::new();
+    fake(&going, &format!("{}\nweb down - 5 0 - -\ndb down - 5 0 - -\n", our_header("1")));
+    for (lines, words, shown) in [
+        (10, &["-w", "web", "wbe"][..], ": 1 down, no such service: wbe"),
+        (10, &["-w", "wbe"], ": none, no such service: wbe"),
+        (2, &["-w"], "NAME"),
+    ] {
+        let mut command = command(&going);
+        command.args(words);
+        let mut watch = OnTerminal::spawn(command, 100, lines);
+        watch.wait_shown(shown);
+        let page = watch.read_until("all of a page", |page| page.contains("\x1b[J"));
+        assert!(page.matches('\n').count() < lines.into(), "{page:?}");
+    }
 }

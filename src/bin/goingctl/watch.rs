@@ -6,7 +6,7 @@ use crate::options::Options;
 use crate::output::{EXIT_OK, EXIT_USAGE, Failure, print, visible};
 use crate::rows::rows;
 use crate::rundir::{Rundir, Supervisor, supervisor};
-use crate::select::is_chosen;
+use crate::select::{ALL, is_chosen, is_meant};
 use crate::status::{Service, Status};
 use crate::table;
 use crate::terminal::{self, Key, Keys};
@@ -53,7 +53,7 @@ pub fn show(rundir: &Rundir, options: &Options) -> Result<u8, Failure> {
         let (columns, height) = terminal::size().unwrap_or((80, 24));
         let room = height.saturating_sub(2).max(1);
         first = first.min(lines.len().saturating_sub(2).saturating_sub(room));
-        print(page(&lines, first, room, columns))?;
+        print(page(&lines, first, height, columns))?;
         let keys = screen.keys.as_ref();
         let next_ms = clock::now_ms().saturating_add(REDRAW_MS);
         interrupts.signals.wait(Some(next_ms), [news.as_ref(), keys.map(|keys| &keys.fd)]);
@@ -86,7 +86,10 @@ fn lines(rundir: &Rundir, options: &Options) -> Vec<String> {
     let is_chosen = |service: &&Service| is_chosen(&service.name, &options.words);
     let chosen: Vec<_> = status.services.iter().filter(is_chosen).collect();
     let rows = rows(status.pid, &chosen, &options.confdir);
-    let mut lines = vec![summary(&status, &chosen)];
+    let is_known = |word: &&String| status.services.iter().any(|s| is_meant(&s.name, word));
+    let unknown = options.words.iter().filter(|word| *word != ALL && !is_known(word));
+    let unknown = unknown.map(|word| visible(&format!(", no such service: {word}")));
+    let mut lines = vec![summary(&status, &chosen) + &unknown.collect::<String>()];
     lines.extend(table::lines(&rows));
     lines
 }
@@ -105,16 +108,17 @@ fn summary(status: &Status, services: &[&Service]) -> String {
         Supervisor::Running | Supervisor::Gone => "",
     };
     let up = amounts::duration(up_ms);
-    format!("going, pid {pid}, {stopped}for {up}: {}", counts.join(", "))
+    let counts = if counts.is_empty() { "none".to_owned() } else { counts.join(", ") };
+    format!("going, pid {pid}, {stopped}for {up}: {counts}")
 }
 
 /// One screen full, from line `first` of the table on.
-fn page(lines: &[String], first: usize, room: usize, columns: usize) -> String {
+fn page(lines: &[String], first: usize, height: usize, columns: usize) -> String {
     let mut above = lines.iter();
     let mut page = "\x1b[H".to_owned();
     let summary = above.next().map(|line| table::cut(line, Some(columns)));
-    let shown = above.as_slice().iter().skip(1).skip(first).take(room);
-    for line in summary.iter().chain(above.as_slice().first()).chain(shown) {
+    let shown = above.as_slice().iter().skip(1).skip(first);
+    for line in summary.iter().chain(above.as_slice().first()).chain(shown).take(height) {
         page.push_str(line);
         page.push_str("\x1b[K\r\n");
     }
