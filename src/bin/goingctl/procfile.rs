@@ -172,7 +172,17 @@ fn needs_shell(command: &str) -> bool {
 fn is_simple(command: &str) -> bool {
     let first = command.split_whitespace().next().unwrap_or("");
     let is_program = !first.contains('=') && !BUILT_IN.contains(&first);
-    is_program && !bare(command).replace(">&", ">").contains(COMPOUND)
+    is_program && !without_variables(&bare(command)).replace(">&", ">").contains(COMPOUND)
+}
+
+/// The text without `${…}`, the braces of which make no other command.
+fn without_variables(text: &str) -> String {
+    let mut parts = text.split("${");
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |plain, part| match part.split_once('}') {
+        Some((_, rest)) => plain + rest,
+        None => plain + "{" + part,
+    })
 }
 
 /// The `cmd` that does what the command does in a shell.
