@@ -391,6 +391,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Says what is wrong, unless it was already so the last time.
+    #[inline(never)]
     fn tell(&mut self, hash: u32, text: fmt::Arguments) {
         let hash = hash.to_ne_bytes();
         // What cannot be remembered would be told again and again.
