@@ -37,6 +37,7 @@ pub fn tests() -> Vec<Trial> {
         scenario!(json_keeps_to_its_schema, JsonSchema),
         scenario!(json_says_what_the_table_says),
         scenario!(prometheus_takes_it, Promtool),
+        scenario!(prometheus_sees_no_restart_that_never_was),
         scenario!(prometheus_hears_that_going_is_gone),
         scenario!(prometheus_labels_are_quoted),
         scenario!(a_full_table_is_shown),
@@ -385,6 +386,22 @@ fn prometheus_takes_it() {
         assert!(exposition.lines().any(|other| other == line), "no {line} in\n{exposition}");
     }
     going.terminate();
+}
+
+/// However often it looks, and whatever part of a millisecond it is then.
+fn prometheus_sees_no_restart_that_never_was() {
+    let going = Going::new();
+    fake(&going, &format!("{}\nweb down - 5 0 - -\n", our_header("1")));
+    let times = || {
+        let text = ctl(&going, &["--prometheus"]).out;
+        let is_time = |line: &&str| !line.starts_with('#') && line.contains("_seconds");
+        text.lines().filter(is_time).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let first = times();
+    assert_eq!(first.len(), 2);
+    for _ in 0..100 {
+        assert_eq!(times(), first);
+    }
 }
 
 fn prometheus_hears_that_going_is_gone() {

@@ -90,7 +90,7 @@ fn status(rundir: &Rundir, options: &Options) -> Result<u8, Failure> {
     }
     let status = status?;
     let (services, is_complete) = select(&status.services, &options.words);
-    if !is_complete && !options.is_named {
+    if !is_complete && !options.is_named && options.format == Format::Table {
         warn("no command is named, so this is the status; \"goingctl --help\" shows what there is");
     }
     let rows = rows::rows(status.pid, &services, &options.confdir);

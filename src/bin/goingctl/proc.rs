@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::Read;
+use std::time::Duration;
 
 /// One clock tick of `/proc/PID/stat`; there are 100 in a second wherever going runs.
 const TICK_MS: u64 = 10;
@@ -42,6 +43,13 @@ pub fn stat(pid: i32) -> Option<Stat> {
     let began_ms = number(1)?.saturating_mul(TICK_MS);
     let cpu_ms = ticks.saturating_mul(TICK_MS);
     Some(Stat { state, parent, group, cpu_ms, threads, began_ms })
+}
+
+/// When the machine was booted, as Unix time: to the second.
+pub fn boot_time() -> Option<Duration> {
+    let text = fs::read_to_string("/proc/stat").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("btime "))?;
+    line.trim().parse().ok().map(Duration::from_secs)
 }
 
 /// What a process group uses.

@@ -1,9 +1,11 @@
 //! `--prometheus`: the status in the text exposition format, for a textfile collector.
 
+use crate::proc;
 use crate::rows::Row;
 use crate::status::{End, Status};
 use going::linux::clock;
 use std::fmt::{Display, Write};
+use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
 
 /// The states that going has a word for.
@@ -111,9 +113,14 @@ fn seconds(time: Duration) -> String {
     format!("{}.{:03}", time.as_secs(), time.subsec_millis())
 }
 
-/// A moment of going's clock as Unix time.
+/// A moment of going's clock as Unix time: the same whenever it is asked for, unless the clock is
+/// set, or a restart would be seen in it that never was.
 fn unix_time(moment_ms: u64) -> String {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let boot = now.saturating_sub(Duration::from_millis(clock::now_ms()));
+    static BOOT: OnceLock<Duration> = OnceLock::new();
+    let computed = || {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        now.saturating_sub(Duration::from_millis(clock::now_ms()))
+    };
+    let boot = BOOT.get_or_init(|| proc::boot_time().unwrap_or_else(computed));
     seconds(boot.saturating_add(Duration::from_millis(moment_ms)))
 }
