@@ -37,10 +37,10 @@ impl Room {
     /// ```
     /// use going::model::lines::Room;
     /// let mut out = heapless::Vec::new();
-    /// let room = Room { size: 90, limit: 100, is_fresh: true };
-    /// assert_eq!(room.pack(b"one\ntwo\nthree\n", b"", &mut out), Some(8));
+    /// let room = || Room { size: 90, limit: 100, is_fresh: true };
+    /// assert_eq!(room().pack(b"one\ntwo\nthree\n", b"", &mut out), Some(8));
     /// out.clear();
-    /// assert_eq!(room.pack(b"much too long\n", b"", &mut out), None);
+    /// assert_eq!(room().pack(b"much too long\n", b"", &mut out), None);
     /// ```
     pub fn pack(mut self, head: &[u8], stamp: &[u8], out: &mut Vec<u8, OUT_MAX>) -> Option<usize> {
         let mut taken = 0_usize;
