@@ -6,7 +6,7 @@ use crate::linux::raw;
 use core::fmt::{self, Write};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{FileType, Mode, OFlags, fstat, open};
-use rustix::io::{Errno, IoSlice, ReadWriteFlags, fcntl_dupfd_cloexec, pwritev2, writev};
+use rustix::io::{IoSlice, ReadWriteFlags, fcntl_dupfd_cloexec, pwritev2, writev};
 use rustix::net::{AddressFamily, SendAncillaryBuffer, SendFlags, SocketAddrUnix, SocketFlags};
 use rustix::net::{SocketType, connect, sendmsg, socket_with};
 use rustix::termios::isatty;
@@ -28,8 +28,8 @@ pub struct Log {
     pub socket: Option<OwnedFd>,
     /// Standard error as we write to it; the services share the original, or have another.
     pub stderr: Option<OwnedFd>,
-    /// What keeps a write there from waiting for a reader.
-    pub flags: ReadWriteFlags,
+    /// Whether to write there never waits for a reader, however that is done.
+    pub never_waits: bool,
     /// The supervisor: its children speak in its name.
     pub pid: i32,
 }
@@ -49,12 +49,10 @@ impl Log {
             _ => &[c"/proc/self/fd/2"],
         };
         let anew = ways.iter().find_map(|path| open(*path, flags, Mode::empty()).ok());
-        // Opened anew it does not wait; but what is another user's could not be.
         // A file may wait for a disk: told not to, XFS and btrfs would take next to nothing.
         let never_waits = ways.is_empty() || anew.is_some();
-        let flags = if never_waits { ReadWriteFlags::empty() } else { ReadWriteFlags::NOWAIT };
         let stderr = anew.or_else(|| fcntl_dupfd_cloexec(shared, 3).ok());
-        Self { socket, stderr, flags, pid: rustix::process::getpid().as_raw_pid() }
+        Self { socket, stderr, never_waits, pid: rustix::process::getpid().as_raw_pid() }
     }
 
     /// Finds syslogd. Done for each message, for it may be another one by now; where there is none
@@ -81,11 +79,15 @@ impl Log {
         }
         let stderr = self.stderr.as_ref().map_or(raw::stdio(2), AsFd::as_fd);
         let line = [text, end];
-        // A socket takes the flag of pwritev2 since Linux 6.4 only.
-        let mut nothing = SendAncillaryBuffer::default();
-        if sendmsg(stderr, &line, &mut nothing, SendFlags::DONTWAIT) == Err(Errno::NOTSOCK) {
-            let _lost = pwritev2(stderr, &line, u64::MAX, self.flags);
-        }
+        let _lost = if self.never_waits {
+            writev(stderr, &line)
+        } else {
+            // It could not be opened anew: a socket, which knows the flag of pwritev2 since Linux 6.4
+            // only, or another user's.
+            let mut nothing = SendAncillaryBuffer::default();
+            let sent = sendmsg(stderr, &line, &mut nothing, SendFlags::DONTWAIT);
+            sent.or_else(|_| pwritev2(stderr, &line, u64::MAX, ReadWriteFlags::NOWAIT))
+        };
     }
 }
 
