@@ -82,8 +82,8 @@ impl Log {
         let _lost = if self.never_waits {
             writev(stderr, &line)
         } else {
-            // It could not be opened anew: a socket, which knows the flag of pwritev2 since Linux 6.4
-            // only, or another user's.
+            // It could not be opened anew: a socket, which knows the flag of pwritev2 since Linux
+            // 6.4 only, or another user's.
             let mut nothing = SendAncillaryBuffer::default();
             let sent = sendmsg(stderr, &line, &mut nothing, SendFlags::DONTWAIT);
             sent.or_else(|_| pwritev2(stderr, &line, u64::MAX, ReadWriteFlags::NOWAIT))
