@@ -75,8 +75,8 @@ fn join_groups<'a>(birth: &Birth<'a>, asked: &'a [u8], user: &User) -> Result<()
     let fits = own.is_none_or(|own| groups.push(own).is_ok());
     let joined = if fits { set_thread_groups(&groups) } else { Err(Errno::TOOBIG) };
     // Nobody needs the privileges of root to be who he is.
-    let is_it = (user.uid, user.gid) == (Some(getuid().as_raw()), Some(getgid().as_raw()));
-    if is_it && joined == Err(Errno::PERM) {
+    let is_it = || (user.uid, user.gid) == (Some(getuid().as_raw()), Some(getgid().as_raw()));
+    if joined == Err(Errno::PERM) && is_it() {
         return Ok(());
     }
     joined.map_err(failed("change the user of", birth.name.as_bytes()))
