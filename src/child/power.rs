@@ -4,16 +4,18 @@ use crate::linux::raw;
 use crate::linux::syslog::{ERROR, Log};
 use core::time::Duration;
 use linux_raw_sys::general::{SIGCONT, SIGINT, SIGKILL, SIGTERM, SIGUSR1};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{Timespec, poll};
 use rustix::fs::sync;
 use rustix::io::Errno;
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use rustix::process::{Pid, WaitOptions, waitpid};
 use rustix::system::{RebootCommand, reboot};
 
 /// From TERM to KILL, for whatever is no service.
 const TERM_MS: u64 = 2_000;
 /// For sync(2): a disk may never answer.
 const SYNC_MS: u64 = 10_000;
+/// How often it is looked whether that has ended.
+const LOOK_MS: u64 = 20;
 
 /// What the machine comes to when `signal` has ended everything: the table of going(8).
 pub fn command(signal: u32) -> RebootCommand {
@@ -29,7 +31,7 @@ pub fn end_machine(signal: u32, log: &Log) -> ! {
     // Whether there is anybody does not matter.
     raw::kill(-1, SIGTERM);
     raw::kill(-1, SIGCONT);
-    wait(&mut [], TERM_MS);
+    wait(TERM_MS);
     raw::kill(-1, SIGKILL);
     let syncing = raw::fork(|| {
         sync();
@@ -37,9 +39,12 @@ pub fn end_machine(signal: u32, log: &Log) -> ! {
     });
     match syncing {
         Ok(pid) => {
-            let process = Pid::from_raw(pid.get()).map(|pid| pidfd_open(pid, PidfdFlags::empty()));
-            if let Some(Ok(process)) = process {
-                wait(&mut [PollFd::new(&process, PollFlags::IN)], SYNC_MS);
+            // Looked at, for there need be no room for a descriptor that tells of its end.
+            for _ in 0..SYNC_MS / LOOK_MS {
+                if !matches!(waitpid(Pid::from_raw(pid.get()), WaitOptions::NOHANG), Ok(None)) {
+                    break;
+                }
+                wait(LOOK_MS);
             }
         }
         Err(_) => sync(),
@@ -49,8 +54,7 @@ pub fn end_machine(signal: u32, log: &Log) -> ! {
     raw::exit(super::EXIT_SET_UP.into())
 }
 
-/// Waits for one of `fds`, or for so long.
-fn wait(fds: &mut [PollFd], wait_ms: u64) {
+fn wait(wait_ms: u64) {
     let timeout = Timespec::try_from(Duration::from_millis(wait_ms)).ok();
-    let _woken = poll(fds, timeout.as_ref());
+    let _elapsed = poll(&mut [], timeout.as_ref());
 }

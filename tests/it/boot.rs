@@ -46,10 +46,12 @@ echo deaf: started >/dev/console
 while :; do sleep 1000; done
 ";
 
-/// An rc script that execs going, and two services.
+/// An rc script that execs going, by the program `FIRST` if the kernel is told one, and two
+/// services.
 fn going_as_pid_1() -> Initramfs {
     let mut files = initramfs();
-    files.program("init", format!("{RC}exec /usr/sbin/going \"$@\"\n").as_bytes());
+    files.program("init", format!("{RC}exec $FIRST /usr/sbin/going \"$@\"\n").as_bytes());
+    files.program("bin/old", b"#!/bin/sh\nexec it service old \"$@\"\n");
     for (name, script) in [("web", WEB), ("stray", STRAY), ("deaf", DEAF)] {
         files.program(&format!("bin/{name}"), script.as_bytes());
     }
@@ -199,9 +201,10 @@ fn a_power_failure() {
     assert_stopped_in_order(&machine);
 }
 
-/// What hypervisors and container managers send.
+/// What hypervisors and container managers send; and on a kernel that does not tell of the end of
+/// sync(2)'s process.
 fn rtmin_and_three() {
-    let mut machine = boot_with_disk("");
+    let mut machine = boot_with_disk("FIRST=old");
     machine.run_last("kill -37 1");
     assert_eq!(machine.wait_end(), "guest-shutdown");
     assert_stopped_in_order(&machine);

@@ -561,6 +561,11 @@ pub fn refuse(command: &mut Command, number: libc::c_long, index: u32, value: i3
     unsafe { command.pre_exec(change) };
 }
 
+/// Linux has pidfd_open(2) since 5.3.
+pub fn refuse_pidfds(command: &mut Command) {
+    refuse(command, libc::SYS_pidfd_open, 1, 0, libc::ENOSYS);
+}
+
 /// Has the command run by another user, whatever else was prepared for it before.
 pub fn run_by(command: &mut Command, user: u32) {
     // Not by `CommandExt::uid`, which comes before everything that only root may do.

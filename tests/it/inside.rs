@@ -1,6 +1,7 @@
 //! More of what this binary does as `it service VERB …`: what is only of use inside a machine or a
 //! container, where going is PID 1.
 
+use crate::harness::refuse_pidfds;
 use crate::proc;
 use crate::service::record;
 use nix::libc;
@@ -14,8 +15,9 @@ use std::ffi::CString;
 use std::fs::{self, File};
 use std::io::{Error, Read, stdin};
 use std::os::fd::AsRawFd;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::exit;
+use std::process::{Command, exit};
 use std::ptr;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -136,6 +138,14 @@ pub fn bare(command: &[&str]) {
     let words: Vec<_> = words.collect();
     // Should it fail, so does PID 1, which the kernel tells.
     let _error = execv(&words[0], &words);
+}
+
+/// Becomes the command, for which the kernel is one before 5.3.
+pub fn old(command: &[&str]) {
+    let mut program = Command::new(command[0]);
+    refuse_pidfds(program.args(&command[1..]));
+    // Should it fail, so does PID 1, which the kernel tells.
+    let _error = program.exec();
 }
 
 /// Ends in the way that the words say.

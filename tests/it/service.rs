@@ -63,6 +63,7 @@ pub fn run(words: &[String]) {
         ["pipes", directory, name] => inside::pipes(directory, name),
         ["orphans", count] => inside::orphans(number(count)),
         ["bare", ref command @ ..] => inside::bare(command),
+        ["old", ref command @ ..] => inside::old(command),
         ["die", how, number] => inside::die(how, code(number)),
         ["note", directory, name, number] => inside::note(directory, name, code(number)),
         ["tty", directory, name, manner] => inside::tty(directory, name, manner),

@@ -1,14 +1,12 @@
 //! A service never runs twice, not even when going itself is killed and respawned by init.
 
-use crate::harness::{Going, Helper, refuse, send};
+use crate::harness::{Going, Helper, refuse_pidfds, send};
 use crate::needs::{LAST_PID, scenario};
 use crate::proc;
 use libtest_mimic::Trial;
-use nix::libc;
 use nix::sys::signal::Signal;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -91,15 +89,11 @@ fn what_outlives_a_killed_going_is_killed_first() {
     }
 }
 
-/// Linux has pidfd_open(2) since 5.3.
 fn what_outlives_a_killed_going_is_waited_for_with_an_old_kernel() {
     let mut going = Going::new();
     for (name, how) in [("lingers", "500"), ("ignores", "ignore")] {
         going.write(name, going.cmd("hold", name, &[how]));
     }
-    let refuse_pidfds = |command: &mut Command| {
-        refuse(command, libc::SYS_pidfd_open, 1, 0, libc::ENOSYS);
-    };
     going.start_with(refuse_pidfds);
     let old = going.all_up(&["lingers", "ignores"]);
     going.signal(Signal::SIGKILL);
