@@ -21,6 +21,7 @@ pub fn tests() -> Vec<Trial> {
         scenario!(a_log_that_cannot_be_opened_is_told),
         scenario!(two_services_and_a_pipe),
         scenario!(several_writers_share_a_reader),
+        scenario!(any_user_opens_a_pipe_by_its_name, Root),
         scenario!(a_circle_is_told_and_harms_nobody),
         scenario!(a_reader_that_does_not_exist_is_waited_for),
         scenario!(a_reader_that_goes_and_comes_back),
@@ -166,6 +167,21 @@ fn several_writers_share_a_reader() {
     going.write("logger", going.cmd("tally", "logger", &[]));
     going.start();
     assert_tallied(&mut going, "logger", &writers, 5_000);
+}
+
+/// Web servers whose log is /dev/stdout open it when they are no longer root.
+fn any_user_opens_a_pipe_by_its_name() {
+    let mut going = Going::new();
+    let script = sh("echo out >/dev/stdout; echo error >/dev/stderr; exec sleep 1000");
+    going.write("web", format!("{script}user=1234\ngroup=5678\nlog=logger\n"));
+    going.write("other", format!("{script}user=1235\ngroup=5679\nlog=logger\n"));
+    going.write("logger", "cmd=sh -c 'exec cat >&2'\n");
+    going.start();
+    going.wait_for("all lines", || {
+        let log = going.log();
+        ["out", "error"].iter().all(|line| log.lines().filter(|it| it == line).count() == 2)
+    });
+    going.terminate();
 }
 
 /// To itself, by way of another, and into a circle that it is no part of.
