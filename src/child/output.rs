@@ -4,13 +4,15 @@
 
 use super::path::with_path;
 use super::{Birth, EXIT_SET_UP, Failure, set_up as failed};
+use crate::linux::raw;
 use crate::linux::table::{Slot, Slots};
 use crate::model::config::value;
 use crate::model::entry::{GONE, LOGGED_TO, SERVICES_MAX};
+use core::ffi::CStr;
 use rustix::fd::OwnedFd;
 use rustix::fs::{Mode, OFlags, fchmod, fcntl_setfl, open};
 use rustix::io::Errno;
-use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::pipe::{PipeFlags, fcntl_getpipe_size, pipe_with};
 use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout};
 
 /// The mode of a log pipe. Nobody comes to its inode but by a descriptor that he could use as well.
@@ -31,21 +33,41 @@ pub fn connect<'a>(birth: &Birth<'a>) -> Result<(), Failure<'a>> {
     // One that has ended and has no file any more is only waiting to be forgotten.
     let reader = reader.filter(|slot| slot.is_up() || !slot.entry.has(GONE));
     let refused = |why| Failure { code: EXIT_SET_UP, verb: "log to", object: log, why };
-    let opened = match (log, reader.and_then(pipe)) {
-        (b"inherit", _) => return Ok(()),
-        (b"null", _) => open_log(b"/dev/null"),
-        (path, _) if path.starts_with(b"/") => open_log(path),
+    let connected = match (log, reader.and_then(pipe)) {
+        (b"inherit", _) => Ok(()),
+        (b"null", _) => connect_log(b"/dev/null"),
+        (path, _) if path.starts_with(b"/") => connect_log(path),
         (_, Some(_)) if is_circle(birth.slots, birth.index) => {
             return Err(refused("they log in a circle"));
         }
         (_, Some((_, write))) => {
             // Who logs may be any user, and opens /dev/stdout by that name: it may write anyway.
             let _by_name = fchmod(write, ANYBODY_WRITES);
-            return connect_output(write).map_err(failed("log to", log));
+            connect_output(write)
         }
         (_, None) => return Err(refused("no such service")),
     };
-    opened.and_then(|file| connect_output(&file)).map_err(failed("log to", log))
+    connected.map_err(failed("log to", log))?;
+    for (fd, path) in (0..).zip([c"/proc/self/fd/0", c"/proc/self/fd/1", c"/proc/self/fd/2"]) {
+        let _shared = open_anew(fd, path);
+    }
+    Ok(())
+}
+
+/// Opens a pipe that others have too anew, without waiting: what a service makes of its descriptor
+/// is nobody else's business then. Who shared it with node, which sets O_NONBLOCK, would lose what
+/// the pipe has no room for; and so would whoever comes after.
+///
+/// # Errors
+/// Those of open(2), without /proc for example, and EBADF if it is no pipe: then it stays shared.
+fn open_anew(fd: i32, path: &CStr) -> Result<(), Errno> {
+    fcntl_getpipe_size(raw::stdio(fd))?;
+    let pipe = open_at_once(path, if fd == 0 { OFlags::RDONLY } else { OFlags::WRONLY })?;
+    match fd {
+        0 => dup2_stdin(&pipe),
+        1 => dup2_stdout(&pipe),
+        _ => dup2_stderr(&pipe),
+    }
 }
 
 /// Connects the standard input to `pipe`, or else to what has nothing to say.
@@ -63,14 +85,19 @@ fn connect_output(file: &OwnedFd) -> Result<(), Errno> {
     dup2_stdout(file).and_then(|()| dup2_stderr(file))
 }
 
-/// Opens a file to be appended to.
-fn open_log(path: &[u8]) -> Result<OwnedFd, Errno> {
-    let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE | OFlags::NOCTTY;
+/// Connects the output to a file that is appended to.
+fn connect_log(path: &[u8]) -> Result<(), Errno> {
+    let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE;
+    with_path(&[path], |path| open_at_once(path, flags)).and_then(|file| connect_output(&file))
+}
+
+/// Opens a file, and does not wait for who is at the other end of a FIFO.
+#[inline(never)]
+fn open_at_once(path: &CStr, flags: OFlags) -> Result<OwnedFd, Errno> {
     let mode = Mode::RUSR | Mode::WUSR | Mode::RGRP;
-    let flags = flags | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file = with_path(&[path], |path| open(path, flags, mode))?;
+    let file = open(path, flags | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::CLOEXEC, mode)?;
     // Only opening it was not to wait.
-    fcntl_setfl(&file, OFlags::APPEND).map(|()| file)
+    fcntl_setfl(&file, flags & OFlags::APPEND).map(|()| file)
 }
 
 /// Whether what the service at `index` logs comes back to it, or to one of those it goes through.

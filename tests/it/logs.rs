@@ -9,6 +9,7 @@ use nix::sys::signal::Signal;
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::mkfifo;
 use std::fs;
+use std::io::pipe;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -22,6 +23,7 @@ pub fn tests() -> Vec<Trial> {
         scenario!(two_services_and_a_pipe),
         scenario!(several_writers_share_a_reader),
         scenario!(any_user_opens_a_pipe_by_its_name, Root),
+        scenario!(who_never_waits_makes_nobody_else_lose_lines),
         scenario!(a_circle_is_told_and_harms_nobody),
         scenario!(a_reader_that_does_not_exist_is_waited_for),
         scenario!(a_reader_that_goes_and_comes_back),
@@ -61,13 +63,16 @@ fn a_path_is_appended_to_and_closed_to_others() {
     let mode = fs::metadata(&log).expect("it is there").permissions().mode();
     assert_eq!(mode & 0o777, 0o640, "{mode:o}");
     let pid = going.wait_child("web", |words| words == ["sleep", "1000"]);
-    let flags = fs::read_to_string(format!("/proc/{pid}/fdinfo/1")).expect("it runs");
     // O_APPEND, and not O_NONBLOCK: that was for opening it.
-    let line = flags.lines().find(|line| line.starts_with("flags:")).expect("flags").to_owned();
-    let digits = line.split_whitespace().last().expect("a number");
-    let flags = u32::from_str_radix(digits, 8).expect("octal");
-    assert_eq!(flags & 0o6000, 0o2000, "{line}");
+    assert_eq!(flags(pid, 1) & 0o6000, 0o2000);
     going.terminate();
+}
+
+/// What fcntl(2) has of a descriptor.
+fn flags(pid: i32, fd: i32) -> u32 {
+    let about = fs::read_to_string(format!("/proc/{pid}/fdinfo/{fd}")).expect("it runs");
+    let line = about.lines().find(|line| line.starts_with("flags:")).expect("flags");
+    u32::from_str_radix(line.split_whitespace().last().expect("a number"), 8).expect("octal")
 }
 
 fn null_and_inherit_are_what_they_say() {
@@ -182,6 +187,40 @@ fn any_user_opens_a_pipe_by_its_name() {
         ["out", "error"].iter().all(|line| log.lines().filter(|it| it == line).count() == 2)
     });
     going.terminate();
+}
+
+/// O_NONBLOCK is what all have who share a descriptor, and it stays when he who set it has ended:
+/// what the pipe has no room for is lost then.
+fn who_never_waits_makes_nobody_else_lose_lines() {
+    let mut going = Going::new();
+    let (output, inherited) = pipe().expect("a pipe");
+    for (name, log) in [("rude", "logger"), ("loud", "inherit"), ("logger", "null")] {
+        going.write(name, format!("{}log={log}\n", going.cmd("never-waits", name, &[])));
+    }
+    going.write("web", "cmd=sleep 1001\nlog=logger\n");
+    going.write("db", "cmd=sleep 1002\n");
+    going.start_with(|command| {
+        command.stdout(inherited);
+    });
+    let rude = going.up("rude");
+    let (loud, logger) = (going.up("loud"), going.up("logger"));
+    assert_eq!(
+        [flags(rude, 1), flags(loud, 1), flags(logger, 0)].map(|it| it & 0o4000),
+        [0o4000; 3]
+    );
+    let web = going.wait_child("web", |words| words == ["sleep", "1001"]);
+    let db = going.wait_child("db", |words| words == ["sleep", "1002"]);
+    assert_eq!([flags(web, 1), flags(web, 2), flags(db, 1)].map(|it| it & 0o4000), [0; 3]);
+    let link = |pid, fd| fs::read_link(format!("/proc/{pid}/fd/{fd}")).ok();
+    assert_eq!([link(web, 1), link(db, 1)], [link(rude, 1), link(loud, 1)]);
+    // Those that come after.
+    going.write("rude", "cmd=sleep 1003\nlog=logger\n");
+    going.write("logger", "cmd=sleep 1004\n");
+    let rude = going.wait_child("rude", |words| words == ["sleep", "1003"]);
+    let logger = going.wait_child("logger", |words| words == ["sleep", "1004"]);
+    assert_eq!([flags(rude, 1), flags(logger, 0)].map(|it| it & 0o4000), [0; 2]);
+    going.terminate();
+    drop(output);
 }
 
 /// To itself, by way of another, and into a circle that it is no part of.

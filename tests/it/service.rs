@@ -52,6 +52,10 @@ pub fn run(words: &[String]) {
         ["tally", directory, name, ref more @ ..] => {
             lines::tally(directory, name, more.contains(&"stays"));
         }
+        ["never-waits", directory, name] => {
+            never_wait();
+            hold(directory, name, &Manner::Obey);
+        }
         ["family", directory, name] => family(directory, name),
         ["init", directory, ref command @ ..] => init(directory, command),
         ["container", directory, ref command @ ..] => container(directory, command),
@@ -101,6 +105,16 @@ fn hold(directory: &str, name: &str, manner: &Manner) {
         return;
     }
     forever();
+}
+
+/// As node does it with its output, and svlogd with its input.
+fn never_wait() {
+    for fd in 0..3 {
+        // SAFETY: no memory is involved.
+        let flags = unsafe { libc::fcntl(fd, libc::F_GETFL) };
+        // SAFETY: as above.
+        unsafe { libc::fcntl(fd, libc::F_SETFL, flags | libc::O_NONBLOCK) };
+    }
 }
 
 /// Has a child in the same process group that does not care for TERM.
