@@ -353,9 +353,10 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// Whoever is logged to for the first time starts anew, reading a pipe then, and so does
-    /// everybody who logs to it: should he have a pipe, it is that of one who is gone. But not
-    /// those that have neither a process nor a start that is due: they are done.
+    /// Whoever is logged to for the first time starts anew, reading a pipe then: he may be done for
+    /// having had nothing to read. So does everybody who logs to it: should he have a pipe, it is
+    /// that of one who is gone. But not those of them that have neither a process nor a start that
+    /// is due: they are done.
     fn find_logs(&mut self) {
         let mark = |slot: &mut Slot| {
             if slot.service.pid().is_some() || slot.service.due_ms(Want::Up).is_some() {
@@ -368,8 +369,7 @@ impl<'a> Reader<'a> {
             let reader = self.slots.get_mut(usize::from(log));
             let is_new = |slot: &&mut Slot| !slot.entry.has(LOGGED_TO);
             let Some(reader) = reader.filter(is_new) else { continue };
-            reader.entry.flags |= LOGGED_TO;
-            mark(reader);
+            reader.entry.flags |= LOGGED_TO | EDITED;
             let writers = self.slots.iter_mut().filter(|slot| slot.entry.policy.log == Some(log));
             writers.for_each(mark);
         }

@@ -27,6 +27,7 @@ pub fn tests() -> Vec<Trial> {
         scenario!(a_circle_is_told_and_harms_nobody),
         scenario!(a_reader_that_does_not_exist_is_waited_for),
         scenario!(a_reader_that_goes_and_comes_back),
+        scenario!(a_reader_that_is_done_is_started_for_its_first_writer),
         scenario!(a_pipe_goes_with_its_reader),
         scenario!(a_killed_reader_loses_no_line_in_the_pipe),
         scenario!(readers_see_end_of_file_and_stop_last),
@@ -256,6 +257,17 @@ fn a_reader_that_does_not_exist_is_waited_for() {
 }
 
 /// Its pipe goes with it. What still writes then is told by PIPE, and waits for a new one.
+/// It had nothing to read; that somebody writes, and waits for it when the pipe is full, is news.
+fn a_reader_that_is_done_is_started_for_its_first_writer() {
+    let mut going = Going::new();
+    let reader = going.cmd("tally", "logger", &[]);
+    going.write("logger", format!("{reader}restart=failure\n"));
+    going.start();
+    going.wait_status("logger", "done");
+    write_pair(&going, "web", "logger", 1_000, 0);
+    assert_tallied(&mut going, "logger", &["web"], 1_000);
+}
+
 fn a_reader_that_goes_and_comes_back() {
     let mut going = Going::new();
     going.write("web", format!("{}log=logger\n", sh("while echo x; do sleep 0.05; done")));
