@@ -278,6 +278,7 @@ fn who_mistypes_is_told_what_was_taken_for_what() {
     let mut going = Going::new();
     going.hold("web");
     going.start();
+    going.up("web");
     wait_state(&going, "web", "up");
     // What would have been started, stopped or else is shown.
     for words in [["strat", "web"], ["web", "stop"]] {
