@@ -256,7 +256,6 @@ fn a_reader_that_does_not_exist_is_waited_for() {
     assert_tallied(&mut going, "logger", &["web"], 10);
 }
 
-/// Its pipe goes with it. What still writes then is told by PIPE, and waits for a new one.
 /// It had nothing to read; that somebody writes, and waits for it when the pipe is full, is news.
 fn a_reader_that_is_done_is_started_for_its_first_writer() {
     let mut going = Going::new();
@@ -268,6 +267,7 @@ fn a_reader_that_is_done_is_started_for_its_first_writer() {
     assert_tallied(&mut going, "logger", &["web"], 1_000);
 }
 
+/// Its pipe goes with it. What still writes then is told by PIPE, and waits for a new one.
 fn a_reader_that_goes_and_comes_back() {
     let mut going = Going::new();
     going.write("web", format!("{}log=logger\n", sh("while echo x; do sleep 0.05; done")));
