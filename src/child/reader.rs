@@ -213,12 +213,14 @@ impl<'a> Reader<'a> {
     /// Brings the table up to date with CONFDIR; whether that could be read.
     fn read_confdir(&mut self) -> bool {
         let result = scan::open_dir(self.confdir).and_then(|dir| {
+            scan::each_name(&dir, &mut |name| self.read_file(&dir, name))?;
+            // Not before: one that was deleted while it is held open has no files, and is no order.
             for Slot { entry, .. } in self.slots.iter_mut().skip(1) {
                 if !has_no_file(entry) && scan::has(&dir, &entry.name) == Some(false) {
                     entry.flags |= GONE | EDITED;
                 }
             }
-            scan::each_name(&dir, &mut |name| self.read_file(&dir, name))
+            Ok(())
         });
         // The main command alone needs none.
         let is_needed = self.slots.first().is_none_or(|main| main.entry.name.is_empty());

@@ -19,6 +19,7 @@ pub fn tests() -> Vec<Trial> {
         scenario!(a_bad_edit_and_a_crash_lead_to_the_good_version),
         scenario!(a_directory_is_replaced),
         scenario!(a_directory_is_deleted_and_made_anew),
+        scenario!(a_directory_that_is_deleted_while_it_is_held_is_no_order),
         scenario!(a_directory_behind_a_link_is_found_on_hup),
         scenario!(a_swapped_data_link_is_noticed),
         scenario!(room_that_an_edit_makes_is_used),
@@ -217,6 +218,26 @@ fn a_directory_is_deleted_and_made_anew() {
     going.hold("late");
     going.up("late");
     assert_eq!(going.twins(), [""; 0]);
+    going.terminate();
+}
+
+/// As of a container, into which it is mounted, while somebody replaces it on the host: there it
+/// is, without files, and nobody can make one. The working directory does as well.
+fn a_directory_that_is_deleted_while_it_is_held_is_no_order() {
+    let mut going = Going::new();
+    going.hold_all(&["web", "other"]);
+    let confdir = going.path("going.d");
+    let mut command = going.command_on(Path::new("."), &going.path("run"));
+    command.current_dir(&confdir);
+    going.start_as(command);
+    let up = going.all_up(&["web", "other"]);
+    fs::remove_dir_all(&confdir).expect("our own directory");
+    going.wait_log("unable to read CONFDIR .: No such file or directory");
+    // It goes on being respawned, as its file said.
+    send(up[0], Signal::SIGKILL);
+    going.wait_starts("web", 2);
+    assert_eq!(going.up("other"), up[1]);
+    assert_eq!(going.log_count("stopped"), 0, "{}", going.report());
     going.terminate();
 }
 
