@@ -43,7 +43,8 @@ pub fn lock(path: &CStr) -> Result<OwnedFd, Errno> {
 const LINES_MAX: usize = 8;
 
 /// Writes RUNDIR/status, under another name first, so that nobody reads half of one: the `first`
-/// line, and the others. If RUNDIR is not the one that `lock` is of, it is locked before.
+/// line, and the others. If RUNDIR is not the one that `lock` is of, it is locked before; whether
+/// that was so.
 ///
 /// # Errors
 /// Those of open(2), write(2) and rename(2), and of [`lock`].
@@ -52,11 +53,13 @@ pub fn write_status(
     lock: &mut Option<OwnedFd>,
     first: fmt::Arguments,
     mut others: impl Iterator<Item = impl fmt::Display>,
-) -> Result<(), Errno> {
+) -> Result<bool, Errno> {
     let dir = open_dir(path)?;
     let place = |stat: Stat| (stat.st_dev, stat.st_ino);
     let there = statat(&dir, c"lock", AtFlags::SYMLINK_NOFOLLOW).map(place).ok();
-    if there.is_none() || there != lock.as_ref().and_then(|lock| fstat(lock).map(place).ok()) {
+    let ours = lock.as_ref().and_then(|lock| fstat(lock).map(place).ok());
+    let is_new = there.is_none() || there != ours;
+    if is_new {
         *lock = Some(self::lock(path)?);
     }
     let flags = FLAGS | OFlags::WRONLY | OFlags::TRUNC;
@@ -72,5 +75,5 @@ pub fn write_status(
         let mut next = others.by_ref().take(LINES_MAX);
         next.try_for_each(|line| write!(lines, "{line}")).map_err(|_| Errno::MSGSIZE)?;
     }
-    renameat(&dir, c"status.new", &dir, c"status")
+    renameat(&dir, c"status.new", &dir, c"status").map(|()| is_new)
 }

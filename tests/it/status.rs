@@ -29,6 +29,7 @@ pub fn tests() -> Vec<Trial> {
         scenario!(a_rundir_of_another_user_is_a_warning, Root),
         scenario!(a_deleted_rundir_is_made_anew),
         scenario!(a_rundir_replaced_by_a_link_is_followed),
+        scenario!(a_rundir_in_the_place_of_another_is_looked_into),
         scenario!(planted_links_in_rundir_lead_nowhere),
     ]
 }
@@ -278,6 +279,29 @@ fn a_deleted_rundir_is_made_anew() {
     going.hold_down("held");
     going.wait_status("held", "down");
     assert_eq!((going.up("web"), going.starts("web").len()), (web, 1));
+    assert_eq!(going.twins(), [""; 0]);
+    going.terminate();
+}
+
+/// As by a /run that is mounted when going is up already: what happens next is in the new status,
+/// and so the down files have to be those beside it.
+fn a_rundir_in_the_place_of_another_is_looked_into() {
+    let mut going = Going::new();
+    going.hold_all(&["web", "held"]);
+    going.start();
+    let web = going.up("web");
+    going.up("held");
+    going.hold_down("held");
+    going.wait_status("held", "down");
+    going.wait_quiet();
+    // Of that inotify says nothing.
+    fs::rename(going.path("run"), going.path("old")).expect("our own directory");
+    send(web, Signal::SIGKILL);
+    going.wait_starts("web", 2);
+    // Nobody is held any more.
+    going.wait_status("held", "up");
+    going.hold_down("web");
+    going.wait_status("web", "down");
     assert_eq!(going.twins(), [""; 0]);
     going.terminate();
 }

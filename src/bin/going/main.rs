@@ -82,8 +82,9 @@ struct Supervisor {
     code: Option<u8>,
     /// Whether something has become of a service since the status was written.
     has_news: bool,
-    /// What came of writing the status the last time.
-    written: Result<(), Errno>,
+    /// What came of writing the status the last time: whether RUNDIR was another one, if it was
+    /// written.
+    written: Result<bool, Errno>,
     /// That of RUNDIR, if it could be locked.
     lock: Option<OwnedFd>,
 }
@@ -131,7 +132,7 @@ impl Supervisor {
             ending: None,
             code: None,
             has_news: false,
-            written: Ok(()),
+            written: Ok(false),
             lock: lock.ok(),
         })
     }
@@ -328,6 +329,7 @@ impl Supervisor {
     }
 
     /// Has CONFDIR read after so long at the latest.
+    #[inline(never)]
     fn rescan_in(&mut self, wait_ms: u64) {
         self.rescan_ms.get_or_insert(clock::now_ms().saturating_add(wait_ms));
     }
@@ -397,7 +399,7 @@ impl Supervisor {
         if core::mem::replace(&mut self.written, written) == written {
             return;
         }
-        // RUNDIR may have been made just now: nobody has looked into it yet.
+        // RUNDIR may be another one than before: nobody has looked into it yet.
         let Err(errno) = written else { return self.rescan_in(QUIET_MS) };
         let (path, why) = (self.options.rundir.to_bytes().escape_ascii(), raw::reason(errno));
         self.log.say(WARNING, format_args!("unable to write status in RUNDIR {path}: {why}"));
