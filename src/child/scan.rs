@@ -70,10 +70,13 @@ impl Unreadable {
         }
     }
 
-    /// Whether that says nothing of the file, so that it is worth another look.
+    /// Whether that says nothing of the file, neither what it is, nor where it leads, nor whose it
+    /// is, so that it is worth another look.
     pub fn is_passing(&self) -> bool {
         use Errno as E;
-        matches!(self, Self::Failed(E::MFILE | E::NFILE | E::NOMEM | E::IO))
+        let Self::Failed(errno) = *self else { return false };
+        let is_lost = matches!(errno, E::NOENT | E::NOTDIR | E::LOOP | E::NAMETOOLONG);
+        !is_lost && !matches!(errno, E::ACCESS | E::PERM | E::NXIO | E::NODEV)
     }
 }
 

@@ -6,10 +6,11 @@ use crate::proc;
 use libtest_mimic::Trial;
 use nix::libc;
 use nix::sys::resource::{Resource, setrlimit};
-use nix::sys::signal::Signal;
+use nix::sys::signal::{SigHandler, Signal, signal};
 use nix::sys::stat::{Mode, umask};
-use std::fs::{self, Permissions};
+use std::fs::{self, File, Permissions};
 use std::io::{Read, pipe};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
@@ -26,6 +27,7 @@ pub fn tests() -> Vec<Trial> {
         scenario!(a_fault_is_told_once_though_there_are_many),
         scenario!(a_fault_is_told_once_though_confdir_goes_and_comes),
         scenario!(a_planted_pid_directory_leads_nowhere),
+        scenario!(a_file_that_is_leased_is_tried_again),
         scenario!(a_file_that_could_not_be_opened_is_tried_again, Root),
         scenario!(a_main_command_has_all_the_variables_of_its_caller),
         scenario!(a_deleted_rundir_is_locked_anew),
@@ -207,6 +209,27 @@ fn a_file_that_could_not_be_opened_is_tried_again() {
     }
     assert!(going.log_count(told) > 0, "{}", going.report());
     limit(1024);
+    going.up("new");
+    going.terminate();
+}
+
+/// Nor is EAGAIN, while a file server has leased it; nor are ESTALE, ENOTCONN, ETIMEDOUT and others.
+fn a_file_that_is_leased_is_tried_again() {
+    let mut going = Going::new();
+    going.hold("web");
+    going.start();
+    going.up("web");
+    // To be moved there: who leases it has it open before anybody else has.
+    fs::write(going.path("new"), going.cmd("hold", "new", &[])).expect("a file");
+    let file = File::open(going.path("new")).expect("our own file");
+    // SAFETY: no handler; without it we would end when the lease is to be given up.
+    unsafe { signal(Signal::SIGIO, SigHandler::SigIgn) }.expect("a valid signal");
+    // SAFETY: no memory is involved.
+    let lease = |kind: i32| unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, kind) };
+    assert_eq!(lease(libc::F_WRLCK), 0, "{}", std::io::Error::last_os_error());
+    fs::rename(going.path("new"), going.path("going.d/new")).expect("the same file system");
+    going.wait_log("new: unable to read: Resource temporarily unavailable");
+    assert_eq!(lease(libc::F_UNLCK), 0);
     going.up("new");
     going.terminate();
 }
