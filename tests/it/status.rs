@@ -11,6 +11,7 @@ use nix::sys::signal::Signal;
 use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -25,6 +26,7 @@ pub fn tests() -> Vec<Trial> {
         scenario!(ten_thousand_readings_while_it_changes),
         scenario!(the_status_is_whole_at_its_longest),
         scenario!(a_read_only_rundir_is_a_warning, Mounts),
+        scenario!(the_status_is_true_again_when_there_is_room_for_it, Mounts),
         scenario!(a_full_rundir_is_a_warning, Mounts),
         scenario!(a_rundir_of_another_user_is_a_warning, Root),
         scenario!(a_deleted_rundir_is_made_anew),
@@ -251,6 +253,36 @@ fn a_full_rundir_is_a_warning() {
     unsafe { command.pre_exec(fill) };
     going.start_as(command);
     assert_works_without_rundir(&mut going, "No space left on device");
+}
+
+fn the_status_is_true_again_when_there_is_room_for_it() {
+    let mut going = Going::new();
+    going.hold_all(&["web", "held"]);
+    let mut command = going.command();
+    mount_on_rundir(&going, &mut command, MsFlags::empty(), "size=16k,nr_inodes=100");
+    going.start_as(command);
+    let web = going.up("web");
+    going.up("held");
+    let run = format!("/proc/{}/root{}", going.pid(), going.path("run").display());
+    let says = |line: &str| {
+        let status = fs::read_to_string(format!("{run}/status")).unwrap_or_default();
+        status.contains(line)
+    };
+    going.wait_for("web in the status", || says(&format!("\nweb up {web} ")));
+    going.wait_quiet();
+    let ballast = format!("{run}/ballast");
+    let mut file = fs::File::create(&ballast).expect("a file");
+    while file.write_all(&[0; 512]).is_ok() {}
+    drop(file);
+    send(web, Signal::SIGKILL);
+    going.wait_starts("web", 2);
+    fs::write(format!("{run}/down/held"), "").expect("a file without a byte");
+    going.wait_log("held: stopped, killed by signal 15");
+    going.wait_log("unable to write status in RUNDIR");
+    fs::remove_file(&ballast).expect("our own file");
+    going.wait_for("held down in the status", || says("\nheld down - "));
+    assert!(says(&format!("\nweb up {} ", going.up("web"))), "{}", going.report());
+    going.terminate();
 }
 
 fn a_rundir_of_another_user_is_a_warning() {

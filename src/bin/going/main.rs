@@ -30,8 +30,8 @@ const REAP_MAX: usize = 256;
 const QUIET_MS: u64 = 200;
 /// From the first change, should there be no quiet.
 const WAIT_MS: u64 = 2_000;
-/// While CONFDIR cannot be read or watched it is tried again so often: the one exception to no
-/// polling.
+/// While CONFDIR cannot be read or watched, or there is no room for the status, it is tried again
+/// so often: the one exception to no polling.
 const RETRY_MS: u64 = 5_000;
 
 going::program!(run, Slots);
@@ -396,6 +396,10 @@ impl Supervisor {
         let known = self.slots.iter().filter(|slot| !slot.entry.name.is_empty());
         let lines = known.map(|slot| line(&slot.entry, &slot.service));
         let written = rundir::write_status(self.options.rundir, &mut self.lock, first, lines);
+        if matches!(written, Err(Errno::NOSPC | Errno::DQUOT | Errno::MFILE | Errno::NFILE)) {
+            // What makes room may be no news, and the one that is there is no longer true.
+            self.rescan_in(RETRY_MS);
+        }
         if core::mem::replace(&mut self.written, written) == written {
             return;
         }
