@@ -19,7 +19,8 @@
 //!
 //! What neither going nor goinglog does: allocate, start threads, or panic on input, on a full
 //! table or on a failed syscall; nor does either wait anywhere but in the one `poll`: only children
-//! do. (goinglog may wait for a syslog daemon, too, a second at the most: else its writers would.)
+//! do. (goinglog may wait for a syslog daemon, too, a second at the most, else its writers would;
+//! and as long for standard error, to say what it says only once.)
 #![no_std]
 
 pub mod child;

@@ -9,19 +9,20 @@ use crate::harness::{
 use crate::needs::scenario;
 use crate::proc;
 use libtest_mimic::Trial;
-use nix::fcntl::{FcntlArg, fcntl};
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::libc;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::signal::Signal;
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 use nix::unistd::mkfifo;
+use std::cell::RefCell;
 use std::collections::HashSet;
 use std::collections::hash_map::RandomState;
 use std::ffi::{CString, OsStr};
 use std::fs::{self, File, OpenOptions};
 use std::hash::BuildHasher;
-use std::io::{self, PipeReader, PipeWriter, Write};
+use std::io::{self, PipeReader, PipeWriter, Read, Write};
 use std::iter;
 use std::ops::Range;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -66,6 +67,7 @@ pub fn tests() -> Vec<Trial> {
         scenario!(a_read_only_disk_is_waited_for, Mounts),
         scenario!(a_broken_disk_is_waited_for),
         scenario!(a_vanished_directory_is_waited_for),
+        scenario!(a_stderr_that_is_full_for_a_moment_gets_the_message),
         scenario!(a_vanished_directory_is_not_needed_for_nothing),
         scenario!(hup_rotates_amid_a_line_that_is_dropped),
         scenario!(a_limit_of_the_size_of_files_is_waited_for),
@@ -906,6 +908,31 @@ fn a_vanished_directory_is_waited_for() {
     log.wait_content("two\nthree\n");
     wait_again(&log);
     log.finish();
+}
+
+/// Others of its kind, of the same disk, have something to say at the same moment.
+fn a_stderr_that_is_full_for_a_moment_gets_the_message() {
+    let (mut log, directory) = in_a_directory();
+    let (read, mut write) = io::pipe().expect("a pipe");
+    let mut command = log.command(&[]);
+    command.stderr(write.try_clone().expect("a descriptor"));
+    let set_flags = |flags| fcntl(&read, FcntlArg::F_SETFL(flags)).expect("an open pipe");
+    set_flags(OFlag::O_NONBLOCK);
+    write.write_all(&vec![b'x'; 65_536]).expect("room for so many");
+    log.start_as(command);
+    log.write("one\n");
+    log.wait_content("one\n");
+    fs::remove_dir_all(&directory).expect("our own directory");
+    log.write("two\n");
+    let is_open = |(_, path): &(i32, PathBuf)| path.starts_with(&directory);
+    let pid = log.pid();
+    log.scene.wait_for("a failure", || !proc::descriptors(pid).iter().any(is_open));
+    let text = RefCell::new(Vec::new());
+    log.scene.wait_for("the message", || {
+        // EAGAIN, until there is more.
+        let _more = (&read).read_to_end(&mut text.borrow_mut());
+        text.borrow().ends_with(b": No such file or directory, trying again\n")
+    });
 }
 
 /// All is written, and no more will come.

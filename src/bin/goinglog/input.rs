@@ -79,7 +79,7 @@ impl Input {
         } else if let Some((stdin, filler)) = &self.source
             && self.left.is_none()
             && self.len() <= TEXT_MAX
-            && is_ready(stdin, PollFlags::IN)
+            && is_ready(stdin, PollFlags::IN, Timespec::default())
         {
             let mut bytes = [0; FILL_LEN];
             match read(stdin, &mut bytes) {
@@ -110,7 +110,7 @@ impl Input {
     /// something.
     fn is_ended(&self) -> bool {
         // Asked for nothing, it tells of the end alone.
-        is_ready(&self.pipe, PollFlags::empty())
+        is_ready(&self.pipe, PollFlags::empty(), Timespec::default())
     }
 
     /// Copies what is at the head of the pipe, or EAGAIN: there is nothing yet, or never again.
@@ -155,7 +155,7 @@ impl Input {
     }
 }
 
-/// Whether `fd` can be read, or written, or is at its end; as `flags` ask.
-pub fn is_ready(fd: impl AsFd, flags: PollFlags) -> bool {
-    poll(&mut [PollFd::new(&fd, flags)], Some(&Timespec::default())) == Ok(1)
+/// Whether `fd` can be read, or written, or is at its end, as `flags` ask; or will be in so long.
+pub fn is_ready(fd: impl AsFd, flags: PollFlags, wait: Timespec) -> bool {
+    poll(&mut [PollFd::new(&fd, flags)], Some(&wait)) == Ok(1)
 }

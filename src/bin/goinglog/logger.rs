@@ -12,7 +12,7 @@ use going::linux::{clock, raw, signals::Signals, stdio};
 use going::model::lines::{HEAD_MAX, OUT_MAX, Room, first_line};
 use heapless::{String, Vec, format};
 use linux_raw_sys::general::{CLOCK_REALTIME, SIGHUP, SIGTERM, SIGUSR1};
-use rustix::event::PollFlags;
+use rustix::event::{PollFlags, Timespec};
 use rustix::fd::OwnedFd;
 use rustix::fs::{fstat, ftruncate};
 use rustix::io::{Errno, pread, pwrite};
@@ -20,6 +20,8 @@ use rustix::io::{Errno, pread, pwrite};
 /// What failed is tried again after so long, then after twice as long, and so on.
 const DELAY_MS: u64 = 1_000;
 const DELAY_MAX_MS: u64 = 30_000;
+/// So long standard error may let us wait for room.
+const SAY_MAX: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
 /// Bytes of a message.
 const MESSAGE_MAX: usize = 2000;
 
@@ -231,10 +233,11 @@ pub fn say_unable((what, errno): Failure, options: &Options, end: &str) {
     say(format_args!("unable to {what} {}: {why}{end}", shown(options.word)));
 }
 
-/// To standard error, if that takes it at once.
+/// To standard error, if that takes it within a moment: it is said once, and to a serial line
+/// others may have something to say just now.
 pub fn say(text: fmt::Arguments) {
     let line: String<MESSAGE_MAX> = format!("goinglog: {text}\n").unwrap_or_default();
-    if is_ready(raw::stdio(2), PollFlags::OUT) {
+    if is_ready(raw::stdio(2), PollFlags::OUT, SAY_MAX) {
         stdio::print(2, &[&line]);
     }
 }
