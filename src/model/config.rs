@@ -104,6 +104,7 @@ pub fn number(digits: &[u8]) -> Option<u64> {
 }
 
 /// A number that tells one message about a file from another: FNV-1a of all `parts`.
+#[inline(never)]
 pub fn hash(parts: [&[u8]; 3]) -> u32 {
     let mix = |hash: u32, &byte: &u8| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193);
     parts.into_iter().flatten().fold(0x811c_9dc5, mix)
