@@ -28,6 +28,7 @@ pub fn tests() -> Vec<Trial> {
         scenario!(patterns_and_all_mean_many),
         scenario!(two_hundred_and_fifty_six_at_once),
         scenario!(the_deadline_tells_the_state),
+        scenario!(the_deadline_of_the_service_is_kept_to),
         scenario!(a_restart_that_takes_too_long_holds_nothing_down),
         scenario!(an_interrupted_restart_holds_nothing_down),
         scenario!(what_was_held_down_before_stays_so_until_the_end),
@@ -230,10 +231,28 @@ fn the_deadline_tells_the_state() {
     assert!(is_held(&going, "web"));
 }
 
+/// It may take so long to stop, and somebody has said so.
+fn the_deadline_of_the_service_is_kept_to() {
+    let mut going = Going::new();
+    for (name, timeout) in [("slow", 60), ("web", 1)] {
+        going.write(name, going.cmd("hold", name, &["10500"]) + &format!("timeout={timeout}\n"));
+    }
+    going.start();
+    going.all_up(&["slow", "web"]);
+    wait_state(&going, "slow", "up");
+    let ran = ctl_to(&going, OK, &["restart", "slow", "web"]);
+    let pids = going.all_up(&["slow", "web"]);
+    let texts = [1, 0].map(|at| format!("{}: up, pid {}\n", ["slow", "web"][at], pids[at]));
+    assert_eq!(ran.out, texts.concat());
+    going.terminate();
+}
+
 fn a_restart_that_takes_too_long_holds_nothing_down() {
     let going = stubborn();
     let pid = going.up("web");
-    ctl_to(&going, FAILED, &["restart", "--timeout", "1", "web"]);
+    let ran = ctl_to(&going, FAILED, &["restart", "--timeout", "1", "web"]);
+    let text = format!("web: not down after 1 s: stopping, pid {pid}; it starts when it is\n");
+    assert_eq!(ran.out, text);
     assert!(!is_held(&going, "web"));
     // And so it comes up by itself, as soon as it can.
     send(pid, Signal::SIGKILL);

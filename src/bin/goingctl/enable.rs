@@ -33,7 +33,7 @@ pub fn enable(rundir: &Rundir, change: Change, options: &Options) -> Result<u8, 
         }
         return Ok(code);
     }
-    let steered = steer(rundir, goal, &names, Patience::of(options))?;
+    let steered = steer(rundir, goal, &names, Patience::of(options, &names))?;
     Ok(if code == EXIT_OK { steered } else { code })
 }
 

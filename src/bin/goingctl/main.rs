@@ -119,7 +119,7 @@ fn steer(rundir: &Rundir, goal: Goal, options: &Options) -> Result<u8, Failure> 
         }
     }
     let (names, is_complete) = chosen(status, &options.words);
-    let code = steer::steer(rundir, goal, &names, Patience::of(options))?;
+    let code = steer::steer(rundir, goal, &names, Patience::of(options, &names))?;
     Ok(if is_complete { code } else { EXIT_ABSENT })
 }
 

@@ -65,7 +65,7 @@ pub struct Options {
     pub confdir: PathBuf,
     pub rundir: PathBuf,
     pub format: Format,
-    pub timeout_ms: u64,
+    pub timeout_ms: Option<u64>,
     pub is_waiting: bool,
     pub is_following: bool,
     pub lines: usize,
@@ -79,7 +79,6 @@ pub struct Options {
 }
 
 /// What stands where the command line says nothing.
-const DEFAULT_TIMEOUT_MS: u64 = 10_000;
 const DEFAULT_LINES: usize = 100;
 
 impl Options {
@@ -91,7 +90,7 @@ impl Options {
             confdir: "/etc/going.d".into(),
             rundir: "/run/going".into(),
             format: Format::Table,
-            timeout_ms: DEFAULT_TIMEOUT_MS,
+            timeout_ms: None,
             is_waiting: true,
             is_following: false,
             lines: DEFAULT_LINES,
@@ -172,7 +171,7 @@ impl Options {
             ("watch", Status) => self.format = Format::Watch,
             ("timeout", Start | Stop | Restart | Enable | Disable) => {
                 let seconds: u32 = number(parser, "--timeout")?;
-                self.timeout_ms = u64::from(seconds).saturating_mul(1_000);
+                self.timeout_ms = Some(u64::from(seconds).saturating_mul(1_000));
             }
             ("no-wait", Start | Stop | Restart | Enable | Disable) => self.is_waiting = false,
             ("follow", Logs) => self.is_following = true,

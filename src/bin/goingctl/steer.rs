@@ -6,6 +6,7 @@
 //! read; among them is TSTP, for a restart that is suspended half-way would be no better.
 
 use crate::amounts;
+use crate::confdir;
 use crate::interrupt::Interrupts;
 use crate::options::Options;
 use crate::output::{self, EXIT_FAILED, EXIT_OK, Failure, reason, warn};
@@ -14,8 +15,12 @@ use crate::rundir::{Mark, Rundir, Supervisor, supervisor};
 use crate::select::MAIN;
 use crate::status::{End, Service, Status};
 use going::linux::{clock, watch};
+use going::model::config::policy;
+use going::model::service::TIMEOUT_MS;
 use std::io;
 
+/// Beside the time to stop.
+const START_MS: u64 = 5_000;
 /// Who is up so long after being executed does not end at once.
 const SETTLED_MS: u64 = 200;
 /// The status is looked at so often even if nothing says that there is another: that going has been
@@ -44,8 +49,15 @@ pub struct Patience {
 }
 
 impl Patience {
-    pub fn of(options: &Options) -> Self {
-        Self { is_waiting: options.is_waiting, timeout_ms: options.timeout_ms }
+    /// As `options` say; else whoever of `names` takes longest to stop may do so, and start.
+    pub fn of(options: &Options, names: &[String]) -> Self {
+        let longest_ms = || {
+            let texts = names.iter().filter_map(|name| confdir::text(&options.confdir, name).ok());
+            let stop_ms = texts.map(|text| policy(&text, None).timeout_ms).max();
+            u64::from(stop_ms.unwrap_or_default().max(TIMEOUT_MS)).saturating_add(START_MS)
+        };
+        let timeout_ms = options.timeout_ms.unwrap_or_else(longest_ms);
+        Self { is_waiting: options.is_waiting, timeout_ms }
     }
 }
 
@@ -263,7 +275,11 @@ fn give_up(jobs: &[Job], status: &Status, timeout_ms: u64) {
             _ => "down",
         };
         let service = status.service(&job.name);
-        let is = service.map_or("no such service".to_owned(), |service| told(service, status));
+        let mut is = service.map_or("no such service".to_owned(), |service| told(service, status));
+        // It has been told, and is let go.
+        if job.hold.is_some() && service.is_some_and(|service| service.state == "stopping") {
+            is += "; it starts when it is";
+        }
         tell(&job.name, &(format!("not {goal} after {seconds} s: {is}"), false));
     }
     let mut services = jobs.iter().filter_map(|job| status.service(&job.name));
