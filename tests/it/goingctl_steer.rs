@@ -24,6 +24,7 @@ pub fn tests() -> Vec<Trial> {
         scenario!(start_waits_for_what_has_just_been_put_there),
         scenario!(start_runs_again_what_is_done),
         scenario!(start_of_what_fails_says_how),
+        scenario!(a_restart_by_a_file_that_is_rejected_fails),
         scenario!(who_is_not_executed_is_not_yet_up),
         scenario!(patterns_and_all_mean_many),
         scenario!(two_hundred_and_fifty_six_at_once),
@@ -157,6 +158,23 @@ fn start_of_what_fails_says_how() {
     let ran = ctl_to(&going, FAILED, &["restart", "broken", "--timeout", "1"]);
     assert_eq!(ran.out, "broken: not up after 1 s: rejected\n");
     assert!(!is_held(&going, "absent") && !is_held(&going, "broken"));
+    going.terminate();
+}
+
+/// The last good version is started, which is not what whoever edits the file and restarts wants.
+fn a_restart_by_a_file_that_is_rejected_fails() {
+    let mut going = started(&["web", "other"]);
+    let pid = going.up("web");
+    going.write("web", "cmd=true\ngarbage\n");
+    going.wait_log("web:2:");
+    for verb in ["restart", "start"] {
+        let ran = ctl_to(&going, FAILED, &[verb, "web", "other"]);
+        assert!(ran.out.contains("web: up, pid ") && ran.out.contains("other: up, "), "{ran:?}");
+        assert_eq!(ran.err, "goingctl: web:2: no = in \"garbage\"; that is not what runs\n");
+    }
+    assert_ne!(going.up("web"), pid);
+    ctl_to(&going, OK, &["restart", "other"]);
+    ctl_to(&going, OK, &["stop", "web"]);
     going.terminate();
 }
 

@@ -120,7 +120,24 @@ fn steer(rundir: &Rundir, goal: Goal, options: &Options) -> Result<u8, Failure> 
     }
     let (names, is_complete) = chosen(status, &options.words);
     let code = steer::steer(rundir, goal, &names, Patience::of(options, &names))?;
+    let is_current = goal == Goal::Stop || are_current(&names, &options.confdir);
+    let code = if code == EXIT_OK && !is_current { EXIT_FAILED } else { code };
     Ok(if is_complete { code } else { EXIT_ABSENT })
+}
+
+/// Whether what runs can be what the service files say: the last good version of one that is
+/// rejected now is not what whoever has just edited it wants to see started.
+fn are_current(names: &[String], confdir: &Path) -> bool {
+    let mut are_good = true;
+    for name in names.iter().filter(|name| confdir::has(confdir, name)) {
+        // Who may not read them cannot tell.
+        let Ok(raw) = regular::read(&confdir.join(name)) else { continue };
+        if let Err(failure) = confdir::normalise(name, &raw) {
+            warn(format!("{}; that is not what runs", failure.text));
+            are_good = false;
+        }
+    }
+    are_good
 }
 
 /// Sends a signal.
