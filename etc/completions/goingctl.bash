@@ -62,7 +62,7 @@ _goingctl() {
     disable) words="--timeout --no-wait $(_goingctl_files "$confdir")" ;;
     edit) words=$(_goingctl_files "$confdir") ;;
     logs) words="--follow -n $(_goingctl_files "$confdir")" ;;
-    check) _goingctl_paths -d "$word"; return ;;
+    check) _goingctl_paths -f "$word"; return ;;
     import)
         _goingctl_paths -f "$word"
         words="-e -u -d -o -m -p --force"

@@ -167,6 +167,13 @@ fn check_says_what_going_says() {
     let other = going.path("records").display().to_string();
     ctl_to(&going, OK, &["check", &other]);
     ctl_to(&going, FAILED, &["check", "/does/not/exist"]);
+    // A single one, as whoever is to put it in its place checks it before, under any name.
+    going.write("../web.new", "cmd=true\n");
+    let draft = going.path("web.new").display().to_string();
+    assert_eq!(ctl_to(&going, OK, &["check", &draft]).out, "configuration OK\n");
+    going.write("../web.new", "cmd=true\ncomand=x\n");
+    let ran = ctl_to(&going, FAILED, &["check", &draft]);
+    assert_eq!(ran.out, "web.new:2: unknown key \"comand\"\n");
 }
 
 /// An edit by a shell script in which `$1` is the file.

@@ -69,8 +69,16 @@ fn told(name: &str, (line, (reason, what)): Fault) -> String {
     format!("{name}:{line}: {reason} \"{}\"", what.escape_ascii())
 }
 
-/// Checks all files of a directory, in the very words of `going -n`; whether all is well.
+/// Checks all files of a directory, or one file, whatever its name, in the very words of
+/// `going -n`; whether all is well.
 pub fn check(confdir: &Path) -> Result<bool, Failure> {
+    if confdir.is_file() {
+        let raw = regular::read(confdir).map_err(unable(format!("read {}", confdir.display())))?;
+        let name = confdir.file_name().unwrap_or_default().as_bytes().escape_ascii().to_string();
+        let checked = normalise(&name, &raw).map(|_| "configuration OK".to_owned());
+        let is_good = checked.is_ok();
+        return print(checked.unwrap_or_else(|failure| failure.text) + "\n").map(|()| is_good);
+    }
     let path = CString::new(confdir.as_os_str().as_bytes());
     let path = path.map_err(|error| unable("read the directory")(error.into()))?;
     let mut slots = Box::new(Slots::new());
