@@ -76,7 +76,8 @@ impl Unreadable {
         use Errno as E;
         let Self::Failed(errno) = *self else { return false };
         let is_lost = matches!(errno, E::NOENT | E::NOTDIR | E::LOOP | E::NAMETOOLONG);
-        !is_lost && !matches!(errno, E::ACCESS | E::PERM | E::NXIO | E::NODEV)
+        // Not EPERM: that is a program that looks for viruses, see fanotify(7).
+        !is_lost && !matches!(errno, E::ACCESS | E::NXIO | E::NODEV)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Defects that were there once, found by looking for them: each scenario failed.
 
-use crate::harness::{Going, limit, run_by, send};
+use crate::harness::{Going, limit, refuse, run_by, send};
 use crate::needs::scenario;
 use crate::proc;
 use libtest_mimic::Trial;
@@ -27,6 +27,7 @@ pub fn tests() -> Vec<Trial> {
         scenario!(a_fault_is_told_once_though_there_are_many),
         scenario!(a_fault_is_told_once_though_confdir_goes_and_comes),
         scenario!(a_planted_pid_directory_leads_nowhere),
+        scenario!(a_file_that_a_scanner_refuses_is_tried_again),
         scenario!(a_file_that_is_leased_is_tried_again),
         scenario!(a_file_that_could_not_be_opened_is_tried_again, Root),
         scenario!(a_main_command_has_all_the_variables_of_its_caller),
@@ -213,7 +214,24 @@ fn a_file_that_could_not_be_opened_is_tried_again() {
     going.terminate();
 }
 
-/// Nor is EAGAIN, while a file server has leased it; nor are ESTALE, ENOTCONN, ETIMEDOUT and others.
+/// As by a program that looks for viruses: that it has changed its mind makes no event.
+fn a_file_that_a_scanner_refuses_is_tried_again() {
+    let mut going = Going::new();
+    going.hold("web");
+    let mut command = going.command();
+    // What service files are opened with; the last one is O_LARGEFILE.
+    let flags = libc::O_RDONLY | libc::O_NONBLOCK | libc::O_NOCTTY | libc::O_CLOEXEC | 0x8000;
+    refuse(&mut command, libc::SYS_openat, 2, flags, libc::EPERM);
+    going.start_as(command);
+    going.wait_log("web: unable to read: Operation not permitted");
+    going.wait_status("web", "rejected");
+    // This wait is the measurement: of what else there is to do nothing is left then.
+    sleep(Duration::from_secs(1));
+    assert!(!proc::waits_for_ever(going.pid()), "{}", going.report());
+    going.terminate();
+}
+
+/// EAGAIN, while a file server has leased it, is no fault of it; nor are ESTALE, ENOTCONN and others.
 fn a_file_that_is_leased_is_tried_again() {
     let mut going = Going::new();
     going.hold("web");
