@@ -51,6 +51,7 @@ pub fn tests() -> Vec<Trial> {
         scenario!(only_so_many_files_are_kept),
         scenario!(a_gap_in_the_numbers_is_filled),
         scenario!(stamps_stand_before_each_line),
+        scenario!(a_rude_writer_harms_no_other),
         scenario!(a_line_of_100_mb),
         scenario!(hup_rotates_at_the_end_of_the_line),
         scenario!(usr1_reopens_at_the_end_of_the_line),
@@ -465,6 +466,42 @@ fn stamps_stand_before_each_line() {
         let (stamp, found) = line.split_once(' ').expect("a stamp");
         assert!(stamp.starts_with("@400000006") && stamp.len() == 25, "{line}");
         assert_eq!(found, rest);
+    }
+}
+
+/// One who writes in packet mode, or from nowhere, which leaves a piece without bytes in the pipe
+/// before Linux 6.15. The others, who share the pipe, lose no line, and wait for nothing.
+fn a_rude_writer_harms_no_other() {
+    for limit in ["1M", "64"] {
+        let mut log = Log::new();
+        let writer = log.writer.as_ref().expect("it is open");
+        let path = format!("/proc/self/fd/{}", writer.as_raw_fd());
+        let mut rude = OpenOptions::new().write(true).open(path).expect("a descriptor of its own");
+        fcntl(&rude, FcntlArg::F_SETFL(OFlag::O_DIRECT | OFlag::O_NONBLOCK)).expect("valid flags");
+        // The first one: what can be added to a piece of another is no packet.
+        for number in 0..5 {
+            rude.write_all(format!("rude {number}\n").as_bytes()).expect("there is room");
+        }
+        for len in [100, 4096] {
+            // SAFETY: nothing is there to be read, which is what this is about.
+            let written = unsafe { libc::write(rude.as_raw_fd(), ptr::null(), len) };
+            assert_eq!(written, -1);
+        }
+        log.write("amid\n");
+        log.start(&["-t", "-s", limit, "-n", "99"]);
+        log.wait_empty();
+        let mut expected = Vec::new();
+        (0..5).for_each(|number| writeln!(expected, "rude {number}").expect("memory"));
+        expected.extend_from_slice(b"amid\n");
+        for number in 0..20 {
+            let line = format!("good {number}\n");
+            log.write(&line);
+            expected.extend_from_slice(line.as_bytes());
+            log.wait_empty();
+        }
+        drop(rude);
+        log.finish();
+        assert_same(&unstamped(&log.files().concat()), &expected);
     }
 }
 

@@ -25,6 +25,8 @@ const GATHER_MS: u64 = 1;
 /// So long it waits for the end of a line before it looks again: Linux wakes nobody when a write
 /// fills a pipe that was not empty, and that writer waits for room then.
 const OPEN_MS: u64 = 1_000;
+/// Pieces that a pipe has room for, unless somebody asks for more or may have less: the copy.
+const PIECES_MAX: usize = 16;
 
 /// What is seen at the head of the pipe.
 pub type Head = Vec<u8, HEAD_MAX>;
@@ -127,7 +129,14 @@ impl Input {
         let waiting = self.len();
         let len = tee(&self.pipe, &self.copy.1, max, SpliceFlags::NONBLOCK)?;
         let _fits = head.resize_default(len);
-        read(&self.copy.0, head.as_mut_slice())?;
+        read_pieces(&self.copy.0, head)?;
+        if is_ready(&self.copy.0, PollFlags::IN, Timespec::default()) {
+            // Before Linux 6.15 a write from a bad address leaves a piece without bytes.
+            self.copy = pipe()?;
+            if len == 0 {
+                self.skip_empty()?;
+            }
+        }
         // The copy has room for few of the small pieces that splice(2) puts there.
         let is_all = len >= waiting && len <= TEXT_MAX;
         if by_line {
@@ -145,7 +154,15 @@ impl Input {
 
     /// Removes what was looked at, which ends up in `head` once more.
     pub fn skip(&mut self, head: &mut Head) -> Result<(), Errno> {
-        self.moved(read(&self.pipe, head.as_mut_slice())?)
+        self.moved(read_pieces(&self.pipe, head)?)
+    }
+
+    /// Removes the piece without bytes that is at the head of the pipe: tee(2) sees no further.
+    fn skip_empty(&self) -> Result<(), Errno> {
+        let (_reader, away) = pipe()?;
+        // It has room for that one.
+        fcntl_setpipe_size(&away, 1)?;
+        splice(&self.pipe, None, &away, None, 1, SpliceFlags::NONBLOCK).map(|_| ())
     }
 
     /// Takes note that so many bytes have left the pipe, or EAGAIN: there were none.
@@ -153,6 +170,18 @@ impl Input {
         self.left = self.left.map(|left| left.saturating_sub(len));
         if len == 0 { Err(Errno::AGAIN) } else { Ok(()) }
     }
+}
+
+/// Fills `head` with what is known to be at the head of the pipe; says how much that was. A piece
+/// that was written in packet mode ends a read, and what is not read of it is lost.
+fn read_pieces(pipe: &OwnedFd, head: &mut [u8]) -> Result<usize, Errno> {
+    let mut len = 0_usize;
+    for _ in 0..PIECES_MAX {
+        let rest = head.get_mut(len..).filter(|rest| !rest.is_empty());
+        let Some(rest) = rest else { break };
+        len = len.saturating_add(read(pipe, rest)?);
+    }
+    Ok(len)
 }
 
 /// Whether `fd` can be read, or written, or is at its end, as `flags` ask; or will be in so long.
