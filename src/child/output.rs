@@ -14,6 +14,7 @@ use rustix::fs::{Mode, OFlags, fchmod, fcntl_setfl, open};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, fcntl_getpipe_size, pipe_with};
 use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout};
+use rustix::termios::isatty;
 
 /// The mode of a log pipe. Nobody comes to its inode but by a descriptor that he could use as well.
 const ANYBODY_WRITES: Mode = Mode::RUSR.union(Mode::WUSR).union(Mode::WGRP).union(Mode::WOTH);
@@ -56,17 +57,21 @@ pub fn connect<'a>(birth: &Birth<'a>) -> Result<(), Failure<'a>> {
 
 /// Opens a pipe that others have too anew, without waiting: what a service makes of its descriptor
 /// is nobody else's business then. Who shared it with node, which sets O_NONBLOCK, would lose what
-/// the pipe has no room for; and so would whoever comes after.
+/// the pipe has no room for; and so would whoever comes after. A terminal, too: it is commonly open
+/// for reading, and what somebody types there, a password perhaps, is not for a service to read.
 ///
 /// # Errors
-/// Those of open(2), without /proc for example, and EBADF if it is no pipe: then it stays shared.
+/// Those of open(2), without /proc for example, and EBADF if it is neither: then it stays shared.
 fn open_anew(fd: i32, path: &CStr) -> Result<(), Errno> {
-    fcntl_getpipe_size(raw::stdio(fd))?;
-    let pipe = open_at_once(path, if fd == 0 { OFlags::RDONLY } else { OFlags::WRONLY })?;
+    let shared = raw::stdio(fd);
+    if !isatty(shared) {
+        fcntl_getpipe_size(shared)?;
+    }
+    let own = open_at_once(path, if fd == 0 { OFlags::RDONLY } else { OFlags::WRONLY })?;
     match fd {
-        0 => dup2_stdin(&pipe),
-        1 => dup2_stdout(&pipe),
-        _ => dup2_stderr(&pipe),
+        0 => dup2_stdin(&own),
+        1 => dup2_stdout(&own),
+        _ => dup2_stderr(&own),
     }
 }
 

@@ -25,6 +25,7 @@ pub fn tests() -> Vec<Trial> {
         scenario!(the_terminal_is_given_back),
         scenario!(in_the_background_of_a_shell_the_terminal_stays_with_that),
         scenario!(a_terminal_of_another_user_has_the_messages, Root),
+        scenario!(what_is_typed_is_not_for_services),
         scenario!(the_world_of_the_caller, Unshare),
     ]
 }
@@ -186,6 +187,20 @@ fn a_terminal_of_another_user_has_the_messages() {
     run_by(&mut command, 12_345);
     let _going = Helper::spawn(&mut command);
     scene.wait_for("a message", || terminal.shows("bad:1: unknown key"));
+}
+
+/// A terminal is commonly open for reading at all three descriptors, and what somebody types there,
+/// to a login on the console perhaps, is for nobody who has it as standard output.
+fn what_is_typed_is_not_for_services() {
+    let scene = Going::new();
+    scene.write("web", "cmd=sh -c 'echo is up; read line <&1 || read line <&2; echo read:$line'\n");
+    let mut command = scene.command();
+    let terminal = Terminal::of(&mut command);
+    let _going = Helper::spawn(&mut command);
+    scene.wait_for("the service", || terminal.shows("is up"));
+    terminal.enter("secret");
+    scene.wait_for("its end", || terminal.shows("read:"));
+    assert!(!terminal.shows("read:secret"), "{}", terminal.seen.borrow());
 }
 
 /// Environment, directory, umask, open descriptors, blocked signals and standard input: with going
