@@ -41,8 +41,6 @@ pub fn set_up<'a>(birth: &Birth<'a>, user: &mut User) -> Result<(), Failure<'a>>
         if let Some(root) = value(birth.text, b"chroot") {
             with_path(&[root], |path| chroot(path)).map_err(failed("change the root to", root))?;
         }
-        let cwd = value(birth.text, b"cwd").unwrap_or(b"/");
-        with_path(&[cwd], |path| chdir(path)).map_err(failed("change to", cwd))?;
     }
     users::become_user(user).map_err(failed("change the user of", name))?;
     // It is forgotten at every change of user.
@@ -50,6 +48,11 @@ pub fn set_up<'a>(birth: &Birth<'a>, user: &mut User) -> Result<(), Failure<'a>>
     death.map_err(failed("die with the supervisor of", name))?;
     if getppid().map(Pid::as_raw_pid) != Some(birth.syslog.pid) {
         return Err(failed("outlive the supervisor of", name)(Errno::SRCH));
+    }
+    if !birth.is_main {
+        // As the user, who may have put a link there: it is to lead nowhere that he may not go.
+        let cwd = value(birth.text, b"cwd").unwrap_or(b"/");
+        with_path(&[cwd], |path| chdir(path)).map_err(failed("change to", cwd))?;
     }
     // What our own messages and files have brought upon us is not meant for the service.
     for signal in [SIGPIPE, SIGXFSZ] {

@@ -11,6 +11,7 @@ use nix::sys::signal::{SigHandler, SigSet, Signal, signal};
 use nix::sys::stat::{Mode, umask};
 use std::ffi::CString;
 use std::fs;
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -37,6 +38,7 @@ pub fn tests() -> Vec<Trial> {
         scenario!(who_has_no_name_is_in_no_group, Mounts),
         scenario!(who_is_not_root_changes_nobody, Root),
         scenario!(who_is_that_user_already_needs_no_root, Root),
+        scenario!(a_link_in_the_place_of_cwd_leads_nowhere_new, Root),
     ]
 }
 
@@ -549,5 +551,35 @@ fn who_is_that_user_already_needs_no_root() {
         going.wait_log(&(name + "Operation not permitted"));
     }
     assert_eq!(["user", "group"].map(|name| going.starts(name).len()), [0, 0]);
+    going.terminate();
+}
+
+/// Who owns the directory that `cwd` is in can put a link there. What that leads to stays closed to
+/// him, though below it everything may be open to everybody.
+fn a_link_in_the_place_of_cwd_leads_nowhere_new() {
+    let mut going = Going::new();
+    going.open_to_everybody();
+    let [closed, open] = ["closed", "closed/open"].map(|name| going.path(name));
+    for (path, mode) in [(&closed, 0o700), (&open, 0o755)] {
+        fs::create_dir(path).expect("a new directory");
+        let mode = fs::Permissions::from_mode(mode);
+        fs::set_permissions(path, mode).expect("our own directory");
+    }
+    let own = going.path("own");
+    fs::create_dir(&own).expect("a new directory");
+    chown(&own, Some(12_345), Some(12_345)).expect("we are root");
+    fs::set_permissions(&own, fs::Permissions::from_mode(0o700)).expect("we are root");
+    let link = going.path("link");
+    symlink(&open, &link).expect("a new link");
+    for (name, path) in [("own", &own), ("link", &link)] {
+        let settings = format!("user=12345\ngroup=12345\ncwd={}\n", path.display());
+        going.write(name, going.cmd("hold", name, &[]) + &settings);
+    }
+    going.start();
+    going.up("own");
+    let text = format!("link: unable to change to {}: Permission denied", link.display());
+    going.wait_log(&text);
+    going.wait_log("link: exited 111 after ");
+    assert_eq!(going.starts("link"), []);
     going.terminate();
 }
