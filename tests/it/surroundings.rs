@@ -31,6 +31,7 @@ pub fn tests() -> Vec<Trial> {
         scenario!(inherited_descriptors_reach_no_service_without_proc, Mounts),
         scenario!(closed_standard_descriptors_harm_nothing),
         scenario!(a_full_pipe_as_stderr_stalls_nothing),
+        scenario!(a_full_pipe_of_another_user_stalls_nothing, Root),
         scenario!(a_socket_as_stderr_gets_the_messages),
         scenario!(a_socket_as_stderr_gets_the_messages_with_an_old_kernel),
         scenario!(a_file_that_takes_nothing_without_waiting_gets_the_messages),
@@ -128,13 +129,25 @@ fn closed_standard_descriptors_harm_nothing() {
 
 /// A terminal stopped with ctrl-s, a dead `| logger`: messages are lost, nothing else is.
 fn a_full_pipe_as_stderr_stalls_nothing() {
+    a_full_pipe_stalls_nothing(Going::new(), |_| {});
+}
+
+/// Which cannot be opened anew, not to wait.
+fn a_full_pipe_of_another_user_stalls_nothing() {
     let mut going = Going::new();
+    going.open_to_everybody();
+    a_full_pipe_stalls_nothing(going, |command| run_by(command, 12_345));
+}
+
+#[track_caller]
+fn a_full_pipe_stalls_nothing(mut going: Going, change: impl FnOnce(&mut Command)) {
     going.hold("web");
     going.write("short", going.cmd("exit", "short", &["1", "0"]));
     let (_unread, full) = pipe().expect("a pipe");
     fill(&full);
     going.start_with(|command| {
         command.stderr(full);
+        change(command);
     });
     let pid = going.up("web");
     // Reaped, respawned, killed, rescanned: with a message for each.
@@ -184,6 +197,7 @@ fn a_socket_gets_the_messages(set_up: impl FnOnce(&mut Command)) {
     let mut going = Going::new();
     going.hold("web");
     let (ours, theirs) = UnixStream::pair().expect("two sockets");
+    let full = OwnedFd::from(theirs.try_clone().expect("an open socket"));
     going.start_with(|command| {
         command.stderr(OwnedFd::from(theirs));
         set_up(command);
@@ -193,6 +207,10 @@ fn a_socket_gets_the_messages(set_up: impl FnOnce(&mut Command)) {
     ours.set_read_timeout(Some(Duration::from_secs(20))).expect("an open socket");
     let mut lines = BufReader::new(&ours).lines();
     assert_eq!(lines.next().expect("a line").expect("a line"), message);
+    // It waits for nobody who does not read.
+    fill(&full);
+    send(pid, Signal::SIGKILL);
+    going.wait_starts("web", 2);
     going.terminate();
 }
 
