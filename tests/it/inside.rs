@@ -190,9 +190,9 @@ fn set_blocked(mask: u64) {
     assert_eq!(result, 0, "{}", Error::last_os_error());
 }
 
-/// The next one that is pending, those about children aside.
+/// The next one that is pending.
 fn next_signal() -> i64 {
-    let mask = !(1_u64 << (libc::SIGCHLD - 1));
+    let mask = u64::MAX;
     let (none, length) = (ptr::null_mut::<libc::c_void>(), size_of::<u64>());
     loop {
         // SAFETY: the mask outlives the call, which writes nothing.

@@ -289,7 +289,7 @@ fn orphans_are_reaped() {
     let orphan = going.cmd("pause", "orphan", &[]);
     let (_, orphan) = orphan.trim().split_once('=').expect("cmd=");
     // The subshell in between ends at once. Out of the group, or they would die with the service.
-    let many = format!("(setsid {orphan} &)\n").repeat(100);
+    let many = format!("(setsid {orphan} &)\n").repeat(600);
     going.write("mother", script(&going, &format!("{many}exec sleep 1000\n")));
     going.start();
     let orphans = || {
@@ -297,10 +297,13 @@ fn orphans_are_reaped() {
         pids.retain(|&pid| proc::arguments(pid).get(4).is_some_and(|word| word == "orphan"));
         pids
     };
-    going.wait_for("a hundred orphans", || orphans().len() == 100);
+    going.wait_for("all orphans", || orphans().len() == 600);
+    // All end before going looks, which hears of that once, and reaps a part in each turn.
+    going.signal(Signal::SIGSTOP);
     for pid in orphans() {
         send(pid, Signal::SIGKILL);
     }
+    going.signal(Signal::SIGCONT);
     going.wait_for("no child but the service", || going.children().len() == 1);
     going.terminate();
 }

@@ -154,11 +154,19 @@ fn script_on_terminal(scene: &Going, script: &str) -> (Helper, Terminal) {
     (Helper::spawn(&mut command), terminal)
 }
 
-/// Whoever has the terminal in the foreground when going ends is to be able to read from it.
+/// Whoever has the terminal in the foreground when going ends is to be able to read from it. When a
+/// service ends that is still the main command.
 fn the_terminal_is_given_back() {
     let scene = Going::new();
-    let script = "going -- true; echo over; read line; echo \"got $line\"";
-    let (_shell, terminal) = script_on_terminal(&scene, script);
+    scene.write("task", "cmd=true\nrestart=never\n");
+    let status = scene.path("run/status");
+    let wait = format!("until grep -q ^task.done {}; do sleep 0.05; done", status.display());
+    let main = format!("{wait}; echo ready; read line; echo \"main got $line\"");
+    let script = format!("going -- sh -c '{main}'; echo over; read line; echo \"got $line\"");
+    let (_shell, terminal) = script_on_terminal(&scene, &script);
+    scene.wait_for("the end of the task", || terminal.shows("ready"));
+    terminal.enter("hi");
+    scene.wait_for("what was entered", || terminal.shows("main got hi"));
     scene.wait_for("the end of going", || terminal.shows("over"));
     terminal.enter("hello");
     scene.wait_for("what was entered", || terminal.shows("got hello"));
@@ -209,13 +217,18 @@ fn the_world_of_the_caller() {
     let service = env::current_exe().expect("/proc is mounted").display().to_string();
     let main = [service.as_str(), "service", "world"];
     let going = going().display().to_string();
+    // With the files of RUNDIR and those of no directory.
+    let scene = Going::new();
+    let rundir = scene.path("run").display().to_string();
     let nowhere = "/nowhere/at-all";
-    let between = [going.as_str(), "-d", nowhere, "-r", nowhere, "--"];
     let without = output_of(&main);
     for expected in ["NAME=value", "umask 027", "directory /usr", "5", "input hello"] {
         assert!(without.contains(expected), "{without}");
     }
-    assert_eq!(output_of(&[&between[..], &main[..]].concat()), without);
+    for rundir in [nowhere, &rundir] {
+        let between = [going.as_str(), "-d", nowhere, "-r", rundir, "--"];
+        assert_eq!(output_of(&[&between[..], &main[..]].concat()), without);
+    }
 }
 
 fn output_of(words: &[&str]) -> String {
