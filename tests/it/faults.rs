@@ -8,11 +8,14 @@ use nix::libc;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::signal::Signal;
 use std::ffi::CString;
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
+use std::thread::sleep;
+use std::time::Duration;
 
 pub fn tests() -> Vec<Trial> {
     vec![
@@ -68,6 +71,14 @@ fn with_far_too_few_descriptors_it_waits_for_better_times() {
     limit_descriptors(going.pid(), 1024);
     going.up("web");
     going.wait_status("web", "up");
+    // With none it cannot even wait, but does not spin: this wait is the measurement.
+    limit_descriptors(going.pid(), 0);
+    going.signal(Signal::SIGHUP);
+    let before = proc::ticks(going.pid());
+    sleep(Duration::from_secs(1));
+    let spent = proc::ticks(going.pid()) - before;
+    assert!(spent < 20, "{spent} ticks of 10 ms in a second of waiting");
+    limit_descriptors(going.pid(), 1024);
     going.terminate();
 }
 

@@ -137,9 +137,14 @@ fn nothing_to_do_is_no_wake_up() {
         ["voluntary_ctxt_switches", "nonvoluntary_ctxt_switches"]
             .map(|field| proc::status_number(going.pid(), field))
     };
-    // One is held down, and one is done: no timer for either. A change has been noticed.
+    // One is held down, one is done, and one does not stop though it has no file any more: no timer
+    // for any. A change has been noticed.
     going.write("once", format!("{}restart=never\n", going.cmd("exit", "once", &["0", "0"])));
+    going.write("deaf", going.cmd("hold", "deaf", &["ignore"]) + "timeout=0\n");
+    let deaf = going.up("deaf");
+    going.remove("deaf");
     going.hold_down("s3");
+    going.wait_status("deaf", "stopping");
     going.wait_status("once", "done");
     going.wait_status("s3", "down");
     // It may still be busy with what follows.
@@ -148,6 +153,7 @@ fn nothing_to_do_is_no_wake_up() {
     // This wait is the measurement. Longer than the 5 s after which CONFDIR may be tried again.
     sleep(Duration::from_secs(6));
     assert_eq!(switches(), before);
+    send(deaf, Signal::SIGKILL);
     going.terminate();
 }
 

@@ -16,6 +16,7 @@ pub fn tests() -> Vec<Trial> {
     vec![
         scenario!(every_way_to_edit_a_file_is_noticed),
         scenario!(two_step_writes_start_no_first_half),
+        scenario!(who_never_rests_puts_no_change_off),
         scenario!(a_bad_edit_and_a_crash_lead_to_the_good_version),
         scenario!(a_directory_is_replaced),
         scenario!(a_directory_is_deleted_and_made_anew),
@@ -92,6 +93,18 @@ fn every_way_to_edit_a_file_is_noticed() {
     wait_version(&going, "late", "closed");
     assert_eq!((going.up("same"), going.starts("same").len()), (same, 1));
     assert_eq!(going.twins(), [""; 0]);
+    going.terminate();
+}
+
+/// A service that writes to CONFDIR all the time, though to no file of a service.
+fn who_never_rests_puts_no_change_off() {
+    let mut going = Going::new();
+    let script = format!("while :; do >{}; sleep 0.05; done", going.path("going.d/.x").display());
+    going.write("restless", format!("cmd=sh -c '{script}'\n"));
+    going.start();
+    going.wait_for("restless writing", || going.path("going.d/.x").exists());
+    going.hold("web");
+    going.up("web");
     going.terminate();
 }
 

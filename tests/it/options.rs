@@ -51,8 +51,8 @@ fn help() {
 fn usage_errors_exit_64() {
     let going = Going::new();
     going.hold("web");
-    let wrong: [&[&str]; 6] =
-        [&["-x"], &["--verbose"], &["word"], &["-d"], &["-r"], &["-n", "word"]];
+    let wrong: [&[&str]; 7] =
+        [&["-x"], &["--verbose"], &["word"], &["-d"], &["-r"], &["-n", "word"], &["--"]];
     for words in wrong {
         let output = going.output(words);
         assert_eq!(output.status.code(), USAGE, "{words:?}");

@@ -363,8 +363,16 @@ fn a_shutdown_ends_though_a_writer_logs_to_one_that_is_gone() {
 /// PIPE and XFSZ come to who writes: they were passed on like any other signal, and killed it.
 fn messages_that_cannot_be_written_are_no_signal_for_the_main_command() {
     let going = Going::new();
+    fs::write(going.path("task"), "cmd=true\nrestart=never\n").expect("our own file");
+    // Something to say while the main command runs.
+    let (file, link) = (going.path("task"), going.path("going.d/task"));
+    let script = format!(
+        "rm -f {1}; sleep 0.5; ln -s {0} {1}; sleep 1; exit 7",
+        file.display(),
+        link.display()
+    );
     let run = |mut command: Command| {
-        command.args(["--", "/bin/sh", "-c", "sleep 0.5; exit 7"]);
+        command.args(["--", "/bin/sh", "-c", &script]);
         command.status().expect("going can be executed").code()
     };
     let mut unread = going.command();
@@ -525,7 +533,7 @@ fn a_limit_of_the_size_of_files_keeps_nobody_from_starting() {
     going.start_with(|command| {
         // SAFETY: setrlimit(2) alone.
         unsafe {
-            command.pre_exec(|| Ok(setrlimit(Resource::RLIMIT_FSIZE, 0, libc::RLIM_INFINITY)?))
+            command.pre_exec(|| Ok(setrlimit(Resource::RLIMIT_FSIZE, 30, libc::RLIM_INFINITY)?))
         };
     });
     going.wait_child("web", |words| words == ["sleep", "1000"]);
@@ -535,6 +543,7 @@ fn a_limit_of_the_size_of_files_keeps_nobody_from_starting() {
     sleep(Duration::from_secs(2));
     let spent = proc::ticks(going.pid()) - before;
     assert!(spent < 5, "{spent} ticks of 10 ms in 2 s of waiting");
+    assert!(!going.path("run/status").exists(), "one that is cut off is none");
     going.terminate();
 }
 
@@ -647,6 +656,9 @@ fn a_reader_that_is_killed_is_told() {
     };
     send(reader, Signal::SIGKILL);
     going.wait_log("unable to read CONFDIR: killed by signal 9");
+    // What it left of a plan is none: the one before stands, and nobody is started anew.
+    going.rescan();
+    assert_eq!(going.starts("web").len(), 1, "{}", going.report());
     going.terminate();
 }
 
@@ -654,10 +666,12 @@ fn a_reader_that_is_killed_is_told() {
 fn a_rundir_that_comes_late_is_looked_into() {
     let mut going = Going::new();
     let (above, rundir) = (going.path("above"), going.path("above/run"));
-    fs::create_dir(&above).expect("a directory");
     going.hold_all(&["web", "other"]);
     going.start_as(going.command_on(&going.path("going.d"), &rundir));
     going.all_up(&["web", "other"]);
+    fs::create_dir(&above).expect("a directory");
+    going.signal(Signal::SIGHUP);
+    going.wait_for("its lock", || rundir.join("lock").exists());
     let down = rundir.join("down");
     going.wait_for("its directory", || down.is_dir());
     fs::write(down.join("web"), "").expect("a down file");

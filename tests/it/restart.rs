@@ -57,12 +57,17 @@ fn quick_ends_are_backed_off_from() {
 fn an_end_after_five_seconds_is_respawned_at_once() {
     let mut going = Going::new();
     going.write("long", going.cmd("exit", "long", &["1", "5100"]));
+    // A delay that has been before is not said again.
+    let twice = format!("[ -e {0} ] && exec sleep 5.1; >{0}", going.path("once").display());
+    going.write("late", format!("cmd=sh -c '{twice}'\n"));
     going.start();
     let starts = going.wait_starts("long", 3);
     for gap in gaps_ms(&starts) {
         assert!((5100 - STEP_MS..5100 + SLACK_MS).contains(&gap), "{gap} ms");
     }
     going.wait_log("long: exited 1 after 5.1 s, next start in 0 s");
+    going.wait_log("late: exited 0 after 0.0 s, next start in 1 s");
+    going.wait_log("late: exited 0 after 5.1 s, next start in 0 s");
     going.terminate();
 }
 

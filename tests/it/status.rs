@@ -186,6 +186,8 @@ fn the_status_is_whole_at_its_longest() {
     for name in &names {
         going.write(name, "cmd=sleep 1000\n");
     }
+    // Of one that was killed while it wrote more.
+    fs::write(going.path("run/status.new"), "x\n".repeat(50_000)).expect("our own file");
     going.start();
     let is_up = |fields: &Vec<String>| fields[1] == "up";
     going.wait_for("all of them up", || {

@@ -94,6 +94,9 @@ fn syslogd_gets_the_messages() {
     going.write("bad", "comand=x\n");
     going.rescan();
     wait_message(&going, &format!("daemon.warn going[{pid}]: bad:1: unknown key \"comand\""));
+    going.write("task", "cmd=false\nrestart=never\n");
+    going.rescan();
+    wait_message(&going, &format!("daemon.warn going[{pid}]: task: exited 1 after "));
     assert_eq!(going.log_count("web: "), 0, "{}", going.report());
     going.wait_starts("web", 2);
     going.terminate();
