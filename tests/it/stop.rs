@@ -303,6 +303,7 @@ fn orphans_are_reaped() {
     for pid in orphans() {
         send(pid, Signal::SIGKILL);
     }
+    going.wait_for("their end", || orphans().is_empty());
     going.signal(Signal::SIGCONT);
     going.wait_for("no child but the service", || going.children().len() == 1);
     going.terminate();
