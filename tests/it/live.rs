@@ -1,13 +1,13 @@
 //! Edit a file, and it is so: nobody here sends HUP unless inotify cannot know.
 
-use crate::harness::{Going, send};
+use crate::harness::{Going, run_by, send};
 use crate::needs::scenario;
 use crate::proc;
 use libtest_mimic::Trial;
 use nix::sys::signal::Signal;
 use std::fs::{self, OpenOptions};
 use std::io::Write;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::thread::{scope, sleep};
 use std::time::{Duration, Instant};
@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 pub fn tests() -> Vec<Trial> {
     vec![
         scenario!(every_way_to_edit_a_file_is_noticed),
+        scenario!(what_comes_without_being_written_is_noticed, Root),
         scenario!(two_step_writes_start_no_first_half),
         scenario!(who_never_rests_puts_no_change_off),
         scenario!(a_bad_edit_and_a_crash_lead_to_the_good_version),
@@ -93,6 +94,25 @@ fn every_way_to_edit_a_file_is_noticed() {
     wait_version(&going, "late", "closed");
     assert_eq!((going.up("same"), going.starts("same").len()), (same, 1));
     assert_eq!(going.twins(), [""; 0]);
+    going.terminate();
+}
+
+/// A file that may be read now, and a link.
+fn what_comes_without_being_written_is_noticed() {
+    let mut going = Going::new();
+    going.open_to_everybody();
+    going.hold("closed");
+    let closed = going.path("going.d/closed");
+    let set_mode = |mode| fs::set_permissions(&closed, fs::Permissions::from_mode(mode));
+    set_mode(0o600).expect("our own file");
+    going.start_with(|command| run_by(command, 12_345));
+    going.wait_log("closed: unable to read: Permission denied");
+    set_mode(0o644).expect("our own file");
+    going.up("closed");
+    let file = going.path("elsewhere");
+    fs::write(&file, going.cmd("hold", "linked", &[])).expect("our own file");
+    symlink(file, going.path("going.d/linked")).expect("a link");
+    going.up("linked");
     going.terminate();
 }
 
