@@ -262,6 +262,9 @@ fn the_deadline_of_the_service_is_kept_to() {
     let pids = going.all_up(&["slow", "web"]);
     let texts = [1, 0].map(|at| format!("{}: up, pid {}\n", ["slow", "web"][at], pids[at]));
     assert_eq!(ran.out, texts.concat());
+    for pid in pids {
+        send(pid, Signal::SIGKILL);
+    }
     going.terminate();
 }
 

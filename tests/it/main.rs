@@ -98,6 +98,21 @@ fn main() -> ExitCode {
 }
 
 fn tests() -> Vec<Trial> {
+    let mut tests = elsewhere();
+    // The longest first.
+    let mut machines = inits::tests();
+    machines.extend(boot::tests());
+    // One is booted at a time: those that wait for their turn take the place of others. So they are
+    // spread.
+    let distance = tests.len() / machines.len();
+    for (index, machine) in machines.into_iter().enumerate() {
+        tests.insert(index * (distance + 1), machine);
+    }
+    tests
+}
+
+/// What takes no machine of its own.
+fn elsewhere() -> Vec<Trial> {
     [
         model::tests(),
         walk::tests(),
@@ -110,13 +125,12 @@ fn tests() -> Vec<Trial> {
         stop::tests(),
         regressions::tests(),
         restart::tests(),
+        goingctl_steer::tests(),
         signals::tests(),
         limits::tests(),
         twins::tests(),
         httpd::tests(),
         syslog::tests(),
-        boot::tests(),
-        inits::tests(),
         container::tests(),
         terminal::tests(),
         logs::tests(),
@@ -129,7 +143,6 @@ fn tests() -> Vec<Trial> {
         goinglog::tests(),
         goingctl::tests(),
         goingctl_status::tests(),
-        goingctl_steer::tests(),
         goingctl_files::tests(),
         goingctl_procfile::tests(),
     ]

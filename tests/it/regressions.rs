@@ -537,8 +537,7 @@ fn a_limit_of_the_size_of_files_keeps_nobody_from_starting() {
         };
     });
     going.wait_child("web", |words| words == ["sleep", "1000"]);
-    // The status that cannot be written is not tried again for the signal that this brings.
-    going.wait_quiet();
+    // The status is not tried again for the signal that this brings: this wait is the measurement.
     let before = proc::ticks(going.pid());
     sleep(Duration::from_secs(2));
     let spent = proc::ticks(going.pid()) - before;
