@@ -10,10 +10,11 @@ use proptest::test_runner::TestRunner;
 use std::time::Duration;
 
 pub fn tests() -> Vec<Trial> {
-    let table: [(&str, fn()); 7] = [
+    let table: [(&str, fn()); 8] = [
         ("files_are_whole_and_bounded", files_are_whole_and_bounded),
         ("whole_lines_fill_a_file", whole_lines_fill_a_file),
         ("a_line_of_any_length_goes_on", a_line_of_any_length_goes_on),
+        ("short_lines_with_stamps_are_all_there", short_lines_with_stamps_are_all_there),
         ("dates_are_those_of_a_calendar", dates_are_those_of_a_calendar),
         ("stamps_are_of_one_length", stamps_are_of_one_length),
         ("sizes", sizes),
@@ -125,6 +126,13 @@ fn a_line_of_any_length_goes_on() {
     let lens: Vec<_> = files.done.iter().map(Vec::len).collect();
     // Its end could not be foreseen when it began, and no line goes into two files.
     assert_eq!((lens, files.file.len()), (vec![1011], 8));
+}
+
+/// With what stands before them they are longer than all that can be written at once.
+fn short_lines_with_stamps_are_all_there() {
+    let mut files = Files { limit: 1 << 20, stamp: b"@ ", done: Vec::new(), file: Vec::new() };
+    files.take(&b"\n".repeat(HEAD_MAX), HEAD_MAX);
+    assert_eq!(files.file.len(), 3 * HEAD_MAX);
 }
 
 fn dates_are_those_of_a_calendar() {
