@@ -65,6 +65,7 @@ mod walk;
 mod world;
 
 use libtest_mimic::{Arguments, Trial};
+use nix::sys::signal::{SigHandler, Signal, signal};
 use std::process::ExitCode;
 
 /// Scenarios wait for most of their time, and seldom for the processor.
@@ -75,6 +76,12 @@ fn main() -> ExitCode {
     if words.next().as_deref() == Some("service") {
         service::run(&words.collect::<Vec<_>>());
         return ExitCode::SUCCESS;
+    }
+    for caught in [Signal::SIGINT, Signal::SIGQUIT, Signal::SIGHUP] {
+        // Who runs the tests in the background of a shell, or by nohup(1), has them ignored, and so
+        // would whoever is to end by them here.
+        // SAFETY: no handler.
+        unsafe { signal(caught, SigHandler::SigDfl) }.expect("a valid signal");
     }
     let mut arguments = Arguments::from_args();
     arguments.test_threads.get_or_insert(THREADS);
