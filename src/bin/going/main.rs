@@ -82,8 +82,7 @@ struct Supervisor {
     code: Option<u8>,
     /// Whether something has become of a service since the status was written.
     has_news: bool,
-    /// What came of writing the status the last time: whether RUNDIR was another one, if it was
-    /// written.
+    /// Why the status could not be written the last time; else that RUNDIR is the one it was.
     written: Result<bool, Errno>,
     /// That of RUNDIR, if it could be locked.
     lock: Option<OwnedFd>,
@@ -331,7 +330,8 @@ impl Supervisor {
     /// Has CONFDIR read after so long at the latest.
     #[inline(never)]
     fn rescan_in(&mut self, wait_ms: u64) {
-        self.rescan_ms.get_or_insert(clock::now_ms().saturating_add(wait_ms));
+        let due_ms = clock::now_ms().saturating_add(wait_ms);
+        self.rescan_ms = Some(self.rescan_ms.map_or(due_ms, |before_ms| before_ms.min(due_ms)));
     }
 
     fn start_helper(&mut self) -> Result<(), Errno> {
@@ -400,7 +400,8 @@ impl Supervisor {
             // What makes room may be no news, and the one that is there is no longer true.
             self.rescan_in(RETRY_MS);
         }
-        if core::mem::replace(&mut self.written, written) == written {
+        // Only of the first time is it news that RUNDIR was another one.
+        if core::mem::replace(&mut self.written, written.and(Ok(false))) == written {
             return;
         }
         // RUNDIR may be another one than before: nobody has looked into it yet.
