@@ -297,7 +297,8 @@ fn a_rundir_of_another_user_is_a_warning() {
     assert_works_without_rundir(&mut going, "Permission denied");
 }
 
-fn a_deleted_rundir_is_made_anew() {
+/// With two services, of which one is up, with this process, and the other is held down.
+fn with_one_held() -> (Going, i32) {
     let mut going = Going::new();
     going.hold_all(&["web", "held"]);
     going.start();
@@ -306,6 +307,11 @@ fn a_deleted_rundir_is_made_anew() {
     going.hold_down("held");
     going.wait_status("held", "down");
     going.wait_quiet();
+    (going, web)
+}
+
+fn a_deleted_rundir_is_made_anew() {
+    let (mut going, web) = with_one_held();
     fs::remove_dir_all(going.path("run")).expect("our own directory");
     // Nobody is held any more.
     going.wait_starts("held", 2);
@@ -320,14 +326,7 @@ fn a_deleted_rundir_is_made_anew() {
 /// As by a /run that is mounted when going is up already: what happens next is in the new status,
 /// and so the down files have to be those beside it.
 fn a_rundir_in_the_place_of_another_is_looked_into() {
-    let mut going = Going::new();
-    going.hold_all(&["web", "held"]);
-    going.start();
-    let web = going.up("web");
-    going.up("held");
-    going.hold_down("held");
-    going.wait_status("held", "down");
-    going.wait_quiet();
+    let (mut going, web) = with_one_held();
     // Of that inotify says nothing.
     fs::rename(going.path("run"), going.path("old")).expect("our own directory");
     send(web, Signal::SIGKILL);
