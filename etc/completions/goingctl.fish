@@ -67,4 +67,4 @@ complete -c goingctl -n '__fish_seen_subcommand_from import export' -l force -d 
 complete -c goingctl -n '__fish_seen_subcommand_from import' -s u -x -a '(__fish_complete_users)'
 complete -c goingctl -n '__fish_seen_subcommand_from import' -s m -x -d 'formation: web=2,worker=1'
 complete -c goingctl -n '__fish_seen_subcommand_from import' -s p -x -d 'the first port'
-complete -c goingctl -n '__fish_seen_subcommand_from import' -F
+complete -c goingctl -n '__fish_seen_subcommand_from check import' -F
