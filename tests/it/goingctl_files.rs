@@ -43,6 +43,7 @@ pub fn tests() -> Vec<Trial> {
         scenario!(logs_needs_little_memory),
         scenario!(logs_looks_at_service_files_only),
         scenario!(logs_notices_a_full_disk),
+        scenario!(logs_knows_where_goinglog_writes),
         scenario!(logs_says_where_else_to_look),
         scenario!(logs_takes_nothing_from_a_fifo),
         scenario!(logs_finds_the_disabled),
@@ -474,6 +475,41 @@ fn logs_notices_a_full_disk() {
         proc::stat(pid).is_some_and(|stat| stat.state == 'Z')
     });
     assert_eq!(process.wait().expect("our own child").code(), Some(FAILED));
+}
+
+/// Of the service that logs to it, and of itself: wherever its command says.
+fn logs_knows_where_goinglog_writes() {
+    let going = Going::new();
+    log(&going, "one\n");
+    let (file, directory) = (going.path("web.log"), going.path(""));
+    let (file, directory) = (file.display(), directory.display());
+    let root = going.path("").parent().expect("it is below /tmp").to_owned();
+    let below = going.path("").file_name().expect("a name").to_owned();
+    let (root, below) = (root.display(), below.display());
+    for (name, logger) in [
+        ("plain", format!("cmd=goinglog {file}\n")),
+        ("options", format!("cmd=/usr/bin/goinglog -s 1M -t '{file}' -n 5\nuser=nobody\n")),
+        ("syslog", format!("cmd=goinglog -y -p daemon.info {file}\n")),
+        ("relative", format!("cmd=goinglog web.log\ncwd={directory}\n")),
+        ("root", format!("cmd=goinglog /{below}/web.log\nchroot={root}\n")),
+    ] {
+        going.write("logger", logger);
+        going.write(name, "cmd=x\nlog=logger\n");
+        for name in [name, "logger"] {
+            assert_eq!(ctl_to(&going, OK, &["logs", name]).out, "one\n", "{name}");
+        }
+    }
+    // Its own messages are somewhere else, and a name for syslog is no file.
+    for (logger, reason) in [
+        ("cmd=goinglog /nonexistent/web\nlog=/nonexistent/own\n", "read /nonexistent/own"),
+        ("cmd=goinglog -y web\n", "its output is that of going"),
+    ] {
+        going.write("logger", logger);
+        let ran = ctl_to(&going, FAILED, &["logs", "logger"]);
+        assert!(ran.err.contains(reason), "{ran:?}");
+    }
+    let ran = ctl_to(&going, FAILED, &["logs", "plain"]);
+    assert!(ran.err.contains("the service logger writes it down"), "{ran:?}");
 }
 
 fn logs_says_where_else_to_look() {

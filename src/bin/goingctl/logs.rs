@@ -1,4 +1,4 @@
-//! logs: the end of the file that a service logs to, and what is added to it.
+//! logs: the end of the file that a service logs to, by a goinglog too, and what is added to it.
 
 use crate::confdir;
 use crate::interrupt::Interrupts;
@@ -8,7 +8,7 @@ use crate::regular;
 use crate::rundir;
 use going::linux::raw::stdio;
 use going::linux::{clock, watch};
-use going::model::config::{service_name, value};
+use going::model::config::{service_name, split_words, value};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::inotify::WatchFlags;
 use std::ffi::OsStr;
@@ -52,7 +52,7 @@ fn end(printed: io::Result<()>, verb: &str, path: &Path) -> Result<(), Failure> 
     }
 }
 
-/// Where a service logs to, if that is a file.
+/// Where what a service logs is kept, if that is a file.
 fn path(confdir: &Path, name: &str) -> Result<PathBuf, Failure> {
     let file = confdir::file(confdir, name).symlink_metadata();
     let is_absent = file.is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
@@ -63,13 +63,43 @@ fn path(confdir: &Path, name: &str) -> Result<PathBuf, Failure> {
     let text = confdir::text(confdir, name)?;
     let log = value(&text, b"log").unwrap_or(b"inherit");
     let word = log.escape_ascii();
+    let reader = || confdir::text(confdir, &service_name(log)?).ok();
     let why = match log {
+        path if path.starts_with(b"/") => return Ok(PathBuf::from(OsStr::from_bytes(path))),
+        _ if let Some(path) = kept(&text) => return Ok(path),
         b"null" => "what it says is thrown away".to_owned(),
         b"inherit" => "its output is that of going".to_owned(),
-        path if path.starts_with(b"/") => return Ok(PathBuf::from(OsStr::from_bytes(path))),
+        _ if let Some(path) = reader().and_then(|text| kept(&text)) => return Ok(path),
         _ => format!("the service {word} writes it down"),
     };
     Err(fault(format!("{name} logs to no file, but has log={word}: {why}")))
+}
+
+/// Where a service keeps what it reads, if it is a goinglog that writes to a file.
+fn kept(text: &[u8]) -> Option<PathBuf> {
+    let mut bytes = Vec::new();
+    split_words(value(text, b"cmd")?, |byte| {
+        bytes.push(byte);
+        Some(())
+    })?;
+    let mut words = bytes.split(|&byte| byte == 0);
+    let program = Path::new(OsStr::from_bytes(words.next()?)).file_name();
+    program.filter(|name| *name == "goinglog")?;
+    let (mut file, mut is_named) = (&b""[..], false);
+    while let Some(word) = words.next() {
+        is_named |= matches!(word, b"-y" | b"-p");
+        match word {
+            b"-s" | b"-n" | b"-p" => drop(words.next()),
+            [b'-', ..] | [] => {}
+            word => file = word,
+        }
+    }
+    // Else that is only what syslog is to call the lines.
+    let is_file = !file.is_empty() && (!is_named || file.contains(&b'/'));
+    let path = |key, default| Path::new(OsStr::from_bytes(value(text, key).unwrap_or(default)));
+    let inside = path(b"cwd", b"/").join(OsStr::from_bytes(file));
+    let inside = inside.strip_prefix("/").ok().filter(|_| is_file)?;
+    Some(path(b"chroot", b"/").join(inside))
 }
 
 /// Where the last lines of a file of this length begin.
