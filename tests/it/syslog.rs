@@ -19,6 +19,7 @@ pub fn tests() -> Vec<Trial> {
         scenario!(syslogd_gets_the_messages, Mounts, Busybox),
         scenario!(syslogd_started_later_gets_what_comes_then, Mounts, Busybox),
         scenario!(syslogd_as_a_service_of_going, Mounts, Busybox),
+        scenario!(syslogd_hears_from_inside_a_chroot, Mounts, Busybox),
         scenario!(a_syslogd_that_does_not_read_stalls_nothing, Mounts),
     ]
 }
@@ -155,6 +156,27 @@ fn syslogd_as_a_service_of_going() {
         is_heard(signal)
     });
     assert!(heard, "nothing reaches the second syslogd\n{}", going.report());
+    going.terminate();
+}
+
+/// Where there is no /dev/log.
+fn syslogd_hears_from_inside_a_chroot() {
+    let mut going = Going::new();
+    let dev = Dev::new(&going);
+    let _syslogd = dev.syslogd(&going);
+    fs::create_dir(going.path("jail")).expect("a directory");
+    let jail = going.path("jail").display().to_string();
+    going.write("cmd", format!("cmd=/nonexistent\nchroot={jail}\n"));
+    going.write("cwd", format!("cmd=/nonexistent\ncwd=/nowhere\nchroot={jail}\n"));
+    dev.start(&mut going);
+    let pid = going.pid();
+    for text in ["cmd: unable to execute /nonexistent", "cwd: unable to change to /nowhere"] {
+        wait_message(
+            &going,
+            &format!("daemon.err going[{pid}]: {text}: No such file or directory"),
+        );
+    }
+    assert_eq!(going.log_count("unable"), 0, "{}", going.report());
     going.terminate();
 }
 

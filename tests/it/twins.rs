@@ -14,6 +14,7 @@ pub fn tests() -> Vec<Trial> {
     vec![
         scenario!(what_can_be_locked_is_closed_to_others),
         scenario!(services_end_with_a_killed_going),
+        scenario!(a_service_of_another_user_ends_with_a_killed_going, Root),
         scenario!(a_killed_going_is_followed_by_one_of_each),
         scenario!(what_outlives_a_killed_going_is_killed_first),
         scenario!(what_outlives_a_killed_going_is_waited_for_with_an_old_kernel),
@@ -50,6 +51,18 @@ fn services_end_with_a_killed_going() {
     going.wait_gone("the one that obeys", obeys);
     going.wait_gone("the one that lingers", lingers);
     assert_eq!(going.records("lingers.terms").len(), 1, "it has been told by TERM");
+}
+
+/// The kernel forgets who is to be told at every change of user.
+fn a_service_of_another_user_ends_with_a_killed_going() {
+    let mut going = Going::new();
+    going.open_to_everybody();
+    going.write("web", going.cmd("hold", "web", &["100"]) + "user=12345\ngroup=12345\n");
+    going.start();
+    let web = going.up("web");
+    going.signal(Signal::SIGKILL);
+    going.wait_gone("the service", web);
+    assert_eq!(going.records("web.terms").len(), 1, "it has been told by TERM");
 }
 
 fn a_killed_going_is_followed_by_one_of_each() {

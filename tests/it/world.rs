@@ -1,6 +1,6 @@
 //! The world of a service, compared whole: who it is, where it is, what it has and was told.
 
-use crate::harness::{Going, run_by};
+use crate::harness::{Going, install_program, run_by};
 use crate::needs::scenario;
 use crate::proc;
 use libtest_mimic::Trial;
@@ -27,6 +27,7 @@ pub fn tests() -> Vec<Trial> {
         scenario!(more_environment_than_fits_is_told),
         scenario!(pid_1_of_a_container_hands_its_environment_on, Mounts),
         scenario!(chroot_comes_before_cwd_and_path, Root),
+        scenario!(accounts_and_log_come_before_chroot, Mounts),
         scenario!(what_fails_inside_a_chroot_is_told, Root),
         scenario!(a_syslog_inside_a_chroot_hears_nothing, Root),
         scenario!(accounts_by_name_and_by_number, Mounts),
@@ -312,6 +313,29 @@ fn chroot_comes_before_cwd_and_path() {
     assert_eq!(link("cwd"), going.path("records"));
     // What was opened before it leads outside, as it should.
     assert_eq!(link("fd/0"), Path::new("/dev/null"));
+    going.terminate();
+}
+
+/// The new root has an account of that name too, another one, and no directory for the log.
+fn accounts_and_log_come_before_chroot() {
+    let mut going = Going::new();
+    let passwd = "web:x:300:400::/home:/bin/sh\n";
+    let accounts = Accounts::new(&going, passwd, "web:x:400:\nstaff:x:50:web\n");
+    going.open_to_everybody();
+    let (root, log) = (going.path("records"), going.path("web.log"));
+    fs::create_dir(root.join("etc")).expect("a directory");
+    fs::write(root.join("etc/passwd"), "web:x:301:401::/:/bin/sh\n").expect("a file");
+    fs::write(root.join("etc/group"), "staff:x:51:web\n").expect("a file");
+    install_program(&going.path("service"), &root.join("service"));
+    let settings = format!("chroot={}\nuser=web\nlog={}\n", root.display(), log.display());
+    going.write("web", format!("cmd=/service service pause web\n{settings}"));
+    going.start_with(|command| accounts.put_in(command));
+    let pid = going.wait_child("web", |words| words == ["/service", "service", "pause", "web"]);
+    let link = |name: &str| fs::read_link(format!("/proc/{pid}/{name}")).expect("it runs");
+    assert_eq!(link("root"), root.canonicalize().expect("it is there"));
+    let found = ["Uid", "Gid", "Groups"].map(|field| proc::status(pid, field));
+    assert_eq!(found, identity(300, 400, "50 400"));
+    assert_eq!([link("fd/1"), link("fd/2")], [log.clone(), log]);
     going.terminate();
 }
 
