@@ -15,6 +15,7 @@ pub fn tests() -> Vec<Trial> {
         scenario!(services_come_up_and_come_back, Machine),
         scenario!(words_of_the_kernel_stop_nothing, Machine),
         scenario!(no_directory_is_needed, Machine),
+        scenario!(the_documented_rc_script_becomes_going, Machine),
         scenario!(busybox_poweroff, Machine),
         scenario!(busybox_reboot, Machine),
         scenario!(busybox_halt, Machine),
@@ -82,6 +83,17 @@ fn services_come_up_and_come_back() {
 
     machine.run("it service orphans 100");
 
+    // HUP finds what nothing tells of; no other signal but those that end the machine means anything.
+    machine.run("ln -s /etc/late /etc/going.d/late");
+    machine.wait_console("late: unable to read: No such file or directory");
+    machine.run("echo 'cmd=/bin/sleep 1000' >/etc/late; kill -HUP 1");
+    machine.wait_console("late: started, pid ");
+    let second = machine.pid_of("web");
+    let others = "case $it in 1|2|10|12|15|30|37) ;; *) kill -$it 1 ;; esac";
+    machine.run(&format!("for it in $(seq 64); do {others}; done"));
+    assert_eq!(machine.pid_of("web"), second);
+    assert!(!machine.console().contains("shutting down"), "{}", machine.report());
+
     let peak = machine.run("grep VmPeak: /proc/1/status");
     let kb = peak.split_whitespace().nth(1).and_then(|word| word.parse::<u64>().ok());
     assert!(kb.is_some_and(|kb| kb < peak_kb()), "{peak}");
@@ -97,6 +109,10 @@ fn words_of_the_kernel_stop_nothing() {
     let web = machine.pid_of("web");
     let environment = machine.run(&format!("tr '\\0' '\\n' </proc/{web}/environ"));
     assert!(environment.lines().any(|line| line == "GREETING=hello"), "{environment}");
+
+    for word in ["single", "-z", "-h", "-dx", "auto", "-d"] {
+        machine.wait_console(&format!("going[1]: passed over: {word}\n"));
+    }
 
     // And what is said to end everything when it ends does so here, too.
     machine.run("printf 'cmd=/bin/true\\nrestart=exit\\n' >/etc/going.d/last");
@@ -117,6 +133,30 @@ fn no_directory_is_needed() {
     let words = "rdinit=/it -- service bare /going -d /going.d";
     let mut machine = Machine::boot(files, words);
     machine.wait_console("bare: up");
+    assert_eq!(machine.wait_end(), "guest-shutdown", "{}", machine.report());
+}
+
+/// etc/rc, as it is: with the three links that it asks for, and a word for the kernel.
+fn the_documented_rc_script_becomes_going() {
+    let mut files = initramfs();
+    files.program("etc/rc", include_bytes!("../../etc/rc"));
+    for name in ["sh", "mount", "mkdir", "grep"] {
+        files.symlink(&format!("bin/{name}"), "/bin/busybox");
+    }
+    files.file("etc/going.d/remote", "cmd=remote\n");
+    let mut machine = Machine::boot(files, "rdinit=/etc/rc splash");
+    machine.wait_remote();
+    assert_eq!(machine.run("busybox tr '\\0' ' ' </proc/1/cmdline"), "/usr/sbin/going");
+    let mounts = machine.run("busybox cat /proc/mounts");
+    for mount in ["proc /proc proc", "sysfs /sys sysfs", "devtmpfs /dev devtmpfs"] {
+        assert!(mounts.contains(mount), "{mount} in {mounts}");
+    }
+    for mount in ["devpts /dev/pts devpts", "tmpfs /run tmpfs"] {
+        assert!(mounts.contains(mount), "{mount} in {mounts}");
+    }
+    machine.run("busybox grep '^remote up ' /run/going/status");
+    machine.wait_console("remote: started, pid ");
+    machine.run_last("busybox poweroff");
     assert_eq!(machine.wait_end(), "guest-shutdown", "{}", machine.report());
 }
 
