@@ -90,11 +90,10 @@ impl Writer<'_> {
         let is_there = known.version.is_some() && !known.is_away;
         match self.random.below(12) {
             0 => self.toggle_down(name, &mut known),
-            1 if known.is_away => {
+            _ if known.is_away => {
                 fs::rename(self.outside(name), &path).expect("the same disk");
                 known.is_away = false;
             }
-            _ if known.is_away => {}
             _ if known.is_link => self.swap(name, &mut known),
             2 | 3 if is_there => {
                 fs::remove_file(&path).expect("our own file");
@@ -177,15 +176,18 @@ fn append(path: &Path, text: &str) {
     file.expect("our own file").write_all(text.as_bytes()).expect("room on the disk");
 }
 
-/// Another directory with the same in it, by two renames: for a moment there is none.
+/// Deletes the directory and makes it anew, with the same in it; meanwhile there is none. At once
+/// both times: what is deleted file by file is an order to stop.
 fn replace_directory(going: &Going, number: usize) {
     let (confdir, new) = (going.path("going.d"), going.path(&format!("new.d{number}")));
     let copied = Command::new("cp").arg("-a").arg(&confdir).arg(&new).status().expect("cp");
     assert!(copied.success());
     let old = going.path(&format!("old.d{number}"));
     fs::rename(&confdir, &old).expect("our own directory");
-    fs::rename(&new, &confdir).expect("our own directory");
     fs::remove_dir_all(&old).expect("our own directory");
+    // Now and then long enough to be noticed.
+    sleep(Duration::from_millis(if number == 0 { 300 } else { 0 }));
+    fs::rename(&new, &confdir).expect("our own directory");
 }
 
 /// The services that run below going, each with its version and pid.
