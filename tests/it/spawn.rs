@@ -1,12 +1,14 @@
 //! What a service is started as: its words, its world, and what becomes of one that cannot be.
 
-use crate::harness::Going;
+use crate::harness::{Going, install_program, send};
 use crate::needs::scenario;
 use crate::proc;
 use libtest_mimic::Trial;
+use nix::libc;
 use nix::sys::signal::{SigHandler, SigSet, Signal, signal};
 use nix::sys::stat::{Mode, umask};
-use std::fs;
+use std::fs::{self, File};
+use std::os::fd::AsRawFd;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 
@@ -17,6 +19,7 @@ pub fn tests() -> Vec<Trial> {
         scenario!(as_many_words_as_the_limit_allows),
         scenario!(cwd_is_where_it_starts),
         scenario!(what_cannot_be_executed_is_told_apart),
+        scenario!(a_program_that_hangs_stalls_nobody),
         scenario!(hundreds_at_once),
     ]
 }
@@ -127,6 +130,38 @@ fn what_cannot_be_executed_is_told_apart() {
     going.wait_log("lost: exited 111 after ");
     going.wait_for("a second try", || going.log_count("gone: unable to execute") == 2);
     going.terminate();
+}
+
+/// As on a disk that does not answer: who executes it waits, here for whoever has leased it.
+fn a_program_that_hangs_stalls_nobody() {
+    let mut going = Going::new();
+    let program = going.path("program");
+    install_program(&std::env::current_exe().expect("/proc is mounted"), &program);
+    let file = File::open(&program).expect("our own file");
+    // SAFETY: no handler; without it we would end when the lease is to be given up.
+    unsafe { signal(Signal::SIGIO, SigHandler::SigIgn) }.expect("a valid signal");
+    // SAFETY: no memory is involved.
+    let lease = |kind: i32| unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, kind) };
+    assert_eq!(lease(libc::F_WRLCK), 0, "{}", std::io::Error::last_os_error());
+    going.write("hangs", format!("cmd='{}' service pause hangs\n", program.display()));
+    going.write("short", going.cmd("exit", "short", &["1", "0"]));
+    going.hold("web");
+    going.start();
+    let web = going.up("web");
+    going.wait_status("hangs", "up");
+    let hangs = going.status_of("hangs")[2].parse().expect("a pid");
+    // Restarts, rescans and the status go on, and it can be stopped.
+    going.wait_starts("short", 3);
+    send(web, Signal::SIGKILL);
+    going.wait_starts("web", 2);
+    going.rescan();
+    assert!(proc::is_running(hangs) && !proc::is_executed(hangs), "{}", going.report());
+    going.hold_down("hangs");
+    going.wait_log("hangs: stopped, killed by signal 15");
+    going.let_up("hangs");
+    going.wait_log("hangs: started, pid ");
+    going.terminate();
+    assert_eq!(going.log_count("does not stop"), 0, "{}", going.report());
 }
 
 /// All of them are there soon: no one waits for another.

@@ -4,12 +4,14 @@ use crate::harness::{Going, Helper, send};
 use crate::needs::scenario;
 use crate::proc;
 use libtest_mimic::Trial;
+use nix::libc;
 use nix::sched::{CpuSet, sched_getcpu, sched_setaffinity};
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use std::fs;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
+use std::ptr;
 use std::time::{Duration, Instant};
 
 /// From `stop` to KILL, as documented.
@@ -24,6 +26,9 @@ pub fn tests() -> Vec<Trial> {
         scenario!(term_reaches_what_has_just_been_started),
         scenario!(term_waits_and_kills_what_ignores_it),
         scenario!(a_second_term_kills_at_once),
+        scenario!(a_second_term_kills_a_main_command_too),
+        scenario!(who_outlives_kill_is_not_waited_for),
+        scenario!(by_default_all_is_over_within_ten_seconds),
         scenario!(nothing_is_started_during_the_shutdown),
         scenario!(a_stopped_process_is_woken_to_hear_term),
         scenario!(the_whole_group_is_told_to_stop),
@@ -115,6 +120,63 @@ fn a_second_term_kills_at_once() {
     assert!(going.wait_exit().success(), "{}", going.report());
     assert!(start.elapsed() < SLACK, "{:?}", start.elapsed());
     assert!(!proc::is_running(ignores));
+}
+
+/// However long the first one lets it take.
+fn a_second_term_kills_a_main_command_too() {
+    let mut going = Going::new();
+    let ready = going.path("ready");
+    let script = format!("trap '' TERM; >'{}'; while :; do sleep 1; done", ready.display());
+    going.start_with(|command| {
+        command.args(["--", "/bin/sh", "-c", &script]);
+    });
+    going.wait_for("the main command", || ready.exists());
+    going.signal(Signal::SIGTERM);
+    going.wait_log("shutting down");
+    let start = Instant::now();
+    going.signal(Signal::SIGTERM);
+    assert_eq!(going.wait_exit().code(), Some(128 + 9), "{}", going.report());
+    assert!(start.elapsed() < SLACK, "{:?}", start.elapsed());
+}
+
+/// As a process in disk sleep: it is killed, and yet there is no end of it. Here whoever traces it
+/// has to hear of that first.
+fn who_outlives_kill_is_not_waited_for() {
+    let mut going = Going::new();
+    going.write("web", going.cmd("hold", "web", &["ignore"]) + "timeout=1\n");
+    going.start();
+    let web = going.up("web");
+    let none = ptr::null_mut::<libc::c_void>();
+    // SAFETY: no memory is involved.
+    let traced = unsafe { libc::ptrace(libc::PTRACE_SEIZE, web, none, none) };
+    assert_eq!(traced, 0, "{}", std::io::Error::last_os_error());
+    let start = Instant::now();
+    going.signal(Signal::SIGTERM);
+    assert!(going.wait_exit().success(), "{}", going.report());
+    let took = start.elapsed();
+    // A second until KILL, and two more.
+    let documented = Duration::from_secs(3);
+    assert!(took >= documented && took < documented + SLACK, "{took:?}");
+    going.wait_log("web: does not stop after 1 s, killing");
+    assert_eq!(going.log_count("web: stopped"), 0, "{}", going.report());
+    // SAFETY: nothing is written.
+    let reaped = unsafe { libc::waitpid(web, ptr::null_mut(), libc::__WALL) };
+    assert_eq!(reaped, web);
+}
+
+/// Which `docker stop` waits for; though nobody obeys, the one that is logged to neither.
+fn by_default_all_is_over_within_ten_seconds() {
+    let mut going = Going::new();
+    let deaf = |name| going.cmd("hold", name, &["ignore"]);
+    going.write("log", deaf("log"));
+    going.write("web", deaf("web") + "log=log\n");
+    going.start();
+    going.all_up(&["log", "web"]);
+    let start = Instant::now();
+    going.terminate();
+    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+    going.wait_log("web: does not stop after 5 s, killing");
+    going.wait_log("log: does not stop after 2 s, killing");
 }
 
 /// Neither HUP, nor an end, nor a due backoff starts anything once going is to end.
