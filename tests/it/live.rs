@@ -1,13 +1,17 @@
 //! Edit a file, and it is so: nobody here sends HUP unless inotify cannot know.
 
-use crate::harness::{Going, run_by, send};
+use crate::harness::{Going, refuse, run_by, send};
 use crate::needs::scenario;
 use crate::proc;
 use libtest_mimic::Trial;
+use nix::libc;
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::signal::Signal;
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::thread::{scope, sleep};
 use std::time::{Duration, Instant};
@@ -18,11 +22,14 @@ pub fn tests() -> Vec<Trial> {
         scenario!(what_comes_without_being_written_is_noticed, Root),
         scenario!(two_step_writes_start_no_first_half),
         scenario!(who_never_rests_puts_no_change_off),
+        scenario!(more_changes_than_the_kernel_keeps_are_noticed),
+        scenario!(what_cannot_be_watched_is_read_again_and_again),
         scenario!(a_bad_edit_and_a_crash_lead_to_the_good_version),
         scenario!(a_directory_is_replaced),
         scenario!(a_directory_is_deleted_and_made_anew),
         scenario!(a_directory_that_is_deleted_while_it_is_held_is_no_order),
         scenario!(a_directory_behind_a_link_is_found_on_hup),
+        scenario!(a_mount_on_top_is_found_on_hup, Mounts),
         scenario!(a_swapped_data_link_is_noticed),
         scenario!(room_that_an_edit_makes_is_used),
         scenario!(down_files_outlive_everything),
@@ -125,6 +132,56 @@ fn who_never_rests_puts_no_change_off() {
     going.wait_for("restless writing", || going.path("going.d/.x").exists());
     going.hold("web");
     going.up("web");
+    going.terminate();
+}
+
+/// The queue of inotify is full then, and what comes next is dropped: an edit among it is found.
+fn more_changes_than_the_kernel_keeps_are_noticed() {
+    let mut going = Going::new();
+    let limit = fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").expect("inotify");
+    let limit: usize = limit.trim().parse().expect("a number");
+    going.write("web", content(&going, "web", "old"));
+    going.start();
+    wait_version(&going, "web", "old");
+    going.rescan();
+    going.wait_quiet();
+    going.signal(Signal::SIGSTOP);
+    // In turn: two of the same are one.
+    for file in [".a", ".b"].into_iter().cycle().take(limit + 100) {
+        going.write(file, "");
+    }
+    going.write("web", content(&going, "web", "new"));
+    going.remove("mark");
+    going.signal(Signal::SIGCONT);
+    wait_version(&going, "web", "new");
+    going.wait_for("the end of the mark", || version(&going, "mark").is_none());
+    going.hold("late");
+    going.up("late");
+    going.terminate();
+}
+
+/// As where others have all the watches that a user may have: without them it is no longer at once.
+fn what_cannot_be_watched_is_read_again_and_again() {
+    let mut going = Going::new();
+    going.hold_all(&["web", "held"]);
+    let watched = libc::IN_CREATE | libc::IN_CLOSE_WRITE | libc::IN_MOVE | libc::IN_DELETE;
+    let watched = watched | libc::IN_ATTRIB | libc::IN_DELETE_SELF | libc::IN_MOVE_SELF;
+    let watched = (watched | libc::IN_ONLYDIR).cast_signed();
+    going.start_with(|command| {
+        refuse(command, libc::SYS_inotify_add_watch, 2, watched, libc::ENOSPC);
+    });
+    let web = going.up("web");
+    going.up("held");
+    going.wait_log("unable to watch CONFDIR …going.d: No space left on device");
+    going.hold("late");
+    going.hold_down("held");
+    let start = Instant::now();
+    going.up("late");
+    going.wait_status("held", "down");
+    assert!(start.elapsed() < Duration::from_secs(8), "too late: {:?}", start.elapsed());
+    going.remove("web");
+    going.wait_gone("web", web);
+    assert_eq!(going.log_count("unable to watch"), 1, "{}", going.report());
     going.terminate();
 }
 
@@ -292,6 +349,43 @@ fn a_directory_behind_a_link_is_found_on_hup() {
     // From then on that one is watched.
     fs::write(two.join("web"), content(&going, "web", "three")).expect("a file");
     wait_version(&going, "web", "three");
+    going.terminate();
+}
+
+/// Of that inotify says nothing either.
+fn a_mount_on_top_is_found_on_hup() {
+    let mut going = Going::new();
+    let (confdir, other) = (going.path("going.d"), going.path("other.d"));
+    fs::create_dir(&other).expect("a directory");
+    going.write("web", content(&going, "web", "below"));
+    going.hold("gone");
+    fs::write(other.join("web"), content(&going, "web", "above")).expect("a file");
+    let nothing = None::<&Path>;
+    going.start_with(|command| {
+        let alone = move || {
+            unshare(CloneFlags::CLONE_NEWNS)?;
+            Ok(mount(nothing, c"/", nothing, MsFlags::MS_REC | MsFlags::MS_PRIVATE, nothing)?)
+        };
+        // SAFETY: between fork and exec it calls the kernel only.
+        unsafe { command.pre_exec(alone) };
+    });
+    wait_version(&going, "web", "below");
+    let gone = going.up("gone");
+    let namespace = File::open(format!("/proc/{}/ns/mnt", going.pid())).expect("it runs");
+    scope(|scope| {
+        let cover = || {
+            unshare(CloneFlags::CLONE_FS).expect("a thread of our own");
+            setns(namespace, CloneFlags::CLONE_NEWNS).expect("a mount namespace");
+            mount(Some(&other), &confdir, nothing, MsFlags::MS_BIND, nothing).expect("a mount");
+        };
+        scope.spawn(cover).join().expect("it can be mounted");
+    });
+    going.signal(Signal::SIGHUP);
+    wait_version(&going, "web", "above");
+    going.wait_gone("who is not in that one", gone);
+    // From then on that one is watched.
+    fs::write(other.join("late"), content(&going, "late", "above")).expect("a file");
+    wait_version(&going, "late", "above");
     going.terminate();
 }
 

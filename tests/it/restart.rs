@@ -22,6 +22,7 @@ pub fn tests() -> Vec<Trial> {
         scenario!(a_kill_is_told_by_its_signal),
         scenario!(neighbours_put_off_no_restart),
         scenario!(an_edit_starts_the_row_over),
+        scenario!(a_down_file_that_goes_starts_the_row_over),
         scenario!(a_rescan_without_an_edit_does_not),
     ]
 }
@@ -135,6 +136,23 @@ fn an_edit_starts_the_row_over() {
     assert!(at_once < 3000, "it waited for {at_once} ms");
     assert_row(&starts[3..], &[1]);
     going.wait_log("short: exited 2 after … s, next start in 1 s");
+    going.terminate();
+}
+
+/// Whoever lets a service start again need not wait either.
+fn a_down_file_that_goes_starts_the_row_over() {
+    let mut going = Going::new();
+    going.write("short", going.cmd("exit", "short", &["1", "0"]));
+    going.start();
+    going.wait_starts("short", 4);
+    going.wait_log("next start in 8 s");
+    going.hold_down("short");
+    going.wait_status("short", "down");
+    going.let_up("short");
+    let starts = going.wait_starts("short", 6);
+    let at_once = starts[4].at_ms - starts[3].at_ms;
+    assert!(at_once < 5000, "it waited for {at_once} ms");
+    assert_row(&starts[4..], &[1]);
     going.terminate();
 }
 

@@ -25,6 +25,7 @@ pub fn tests() -> Vec<Trial> {
         scenario!(every_state_is_in_the_status),
         scenario!(ten_thousand_readings_while_it_changes),
         scenario!(the_status_is_whole_at_its_longest),
+        scenario!(the_status_is_written_once_for_all_that_has_come),
         scenario!(a_read_only_rundir_is_a_warning, Mounts),
         scenario!(the_status_is_true_again_when_there_is_room_for_it, Mounts),
         scenario!(a_full_rundir_is_a_warning, Mounts),
@@ -196,6 +197,37 @@ fn the_status_is_whole_at_its_longest() {
     });
     let status = read_status(&going).expect("a status");
     assert!(names.iter().all(|name| status.contains_key(name)));
+    going.terminate();
+}
+
+/// After the work of a turn, not after each part of it.
+fn the_status_is_written_once_for_all_that_has_come() {
+    let mut going = Going::new();
+    let names: Vec<_> = (0..100).map(|number| format!("s{number}")).collect();
+    going.hold_all(&names);
+    going.start();
+    let pids = going.all_up(&names);
+    going.rescan();
+    going.wait_quiet();
+    let writes = || {
+        let text = fs::read_to_string(format!("/proc/{}/io", going.pid())).expect("it runs");
+        let count = text.lines().find_map(|line| line.strip_prefix("syscw: "));
+        count.and_then(|count| count.parse::<usize>().ok()).expect("a number")
+    };
+    let before = writes();
+    going.signal(Signal::SIGSTOP);
+    pids.iter().for_each(|&pid| send(pid, Signal::SIGKILL));
+    pids.iter().for_each(|&pid| going.wait_gone("a service", pid));
+    going.signal(Signal::SIGCONT);
+    let ends = || going.log_count(": killed by signal 9 after ");
+    going.wait_for("all of them reaped", || ends() == names.len());
+    let is_told = |fields: &Vec<String>| fields[5] == "signal:9";
+    going.wait_for("all ends in the status", || {
+        going.status().iter().filter(|fields| is_told(fields)).count() == names.len()
+    });
+    // A message takes four at the most, on two ways, and a status more than a dozen.
+    let spent = writes() - before;
+    assert!(spent < 8 * names.len(), "{spent} writes");
     going.terminate();
 }
 
