@@ -8,6 +8,7 @@ use crate::harness::{
 };
 use crate::needs::scenario;
 use crate::proc;
+use going::model::stamp::{Stamp, rfc3339, tai64n};
 use libtest_mimic::Trial;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::libc;
@@ -34,7 +35,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::ptr;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// As documented.
 const EXIT_UNDONE: Option<i32> = Some(1);
@@ -46,11 +47,13 @@ pub fn tests() -> Vec<Trial> {
         scenario!(version_and_help),
         scenario!(usage_errors_exit_64),
         scenario!(every_byte_goes_to_the_file),
+        scenario!(lines_without_stamps_are_moved_unread),
         scenario!(what_is_there_is_continued),
         scenario!(files_are_rotated_and_bounded),
         scenario!(only_so_many_files_are_kept),
         scenario!(a_gap_in_the_numbers_is_filled),
         scenario!(stamps_stand_before_each_line),
+        scenario!(stamps_tell_the_time),
         scenario!(a_rude_writer_harms_no_other),
         scenario!(a_line_of_100_mb),
         scenario!(hup_rotates_at_the_end_of_the_line),
@@ -68,6 +71,7 @@ pub fn tests() -> Vec<Trial> {
         scenario!(a_read_only_disk_is_waited_for, Mounts),
         scenario!(a_broken_disk_is_waited_for),
         scenario!(a_vanished_directory_is_waited_for),
+        scenario!(what_fails_is_tried_less_and_less_often),
         scenario!(a_stderr_that_is_full_for_a_moment_gets_the_message),
         scenario!(a_vanished_directory_is_not_needed_for_nothing),
         scenario!(hup_rotates_amid_a_line_that_is_dropped),
@@ -371,6 +375,29 @@ fn every_byte_goes_to_the_file() {
     }
 }
 
+/// By splice(2), until the file is nearly full; a stamp needs to see where a line begins.
+fn lines_without_stamps_are_moved_unread() {
+    let read_by = |options: &[&str]| {
+        let mut log = Log::new();
+        let lines = numbered(0..100_000);
+        log.start(options);
+        log.write(&lines);
+        log.wait_empty();
+        let text = fs::read_to_string(format!("/proc/{}/io", log.pid())).expect("it runs");
+        let read = text.lines().find_map(|line| line.strip_prefix("rchar: "));
+        let read = read.and_then(|read| read.parse::<usize>().ok()).expect("a number");
+        log.finish();
+        (read, lines.len())
+    };
+    let (read, all) = read_by(&["-s", "0"]);
+    assert!(read < 20_000, "{read} of {all} bytes");
+    // Of each megabyte the last 32 KiB: looked at, and then taken.
+    let (read, all) = read_by(&["-s", "1M"]);
+    assert!(read < all / 4, "{read} of {all} bytes");
+    let (read, all) = read_by(&["-s", "0", "-t"]);
+    assert!(read > all, "{read} of {all} bytes");
+}
+
 /// Also a line that has not ended yet.
 fn what_is_there_is_continued() {
     let mut log = Log::new();
@@ -466,6 +493,23 @@ fn stamps_stand_before_each_line() {
         let (stamp, found) = line.split_once(' ').expect("a stamp");
         assert!(stamp.starts_with("@400000006") && stamp.len() == 25, "{line}");
         assert_eq!(found, rest);
+    }
+}
+
+/// Of a day like today; the model has been asked about all others.
+fn stamps_tell_the_time() {
+    let stamps: [(&str, Stamp); 2] = [("-t", rfc3339), ("-T", tai64n)];
+    for (option, stamp) in stamps {
+        let now = || stamp(SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970"));
+        let mut log = Log::new();
+        log.start(&[option]);
+        let before = now();
+        log.write("one\n");
+        log.finish();
+        let after = now();
+        let text = String::from_utf8(log.content()).expect("plain text");
+        let found = text.strip_suffix("one\n").expect("the line");
+        assert!(before.as_str() <= found && found <= after.as_str(), "{before}{found}{after}");
     }
 }
 
@@ -943,6 +987,26 @@ fn a_vanished_directory_is_waited_for() {
     log.write("three\n");
     fs::create_dir(&directory).expect("an empty directory");
     log.wait_content("two\nthree\n");
+    wait_again(&log);
+    log.finish();
+}
+
+/// After 1, 2 and 4 s. In between nobody looks whether it has been mended.
+fn what_fails_is_tried_less_and_less_often() {
+    let (mut log, directory) = in_a_directory();
+    log.start(&[]);
+    log.write("one\n");
+    log.wait_content("one\n");
+    fs::remove_dir_all(&directory).expect("our own directory");
+    log.write("two\n");
+    log.scene.wait_log(", trying again");
+    let start = Instant::now();
+    // This wait is the measurement.
+    thread::sleep(Duration::from_millis(3500));
+    fs::create_dir(&directory).expect("an empty directory");
+    log.wait_content("two\n");
+    let took = start.elapsed();
+    assert!(took > Duration::from_millis(6500) && took < Duration::from_secs(10), "{took:?}");
     wait_again(&log);
     log.finish();
 }
