@@ -24,6 +24,7 @@ pub fn tests() -> Vec<Trial> {
         scenario!(the_supervisor_has_no_heap_and_no_threads),
         scenario!(nothing_panics_on_purpose),
         scenario!(nothing_sleeps),
+        scenario!(the_supervisor_waits_in_one_place),
         scenario!(lines_and_functions_are_short),
         scenario!(one_statement_a_line),
         scenario!(files_say_what_they_are_for),
@@ -145,6 +146,24 @@ fn nothing_panics_on_purpose() {
 fn nothing_sleeps() {
     let words = ["sleep", "nanosleep", "clock_nanosleep", "usleep", "pause", "sigsuspend"];
     assert_absent(&words, |_| true);
+}
+
+/// What could wait is not to: only `Signals::wait` does, and a panic, which is the end of all else.
+fn the_supervisor_waits_in_one_place() {
+    let own = ["src/linux", "src/bin/going"];
+    let place = ["src/linux/signals.rs"];
+    let waits = ["ppoll", "epoll", "select", "pselect", "futex", "sync", "fsync", "fdatasync"];
+    assert_absent(&waits, |source| source.is_below(&own));
+    let search = |line: &str| {
+        let is_panic = line.contains("poll(&mut [], None)");
+        let is_poll = has_word(line, "poll") && !is_panic;
+        let is_wait = has_word(line, "waitpid") && line.contains('(') && !line.contains("NOHANG");
+        let is_lock = line.contains("FlockOperation::") && !line.contains("NonBlocking");
+        (is_poll || is_wait || is_lock).then(|| line.trim().to_owned())
+    };
+    let is_meant = |source: &Source| source.is_below(&own) && !source.is_below(&place);
+    let sources: Vec<_> = sources().into_iter().filter(is_meant).collect();
+    assert_none(&sources.iter().flat_map(|file| faults_of_lines(file, search)).collect::<Vec<_>>());
 }
 
 fn lines_and_functions_are_short() {
