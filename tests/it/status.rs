@@ -216,8 +216,12 @@ fn the_status_is_written_once_for_all_that_has_come() {
     };
     let before = writes();
     going.signal(Signal::SIGSTOP);
-    pids.iter().for_each(|&pid| send(pid, Signal::SIGKILL));
-    pids.iter().for_each(|&pid| going.wait_gone("a service", pid));
+    for &pid in &pids {
+        send(pid, Signal::SIGKILL);
+    }
+    for pid in pids {
+        going.wait_gone("a service", pid);
+    }
     going.signal(Signal::SIGCONT);
     let ends = || going.log_count(": killed by signal 9 after ");
     going.wait_for("all of them reaped", || ends() == names.len());
