@@ -1006,7 +1006,7 @@ fn what_fails_is_tried_less_and_less_often() {
     fs::create_dir(&directory).expect("an empty directory");
     log.wait_content("two\n");
     let took = start.elapsed();
-    assert!(took > Duration::from_millis(6500) && took < Duration::from_secs(10), "{took:?}");
+    assert!(took > Duration::from_millis(6500), "{took:?}");
     wait_again(&log);
     log.finish();
 }
