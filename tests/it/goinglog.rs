@@ -55,6 +55,7 @@ pub fn tests() -> Vec<Trial> {
         scenario!(stamps_stand_before_each_line),
         scenario!(stamps_tell_the_time),
         scenario!(a_rude_writer_harms_no_other),
+        scenario!(term_ends_it_though_a_rude_writer_has_lost_something),
         scenario!(a_line_of_100_mb),
         scenario!(hup_rotates_at_the_end_of_the_line),
         scenario!(usr1_reopens_at_the_end_of_the_line),
@@ -547,6 +548,21 @@ fn a_rude_writer_harms_no_other() {
         log.finish();
         assert_same(&unstamped(&log.files().concat()), &expected);
     }
+}
+
+/// What is behind a line in its packet is lost, and was counted when it was told to end.
+fn term_ends_it_though_a_rude_writer_has_lost_something() {
+    let mut log = Log::new();
+    log.start(&["-t", "-s", "64"]);
+    log.signal(Signal::SIGSTOP);
+    let mut writer = log.writer.as_ref().expect("it is open");
+    fcntl(writer, FcntlArg::F_SETFL(OFlag::O_DIRECT)).expect("a valid flag");
+    for _ in 0..3 {
+        writer.write_all(format!("{}\n", "x".repeat(30)).repeat(2).as_bytes()).expect("room");
+    }
+    log.signal(Signal::SIGTERM);
+    log.signal(Signal::SIGCONT);
+    assert_eq!(log.wait_exit(), Some(0), "{}", log.scene.report());
 }
 
 fn a_line_of_100_mb() {

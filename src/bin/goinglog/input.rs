@@ -105,7 +105,7 @@ impl Input {
 
     /// Whether all is moved that is to be, and nothing more can come.
     pub fn is_over(&self) -> bool {
-        self.left == Some(0) || self.is_ended() && self.len() == 0
+        self.left == Some(0) || (self.left.is_some() || self.is_ended()) && self.len() == 0
     }
 
     /// Whether the pipe has no writer now. Asked for before what is in it: one that ends may leave
