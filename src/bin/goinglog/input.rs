@@ -37,8 +37,6 @@ pub struct Input {
     pipe: OwnedFd,
     /// If the latter: standard input until its end, and the other end of the pipe.
     source: Option<(OwnedFd, OwnedFd)>,
-    /// What tee(2) copies into, empty in between: where from, where to.
-    copy: (OwnedFd, OwnedFd),
     /// Can be read when something has come into the pipe since the last [`Input::wait`].
     news: OwnedFd,
     /// Whether it is that which is waited for: the end of a line that is to be seen whole. Not when
@@ -54,7 +52,7 @@ pub struct Input {
 impl Input {
     pub fn new(by_line: bool) -> Result<Self, Errno> {
         let stdin = fcntl_dupfd_cloexec(raw::stdio(0), 3)?;
-        let (copy, (inner, filler)) = (pipe()?, pipe()?);
+        let (inner, filler) = pipe()?;
         // Nothing else has such a size.
         let size = fcntl_getpipe_size(&stdin).unwrap_or(0);
         let (pipe, source) = if size > 0 { (stdin, None) } else { (inner, Some((stdin, filler))) };
@@ -64,17 +62,16 @@ impl Input {
         let news = epoll::create(epoll::CreateFlags::empty())?;
         let flags = epoll::EventFlags::IN | epoll::EventFlags::ET;
         epoll::add(&news, &pipe, epoll::EventData::new_u64(0), flags)?;
-        Ok(Self { pipe, source, copy, news, is_open: false, enough, left: None })
+        Ok(Self { pipe, source, news, is_open: false, enough, left: None })
     }
 
     /// Waits until there is more to do, there is a signal, or it is `due_ms`; takes more from a
     /// standard input that is no pipe, when there is little in the pipe.
     pub fn wait(&mut self, signals: &Signals, due_ms: Option<u64>, takes_more: bool) {
-        let pipe = if self.is_open { &self.news } else { &self.pipe };
+        let pipe = if self.is_open && due_ms.is_none() { &self.news } else { &self.pipe };
         let stdin = self.source.as_ref().map(|(stdin, _)| stdin);
         let open_ms = self.is_open.then(|| clock::now_ms().saturating_add(OPEN_MS));
-        let due_ms = due_ms.into_iter().chain(open_ms).min();
-        signals.wait(due_ms, if takes_more { [Some(pipe), stdin] } else { [None; 2] });
+        signals.wait(due_ms.or(open_ms), if takes_more { [Some(pipe), stdin] } else { [None; 2] });
         if self.len() < self.enough {
             // Each time that it moves costs as much as kilobytes do.
             signals.wait(Some(clock::now_ms().saturating_add(GATHER_MS)), [None; 2]);
@@ -121,28 +118,29 @@ impl Input {
         // A line that fits is seen with its end.
         let max = if by_line { TEXT_MAX.saturating_add(1) } else { HEAD_MAX };
         let max = self.left.unwrap_or(max).min(max);
+        let (copy, filler) = pipe()?;
         // When nothing has come for so long, its writer may wait for room: if it has no more pages
         // than the copy, the pipe may be full of what is seen of it, a piece of a line in each.
         let size = |pipe| fcntl_getpipe_size(pipe).unwrap_or(0);
-        let is_full = self.is_open && size(&self.pipe) <= size(&self.copy.1);
+        let is_full = self.is_open && size(&self.pipe) <= size(&filler);
         let can_grow = by_line && !is_full && self.left.is_none() && !self.is_ended();
         let waiting = self.len();
-        let len = tee(&self.pipe, &self.copy.1, max, SpliceFlags::NONBLOCK)?;
+        let len = tee(&self.pipe, &filler, max, SpliceFlags::NONBLOCK)?;
         let _fits = head.resize_default(len);
-        read_pieces(&self.copy.0, head)?;
-        if is_ready(&self.copy.0, PollFlags::IN, Timespec::default()) {
-            // Before Linux 6.15 a write from a bad address leaves a piece without bytes.
-            self.copy = pipe()?;
-            if len == 0 {
-                self.skip_empty()?;
-            }
+        read_pieces(&copy, head)?;
+        if len == 0 && is_ready(&copy, PollFlags::IN, Timespec::default()) {
+            // Before Linux 6.15 a write from a bad address leaves a piece without bytes. There is
+            // room for one of them.
+            let (_reader, away) = pipe()?;
+            fcntl_setpipe_size(&away, 1)?;
+            splice(&self.pipe, None, &away, None, 1, SpliceFlags::NONBLOCK)?;
         }
-        // The copy has room for few of the small pieces that splice(2) puts there.
-        let is_all = len >= waiting && len <= TEXT_MAX;
         if by_line {
             head.truncate(first_line(head, TEXT_MAX).len());
         }
-        self.is_open = can_grow && is_all && !head.ends_with(b"\n");
+        // Of more than that there is no need to wait for the end; nor can it be seen when the copy
+        // is full: it has room for few of the small pieces that splice(2) puts there.
+        self.is_open = can_grow && len >= waiting && !head.ends_with(b"\n");
         if self.is_open || len == 0 { Err(Errno::AGAIN) } else { Ok(()) }
     }
 
@@ -155,14 +153,6 @@ impl Input {
     /// Removes what was looked at, which ends up in `head` once more.
     pub fn skip(&mut self, head: &mut Head) -> Result<(), Errno> {
         self.moved(read_pieces(&self.pipe, head)?)
-    }
-
-    /// Removes the piece without bytes that is at the head of the pipe: tee(2) sees no further.
-    fn skip_empty(&self) -> Result<(), Errno> {
-        let (_reader, away) = pipe()?;
-        // It has room for that one.
-        fcntl_setpipe_size(&away, 1)?;
-        splice(&self.pipe, None, &away, None, 1, SpliceFlags::NONBLOCK).map(|_| ())
     }
 
     /// Takes note that so many bytes have left the pipe, or EAGAIN: there were none.
