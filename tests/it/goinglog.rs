@@ -26,7 +26,7 @@ use std::hash::BuildHasher;
 use std::io::{self, PipeReader, PipeWriter, Read, Write};
 use std::iter;
 use std::ops::Range;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, symlink};
 use std::os::unix::net::{UnixDatagram, UnixStream};
@@ -50,6 +50,9 @@ pub fn tests() -> Vec<Trial> {
         scenario!(lines_without_stamps_are_moved_unread),
         scenario!(what_is_there_is_continued),
         scenario!(files_are_rotated_and_bounded),
+        scenario!(a_line_that_has_begun_is_no_reason_to_rotate),
+        scenario!(long_lines_do_not_make_a_file_too_large),
+        scenario!(files_have_a_size_and_a_number_unless_told_otherwise),
         scenario!(only_so_many_files_are_kept),
         scenario!(a_gap_in_the_numbers_is_filled),
         scenario!(stamps_stand_before_each_line),
@@ -59,6 +62,7 @@ pub fn tests() -> Vec<Trial> {
         scenario!(a_line_of_100_mb),
         scenario!(hup_rotates_at_the_end_of_the_line),
         scenario!(usr1_reopens_at_the_end_of_the_line),
+        scenario!(hup_counts_for_more_than_usr1),
         scenario!(a_renamed_file_is_not_missed),
         scenario!(a_deleted_file_comes_back),
         scenario!(term_drains_the_pipe),
@@ -71,31 +75,45 @@ pub fn tests() -> Vec<Trial> {
         scenario!(term_on_a_full_disk_leaves_lines_in_the_pipe, Mounts),
         scenario!(a_read_only_disk_is_waited_for, Mounts),
         scenario!(a_broken_disk_is_waited_for),
+        scenario!(a_disk_that_cannot_be_written_to_loses_nothing),
+        scenario!(a_file_may_take_nothing_by_splice),
         scenario!(a_vanished_directory_is_waited_for),
-        scenario!(what_fails_is_tried_less_and_less_often),
+        scenario!(the_end_of_the_input_does_not_end_the_waiting),
+        scenario!(what_has_failed_is_tried_again_later_and_later),
         scenario!(a_stderr_that_is_full_for_a_moment_gets_the_message),
+        scenario!(a_stderr_that_stays_full_holds_up_nothing),
         scenario!(a_vanished_directory_is_not_needed_for_nothing),
         scenario!(hup_rotates_amid_a_line_that_is_dropped),
         scenario!(a_limit_of_the_size_of_files_is_waited_for),
         scenario!(a_failed_rotation_keeps_the_size),
+        scenario!(a_rotation_that_was_asked_for_is_not_forgotten),
         scenario!(what_is_no_regular_file_is_refused),
         scenario!(a_path_of_any_length_is_said),
+        scenario!(a_long_path_is_rotated),
         scenario!(no_permission_is_said, Root),
         scenario!(a_second_goinglog_on_the_same_file_refuses),
         scenario!(stdin_may_be_a_file),
+        scenario!(a_pipe_is_made_larger_and_never_smaller),
+        scenario!(descriptors_may_be_closed),
         scenario!(stdin_may_be_a_socket_though_there_is_little_room_in_pipes, Root),
         scenario!(stdin_may_be_a_socket),
         scenario!(stdin_may_be_a_socket_that_ends),
+        scenario!(what_cannot_be_read_is_at_its_end),
         scenario!(lines_from_a_socket_are_dropped_too),
         scenario!(lines_go_to_syslog, Mounts),
         scenario!(lines_wait_for_syslog, Mounts),
+        scenario!(a_syslog_that_does_not_read_is_waited_for, Mounts),
         scenario!(a_name_for_syslog_touches_no_file, Mounts),
         scenario!(a_writer_that_comes_amid_the_last_step_is_not_missed, Mounts),
         scenario!(syslog_has_whole_lines_of_names_of_any_kind, Mounts),
         scenario!(syslog_is_told_how_much_was_dropped, Mounts),
         scenario!(the_end_of_an_open_line_is_dropped_at_once, Mounts),
+        scenario!(the_beginning_of_an_open_line_is_dropped_too, Mounts),
         scenario!(who_is_stopped_amid_a_message_sends_it_all_the_same, Mounts),
         scenario!(syslog_waits_for_the_end_of_a_line, Mounts),
+        scenario!(syslog_waits_for_longer_than_a_second, Mounts),
+        scenario!(syslog_waits_for_the_end_of_a_line_from_a_socket, Mounts),
+        scenario!(syslog_waits_for_the_end_of_a_line_from_a_small_pipe, Mounts),
         scenario!(syslog_takes_a_line_in_any_pieces, Mounts),
         scenario!(an_open_line_for_syslog_is_no_busy_wait, Mounts),
         scenario!(an_open_line_may_end_in_a_write_that_fills_the_pipe, Mounts),
@@ -350,8 +368,11 @@ fn usage_errors_exit_64() {
         &["-tT"],
     ];
     for words in wrong {
-        let status = log.command(words).status().expect("it can be executed");
-        assert_eq!(status.code(), EXIT_USAGE, "{words:?}");
+        let output = log.command(words).stderr(Stdio::piped()).output();
+        let output = output.expect("it can be executed");
+        assert_eq!(output.status.code(), EXIT_USAGE, "{words:?}");
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert!(text.contains("\nusage: goinglog "), "{text}");
     }
     assert!(!log.file().exists());
     let mut nothing = Command::new(going().with_file_name("goinglog"));
@@ -450,6 +471,44 @@ fn files_are_rotated_and_bounded() {
             assert_same(&all, &lines);
         }
     }
+}
+
+/// As documented: 1M, ten times.
+fn files_have_a_size_and_a_number_unless_told_otherwise() {
+    let mut log = Log::new();
+    log.start(&[]);
+    (0..13).for_each(|_| log.write(("x".repeat(1023) + "\n").repeat(1024)));
+    log.finish();
+    let lens: Vec<_> = log.files().iter().map(Vec::len).collect();
+    assert_eq!(lens, [1 << 20; 11]);
+}
+
+/// As long as they may be for that, when they are written in pieces.
+fn long_lines_do_not_make_a_file_too_large() {
+    for (limit, len) in [(1 << 20, 31_999), (10_000, 3_499)] {
+        for is_stamped in [false, true] {
+            let mut log = Log::new();
+            log.start(&with_stamps(&["-n", "1999", "-s", &limit.to_string()], is_stamped));
+            let lines = ("x".repeat(len) + "\n").repeat(100).into_bytes();
+            lines.chunks(3001).for_each(|piece| log.write(piece));
+            log.finish();
+            let files = log.files();
+            assert!(files.iter().all(|file| file.len() <= limit), "too large");
+            let all = files.concat();
+            assert_same(&if is_stamped { unstamped(&all) } else { all }, &lines);
+        }
+    }
+}
+
+/// Not before it is known to be too long.
+fn a_line_that_has_begun_is_no_reason_to_rotate() {
+    let mut log = Log::new();
+    log.start(&["-s", "4K"]);
+    log.write("one\n");
+    log.wait_content("one\n");
+    log.write("tw");
+    log.wait_content("one\ntw");
+    log.finish();
 }
 
 fn only_so_many_files_are_kept() {
@@ -629,6 +688,24 @@ fn usr1_reopens_at_the_end_of_the_line() {
     log.signal(Signal::SIGUSR1);
     log.scene.wait_for("a new file", || log.file().exists());
     log.finish();
+}
+
+/// Whichever of them comes first: whoever sent it expects FILE.1.
+fn hup_counts_for_more_than_usr1() {
+    for signals in [[Signal::SIGHUP, Signal::SIGUSR1], [Signal::SIGUSR1, Signal::SIGHUP]] {
+        let mut log = Log::new();
+        log.start(&[]);
+        log.write("on");
+        log.wait_content("on");
+        for signal in signals {
+            log.signal(signal);
+            log.wait_idle();
+        }
+        log.write("e\ntwo\n");
+        log.wait_content("two\n");
+        log.finish();
+        assert_eq!(log.files(), [b"one\n", b"two\n"]);
+    }
 }
 
 /// Whoever renames FILE may say so with HUP as well, as newsyslog(8) does, or not at all.
@@ -969,7 +1046,7 @@ fn a_read_only_disk_is_waited_for() {
     assert_same(&log.content(), &lines);
 }
 
-/// Whose first page nobody can write, as if it were a disk: EIO. It takes nothing by splice(2).
+/// Whose first page nobody can read, as if it were a disk: EIO.
 fn a_broken_disk_is_waited_for() {
     for is_stamped in [false, true] {
         let mut log = Log::new();
@@ -992,6 +1069,42 @@ fn a_broken_disk_is_waited_for() {
     }
 }
 
+/// The lines are there for the next goinglog, when the disk is mended.
+fn a_disk_that_cannot_be_written_to_loses_nothing() {
+    // From a pipe, which has no offset; to the beginning of FILE.
+    for (is_stamped, call, index) in [(false, libc::SYS_splice, 1), (true, libc::SYS_pwrite64, 3)] {
+        let mut log = Log::new();
+        let options = with_stamps(&[], is_stamped);
+        let mut command = log.command(&options);
+        refuse(&mut command, call, index, 0, libc::EIO);
+        log.start_as(command);
+        let lines = numbered(0..1000);
+        log.write(&lines);
+        let path = log.word.display();
+        log.scene.wait_log(&format!("unable to write {path}: I/O error, trying again"));
+        log.signal(Signal::SIGTERM);
+        assert_eq!(log.wait_exit(), EXIT_UNDONE);
+        log.start(&options);
+        log.finish();
+        let all = log.content();
+        assert_same(&if is_stamped { unstamped(&all) } else { all }, &lines);
+    }
+}
+
+/// There are file systems that do not know it.
+fn a_file_may_take_nothing_by_splice() {
+    let mut log = Log::new();
+    let mut command = log.command(&["-s", "64K", "-n", "1999"]);
+    // From a pipe, which has no offset.
+    refuse(&mut command, libc::SYS_splice, 1, 0, libc::EINVAL);
+    log.start_as(command);
+    let lines = numbered(0..5000);
+    log.write(&lines);
+    log.finish();
+    assert_same(&log.files().concat(), &lines);
+    assert_eq!(log.scene.log(), "");
+}
+
 fn a_vanished_directory_is_waited_for() {
     let (mut log, directory) = in_a_directory();
     log.start(&[]);
@@ -1009,34 +1122,73 @@ fn a_vanished_directory_is_waited_for() {
     log.finish();
 }
 
-/// After 1, 2 and 4 s. In between nobody looks whether it has been mended.
-fn what_fails_is_tried_less_and_less_often() {
+/// For there are lines that are to be written. The last of them is the end.
+fn the_end_of_the_input_does_not_end_the_waiting() {
     let (mut log, directory) = in_a_directory();
     log.start(&[]);
     log.write("one\n");
     log.wait_content("one\n");
     fs::remove_dir_all(&directory).expect("our own directory");
     log.write("two\n");
-    log.scene.wait_log(", trying again");
-    let start = Instant::now();
-    // This wait is the measurement.
-    thread::sleep(Duration::from_millis(3500));
+    log.scene.wait_log("unable to open");
+    log.writer = None;
     fs::create_dir(&directory).expect("an empty directory");
-    log.wait_content("two\n");
-    let took = start.elapsed();
-    assert!(took > Duration::from_millis(6500), "{took:?}");
+    log.signal(Signal::SIGUSR1);
+    assert_eq!(log.wait_exit(), Some(0), "{}", log.scene.report());
+    assert_eq!(log.content(), b"two\n");
+    wait_again(&log);
+}
+
+/// Says when somebody opens that file.
+fn opens(path: &Path) -> File {
+    // SAFETY: no memory is involved.
+    let inotify = unsafe { libc::inotify_init1(libc::IN_CLOEXEC) };
+    assert!(inotify >= 0, "no inotify");
+    // SAFETY: it is new, and nobody else's.
+    let inotify = unsafe { OwnedFd::from_raw_fd(inotify) };
+    let path = CString::new(path.as_os_str().as_bytes()).expect("no NUL in a path");
+    // SAFETY: the path lives through the call.
+    let watch =
+        unsafe { libc::inotify_add_watch(inotify.as_raw_fd(), path.as_ptr(), libc::IN_OPEN) };
+    assert!(watch >= 0, "no watch");
+    inotify.into()
+}
+
+/// After a second, after two more, and so on; and at any signal.
+fn what_has_failed_is_tried_again_later_and_later() {
+    let mut log = Log::new();
+    log.start(&[]);
+    log.wait_idle();
+    fs::remove_file(log.file()).expect("it is there from the beginning");
+    mkfifo(log.file(), Mode::S_IRWXU).expect("our own fifo");
+    let mut opens = opens(log.file());
+    let mut next = || {
+        let start = Instant::now();
+        let mut event = [0; size_of::<libc::inotify_event>()];
+        opens.read_exact(&mut event).expect("an event");
+        start.elapsed().as_millis()
+    };
+    log.write("one\n");
+    next();
+    let delays = [next(), next()];
+    log.signal(Signal::SIGWINCH);
+    let at_once = next();
+    // The next one was due after 4 s.
+    let is_right = delays[0] > 900 && delays[1] > 1900 && at_once < 3500;
+    assert!(is_right, "{delays:?} ms, and {at_once}");
+    fs::remove_file(log.file()).expect("our own fifo");
+    log.signal(Signal::SIGWINCH);
     wait_again(&log);
     log.finish();
 }
 
-/// Others of its kind, of the same disk, have something to say at the same moment.
-fn a_stderr_that_is_full_for_a_moment_gets_the_message() {
+/// One that has something to say to a standard error that is full; its directory, which has
+/// vanished, and the end of that pipe.
+fn with_a_full_stderr() -> (Log, PathBuf, PipeReader) {
     let (mut log, directory) = in_a_directory();
     let (read, mut write) = io::pipe().expect("a pipe");
     let mut command = log.command(&[]);
     command.stderr(write.try_clone().expect("a descriptor"));
-    let set_flags = |flags| fcntl(&read, FcntlArg::F_SETFL(flags)).expect("an open pipe");
-    set_flags(OFlag::O_NONBLOCK);
     write.write_all(&vec![b'x'; 65_536]).expect("room for so many");
     log.start_as(command);
     log.write("one\n");
@@ -1046,12 +1198,28 @@ fn a_stderr_that_is_full_for_a_moment_gets_the_message() {
     let is_open = |(_, path): &(i32, PathBuf)| path.starts_with(&directory);
     let pid = log.pid();
     log.scene.wait_for("a failure", || !proc::descriptors(pid).iter().any(is_open));
+    (log, directory, read)
+}
+
+/// Others of its kind, of the same disk, have something to say at the same moment.
+fn a_stderr_that_is_full_for_a_moment_gets_the_message() {
+    let (log, _directory, read) = with_a_full_stderr();
+    let set_flags = |flags| fcntl(&read, FcntlArg::F_SETFL(flags)).expect("an open pipe");
+    set_flags(OFlag::O_NONBLOCK);
     let text = RefCell::new(Vec::new());
     log.scene.wait_for("the message", || {
         // EAGAIN, until there is more.
         let _more = (&read).read_to_end(&mut text.borrow_mut());
         text.borrow().ends_with(b": No such file or directory, trying again\n")
     });
+}
+
+fn a_stderr_that_stays_full_holds_up_nothing() {
+    let (mut log, directory, _read) = with_a_full_stderr();
+    fs::create_dir(&directory).expect("an empty directory");
+    log.signal(Signal::SIGUSR1);
+    log.wait_content("two\n");
+    log.finish();
 }
 
 /// All is written, and no more will come.
@@ -1124,6 +1292,24 @@ fn a_failed_rotation_keeps_the_size() {
     assert_same(&all, &lines[lines.len() - all.len()..]);
 }
 
+/// Nothing goes into FILE before that.
+fn a_rotation_that_was_asked_for_is_not_forgotten() {
+    let mut log = Log::new();
+    fs::create_dir(log.older(1)).expect("an empty directory");
+    log.start(&["-n", "1"]);
+    log.write("one\n");
+    log.wait_content("one\n");
+    log.signal(Signal::SIGHUP);
+    log.scene.wait_log("unable to rotate");
+    log.write("two\n");
+    log.wait_idle();
+    fs::remove_dir(log.older(1)).expect("our own directory");
+    log.signal(Signal::SIGWINCH);
+    log.wait_content("two\n");
+    log.finish();
+    assert_eq!(log.files(), [b"one\n", b"two\n"]);
+}
+
 /// How a goinglog ends that cannot start.
 #[track_caller]
 fn assert_refused(log: &Log, word: &Path, why: &str) {
@@ -1160,6 +1346,18 @@ fn a_path_of_any_length_is_said() {
     let text = String::from_utf8(output.expect("it can be executed").stderr).expect("plain text");
     assert!(text.starts_with("goinglog: unable to open \\n\\n"), "{text}");
     assert!(text.ends_with("\\n: Filename too long\n"), "{}", log.scene.report());
+}
+
+fn a_long_path_is_rotated() {
+    let mut log = Log::new();
+    log.word = log.scene.path(&("./".repeat(1900) + "web"));
+    log.start(&[]);
+    log.write("one\n");
+    log.wait_content("one\n");
+    log.signal(Signal::SIGHUP);
+    log.wait_content("");
+    log.finish();
+    assert_eq!(log.files(), [&b"one\n"[..], b""]);
 }
 
 fn no_permission_is_said() {
@@ -1208,6 +1406,37 @@ fn stdin_may_be_a_file() {
         let all = log.files().concat();
         assert_same(&if is_stamped { unstamped(&all) } else { all }, &lines);
     }
+}
+
+/// As somebody may have made it who has the right to more.
+fn a_pipe_is_made_larger_and_never_smaller() {
+    for before in [1 << 16, 1 << 21] {
+        let mut log = Log::new();
+        let Ok(before) = fcntl(&log.reader, FcntlArg::F_SETPIPE_SZ(before)) else { continue };
+        log.start(&[]);
+        log.wait_idle();
+        let after = fcntl(&log.reader, FcntlArg::F_GETPIPE_SZ);
+        assert_eq!(after, Ok(before.max(1 << 20)));
+        log.finish();
+    }
+}
+
+/// All of the first three: there is no input then, and what it opens itself is none of them.
+fn descriptors_may_be_closed() {
+    let mut log = Log::new();
+    let mut command = log.command(&[]);
+    let close_all = || {
+        for fd in 0..3 {
+            // SAFETY: no one uses it between fork and exec.
+            unsafe { libc::close(fd) };
+        }
+        Ok(())
+    };
+    // SAFETY: it calls the kernel only.
+    unsafe { command.pre_exec(close_all) };
+    log.process = Some(command.spawn().expect("goinglog can be executed"));
+    assert_eq!(log.wait_exit(), Some(0), "{}", log.scene.report());
+    assert_eq!(log.content(), b"");
 }
 
 fn stdin_may_be_a_socket() {
@@ -1288,6 +1517,15 @@ fn stdin_may_be_a_socket_that_ends() {
     assert_eq!(log.content(), b"one");
 }
 
+/// As that of a program in the background whose terminal is not for it to read.
+fn what_cannot_be_read_is_at_its_end() {
+    let mut log = Log::new();
+    let mut command = log.command(&[]);
+    command.stdin(File::open(log.scene.path("")).expect("a directory"));
+    log.process = Some(command.spawn().expect("goinglog can be executed"));
+    assert_eq!(log.wait_exit(), Some(0), "{}", log.scene.report());
+}
+
 fn lines_from_a_socket_are_dropped_too() {
     let (mut log, directory) = in_a_directory();
     let (mut ours, theirs) = UnixStream::pair().expect("two sockets");
@@ -1340,7 +1578,8 @@ fn lines_go_to_syslog() {
     let mut log = Log::new();
     let world = World::with_dev(&log.scene.path(""));
     let socket = world.syslogd();
-    log.start_in(&world, &["-y", "-p", "local3.warning", "-t"]);
+    // One that is given is not replaced by what there is without one.
+    log.start_in(&world, &["-y", "-p", "local3.warning", "-y", "-t"]);
     let long = "x".repeat(2000);
     // What fits into one message exactly has nothing behind it.
     let full = "y".repeat(900);
@@ -1381,6 +1620,23 @@ fn lines_wait_for_syslog() {
     assert!(!log.file().exists());
 }
 
+/// Its queue is full, and stays so for longer than it is to wait there.
+fn a_syslog_that_does_not_read_is_waited_for() {
+    let (mut log, world, socket) = for_syslog();
+    let filled = fill_queue(&world);
+    log.start_in(&world, &["-y"]);
+    log.write("one\n");
+    let text = "unable to send to /dev/log for web: Resource temporarily unavailable, trying again";
+    log.scene.wait_log(text);
+    for _ in 0..filled {
+        assert_eq!(receive(&socket), "x");
+    }
+    log.signal(Signal::SIGWINCH);
+    assert_eq!(receive(&socket), "<30>web: one");
+    wait_again(&log);
+    log.finish();
+}
+
 /// Neither one of that name, nor what is at /dev/null: nothing, or what should not be there.
 fn a_name_for_syslog_touches_no_file() {
     for has_null in [false, true] {
@@ -1410,16 +1666,18 @@ fn a_name_for_syslog_touches_no_file() {
     }
 }
 
+/// As many messages as a syslog daemon has room for that does not read.
+fn fill_queue(world: &World) -> usize {
+    let (other, path) = (UnixDatagram::unbound().expect("a socket"), Path::new("/dev/log"));
+    other.set_nonblocking(true).expect("a socket");
+    let send = || other.send_to(b"x", world.view(path));
+    iter::repeat_with(send).take_while(io::Result::is_ok).count()
+}
+
 /// The step is one that lasts: the queue of syslog is full. The writer before it has ended.
 fn a_writer_that_comes_amid_the_last_step_is_not_missed() {
-    let mut log = Log::new();
-    let world = World::with_dev(&log.scene.path(""));
-    let path = world.view(Path::new("/dev/log"));
-    let socket = UnixDatagram::bind(&path).expect("a new socket");
-    let other = UnixDatagram::unbound().expect("a socket");
-    other.set_nonblocking(true).expect("a socket");
-    let filled = iter::repeat_with(|| other.send_to(b"x", &path)).take_while(io::Result::is_ok);
-    let filled = filled.count();
+    let (mut log, world, socket) = for_syslog();
+    let filled = fill_queue(&world);
     let fifo = log.scene.path("fifo");
     mkfifo(&fifo, Mode::S_IRUSR | Mode::S_IWUSR).expect("a new FIFO");
     let nonblock = libc::O_NONBLOCK;
@@ -1427,7 +1685,6 @@ fn a_writer_that_comes_amid_the_last_step_is_not_missed() {
     log.reader = OwnedFd::from(reader.expect("it waits for no writer")).into();
     let writer = || OpenOptions::new().write(true).open(&fifo).expect("there is a reader");
     writer().write_all(b"one\n").expect("both ends are open");
-    log.word = "web".into();
     log.start_in(&world, &["-y"]);
     // It is to wait for the queue by then. Should it not, this does not fail.
     thread::sleep(Duration::from_millis(300));
@@ -1502,6 +1759,25 @@ fn the_end_of_an_open_line_is_dropped_at_once() {
     log.scene.wait_log("goinglog: 2 lines dropped");
 }
 
+/// Its end is no longer waited for when FILE cannot be written.
+fn the_beginning_of_an_open_line_is_dropped_too() {
+    let mut log = Log::new();
+    let world = World::with_dev(&log.scene.path(""));
+    let socket = world.syslogd();
+    fs::create_dir(log.older(1)).expect("an empty directory");
+    log.start_in(&world, &["-y", "-d", "-n", "1"]);
+    log.write("one\ntw");
+    assert_eq!(receive(&socket), "<30>web: one");
+    log.wait_idle();
+    log.signal(Signal::SIGHUP);
+    log.scene.wait_log("unable to rotate");
+    log.wait_empty();
+    fs::remove_dir(log.older(1)).expect("our own directory");
+    log.signal(Signal::SIGUSR1);
+    assert_eq!(receive(&socket), "<30>web: goinglog: 1 lines dropped");
+    log.finish();
+}
+
 /// It waits for room in the queue of the daemon then.
 fn who_is_stopped_amid_a_message_sends_it_all_the_same() {
     let (mut log, world, socket) = for_syslog();
@@ -1545,6 +1821,60 @@ fn syslog_waits_for_the_end_of_a_line() {
         }
         assert_eq!(receive(&socket), "<30>web: fo");
     }
+}
+
+/// If there is room for more of it.
+fn syslog_waits_for_longer_than_a_second() {
+    let (mut log, world, socket) = for_syslog();
+    log.start_in(&world, &["-y"]);
+    log.write("tw");
+    log.wait_idle();
+    let before = switches(log.pid());
+    log.scene.wait_for("another look at it", || switches(log.pid()) > before);
+    log.write("o\n");
+    assert_eq!(receive(&socket), "<30>web: two");
+    log.finish();
+}
+
+fn syslog_waits_for_the_end_of_a_line_from_a_socket() {
+    let (mut log, world, socket) = for_syslog();
+    let (mut ours, theirs) = UnixStream::pair().expect("two sockets");
+    let mut command = log.command(&["-y"]);
+    command.stdin(OwnedFd::from(theirs));
+    world.enter(&mut command);
+    log.start_as(command);
+    for piece in ["tw", "o, th", "ree\n"] {
+        ours.write_all(piece.as_bytes()).expect("it is read");
+        log.wait_idle();
+    }
+    assert_eq!(receive(&socket), "<30>web: two, three");
+    drop(ours);
+    assert_eq!(log.wait_exit(), Some(0));
+}
+
+/// For a second, after each piece.
+fn syslog_waits_for_the_end_of_a_line_from_a_small_pipe() {
+    let (mut log, world, socket) = for_syslog();
+    fcntl(&log.reader, FcntlArg::F_SETPIPE_SZ(1)).expect("an open pipe");
+    let mut command = log.command(&["-y"]);
+    world.enter(&mut command);
+    refuse(&mut command, libc::SYS_fcntl, 1, libc::F_SETPIPE_SZ, libc::EPERM);
+    log.start_as(command);
+    let start = Instant::now();
+    // This machine may be too busy for that second.
+    let is_whole = || {
+        for piece in ["tw", "o, th", "ree\n"] {
+            log.write(piece);
+            log.wait_idle();
+        }
+        let parts = iter::repeat_with(|| receive(&socket));
+        let mut parts = parts.skip_while(|part| !part.ends_with("ree"));
+        parts.next().is_some_and(|last| last == "<30>web: two, three")
+    };
+    let mut tries = iter::repeat_with(is_whole);
+    assert!(tries.any(|is_whole| is_whole || start.elapsed() > PATIENCE), "never whole");
+    assert!(start.elapsed() < PATIENCE, "hardly ever whole");
+    log.finish();
 }
 
 /// Also in more of them than it can look at: they are not waited for then.
