@@ -94,6 +94,11 @@ fn services_come_up_and_come_back() {
     assert_eq!(machine.pid_of("web"), second);
     assert!(!machine.console().contains("shutting down"), "{}", machine.report());
 
+    // The clock is set back: a file that changes in the future has not just changed.
+    let ahead = r#"cmd=sh -c "echo ahead: up >/dev/console; exec sleep 1000"\n"#;
+    machine.run(&format!("printf '{ahead}' >/etc/going.d/ahead; date -s '2001-01-01 00:00'"));
+    machine.wait_console("ahead: up\n");
+
     let peak = machine.run("grep VmPeak: /proc/1/status");
     let kb = peak.split_whitespace().nth(1).and_then(|word| word.parse::<u64>().ok());
     assert!(kb.is_some_and(|kb| kb < peak_kb()), "{peak}");
@@ -171,6 +176,8 @@ fn boot_with_disk(words: &str) -> Machine {
     machine.run("mke2fs -F /dev/nvme0n1 >/dev/null && mount -t ext4 /dev/nvme0n1 /disk");
     machine.run("setsid /bin/stray </dev/null >/dev/null 2>&1 &");
     machine.wait_console("stray: started");
+    // It is woken to hear of the end.
+    machine.run("killall -STOP stray");
     machine
 }
 

@@ -9,6 +9,7 @@ use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 pub fn tests() -> Vec<Trial> {
@@ -210,6 +211,17 @@ fn what_cannot_be_read_takes_no_service_down() {
     };
     let file = shut("going.d/web");
     going.rescan();
+    // Who is to be told of a change need not look again.
+    going.wait_quiet();
+    // There are names in it, and nobody can say whether they are those of files.
+    let listed = shut("going.d");
+    let (confdir, mode) = (going.path("going.d"), fs::Permissions::from_mode(0o444));
+    fs::set_permissions(&confdir, mode).expect("our own directory");
+    going.signal(Signal::SIGHUP);
+    going.wait_log("mark: unable to read: Permission denied");
+    going.wait_quiet();
+    assert_eq!(going.log_count("stopped"), going.starts("mark").len() - 1, "{}", going.report());
+    fs::set_permissions(&confdir, listed).expect("our own directory");
     let directory = shut("going.d");
     going.signal(Signal::SIGHUP);
     going.wait_log("going.d: Permission denied");
@@ -228,9 +240,16 @@ fn comments_do_not_count_towards_the_limit() {
     going.write("told", format!("{comments}\n\n{}", going.cmd("hold", "told", &[])));
     let value = "v".repeat(4096);
     going.write("over", format!("cmd=/bin/true {value}\n"));
+    // 16 KiB of one file with all that.
+    let mut whole = going.cmd("hold", "whole", &[]) + "#";
+    whole += &"c".repeat(16_384 - whole.len());
+    going.write("cut", format!("{whole}\nuser=nobody\n"));
+    going.write("whole", whole);
     going.start();
     going.up("told");
+    going.up("whole");
     going.wait_log("over:");
+    going.wait_log("cut:4: file longer than \"16384 bytes\"");
     assert_eq!(going.log_count("over: started"), 0, "{}", going.report());
     going.terminate();
 }
@@ -334,18 +353,24 @@ fn a_missing_confdir_is_tried_again_by_itself() {
     going.terminate();
 }
 
+/// Nor does anybody wait for who writes into a FIFO.
 fn a_confdir_that_is_a_file_is_waited_for() {
-    let mut going = Going::new();
-    fs::remove_dir(going.path("going.d")).expect("an empty directory");
-    fs::write(going.path("going.d"), "").expect("a file");
-    going.start();
-    going.wait_log("going.d: Not a directory");
-    fs::remove_file(going.path("going.d")).expect("our own file");
-    fs::create_dir(going.path("going.d")).expect("a directory");
-    going.hold("web");
-    going.signal(Signal::SIGHUP);
-    going.up("web");
-    going.terminate();
+    let file = |path: &Path| fs::write(path, "").expect("a file");
+    let fifo = |path: &Path| mkfifo(path, Mode::from_bits_truncate(0o644)).expect("a fifo");
+    for make in [file as fn(&Path), fifo] {
+        let mut going = Going::new();
+        let confdir = going.path("going.d");
+        fs::remove_dir(&confdir).expect("an empty directory");
+        make(&confdir);
+        going.start();
+        going.wait_log("going.d: Not a directory");
+        fs::remove_file(&confdir).expect("our own file");
+        fs::create_dir(&confdir).expect("a directory");
+        going.hold("web");
+        going.signal(Signal::SIGHUP);
+        going.up("web");
+        going.terminate();
+    }
 }
 
 /// File gone means ENOENT in a directory that could be read: a lost mount is not that.

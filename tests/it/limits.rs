@@ -7,6 +7,8 @@ use libtest_mimic::Trial;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::Signal;
 use std::collections::HashSet;
+use std::os::unix::fs::symlink;
+use std::os::unix::net::UnixListener;
 use std::os::unix::process::CommandExt;
 use std::thread::sleep;
 use std::time::Duration;
@@ -184,6 +186,16 @@ fn nothing_to_do_is_no_wake_up() {
         ["voluntary_ctxt_switches", "nonvoluntary_ctxt_switches"]
             .map(|field| proc::status_number(going.pid(), field))
     };
+    // Nobody else can make a service of these.
+    for (name, target) in [
+        ("dangling", "/nonexistent/service"),
+        ("circle", "circle"),
+        ("below", "/etc/passwd/service"),
+        ("long", &"l".repeat(256)),
+    ] {
+        symlink(target, going.path("going.d").join(name)).expect("a new link");
+    }
+    let _socket = UnixListener::bind(going.path("going.d/socket")).expect("a new socket");
     // One is held down, one is done, and one does not stop though it has no file any more: no timer
     // for any. A change has been noticed.
     going.write("once", format!("{}restart=never\n", going.cmd("exit", "once", &["0", "0"])));

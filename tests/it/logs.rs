@@ -10,7 +10,7 @@ use nix::sys::stat::{Mode, umask};
 use nix::unistd::mkfifo;
 use std::fs;
 use std::io::pipe;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 
@@ -50,6 +50,8 @@ fn a_path_is_appended_to_and_closed_to_others() {
     let script = sh("echo out; echo error >&2; exec sleep 1000");
     going.write("web", format!("{script}log={}\n", log.display()));
     going.write("old", format!("{script}log={}\n", going.path("old.log").display()));
+    symlink("linked.log", going.path("link.log")).expect("a new link");
+    going.write("link", format!("{script}log={}\n", going.path("link.log").display()));
     going.start_with(|command| {
         let mask = || {
             umask(Mode::from_bits_truncate(0o077));
@@ -61,6 +63,7 @@ fn a_path_is_appended_to_and_closed_to_others() {
     let read = |name: &str| fs::read_to_string(going.path(name)).unwrap_or_default();
     going.wait_for("both lines", || read("web.log") == "out\nerror\n");
     going.wait_for("both lines behind the old one", || read("old.log") == "before\nout\nerror\n");
+    going.wait_for("where the link leads", || read("linked.log") == "out\nerror\n");
     let mode = fs::metadata(&log).expect("it is there").permissions().mode();
     assert_eq!(mode & 0o777, 0o640, "{mode:o}");
     let pid = going.wait_child("web", |words| words == ["sleep", "1000"]);
@@ -175,10 +178,13 @@ fn several_writers_share_a_reader() {
     assert_tallied(&mut going, "logger", &writers, 5_000);
 }
 
-/// Web servers whose log is /dev/stdout open it when they are no longer root.
+/// Web servers whose log is /dev/stdout open it when they are no longer root. What others write is
+/// not for them to read.
 fn any_user_opens_a_pipe_by_its_name() {
     let mut going = Going::new();
-    let script = sh("echo out >/dev/stdout; echo error >/dev/stderr; exec sleep 1000");
+    let script = "(: </dev/stdout) 2>/dev/null && echo read; \
+                  echo out >/dev/stdout; echo error >/dev/stderr; exec sleep 1000";
+    let script = sh(script);
     going.write("web", format!("{script}user=1234\ngroup=5678\nlog=logger\n"));
     going.write("other", format!("{script}user=1235\ngroup=5679\nlog=logger\n"));
     going.write("logger", "cmd=sh -c 'exec cat >&2'\n");
@@ -187,6 +193,7 @@ fn any_user_opens_a_pipe_by_its_name() {
         let log = going.log();
         ["out", "error"].iter().all(|line| log.lines().filter(|it| it == line).count() == 2)
     });
+    assert!(!going.log().lines().any(|line| line == "read"), "{}", going.report());
     going.terminate();
 }
 

@@ -50,6 +50,7 @@ pub fn tests() -> Vec<Trial> {
         scenario!(quoted_words_come_back),
         scenario!(words_table),
         scenario!(a_plan_stays_whole),
+        scenario!(a_plan_has_room_for_a_change_of_every_text),
         scenario!(a_plan_remembers_what_was_told),
         scenario!(an_entry_of_another_plan_has_no_text),
         scenario!(entries_come_back),
@@ -653,6 +654,38 @@ fn a_plan_stays_whole() {
     assert_eq!(pread(&file, &mut [0; 1][..], end), Ok(0));
 }
 
+/// All of them at once, when they take all the room that there is. If one changes again meanwhile,
+/// it has to wait for the next plan, and what stands behind the texts stays.
+fn a_plan_has_room_for_a_change_of_every_text() {
+    let (old, new) = (memory(), memory());
+    let mut slots = table_of(POOL_MAX / TEXT_MAX);
+    let text = |index: usize, byte: u8| {
+        let mut text = vec![byte; TEXT_MAX];
+        text[0] = index.try_into().unwrap();
+        text
+    };
+    let mut plan = Plan::new(&old);
+    for index in 1..slots.len() {
+        let entry = &mut slots[index].entry;
+        assert_eq!(plan.set_text(entry, &text(index, b'a')), Ok(true));
+    }
+    plan.finish(&Told::new(), false, &slots).expect("the entries");
+    let mut plan = Plan::new(&new);
+    plan.take_over(&old, &mut slots).expect("the texts");
+    for index in 1..slots.len() {
+        let entry = &mut slots[index].entry;
+        assert_eq!(plan.set_text(entry, &text(index, b'b')), Ok(true));
+    }
+    assert_eq!(plan.set_text(&mut slots[1].entry, &text(1, b'c')), Err(Errno::TOOBIG));
+    let told: Told = [[1, 2, 3, 4]].into_iter().collect();
+    plan.finish(&told, false, &slots).expect("the entries");
+    for index in 1..slots.len() {
+        let mut read = Text::new();
+        assert_eq!(read_text(&new, &slots[index].entry, &mut read), Ok(()));
+        assert_eq!(read, text(index, b'b').as_slice());
+    }
+}
+
 fn a_plan_remembers_what_was_told() {
     let (old, new) = (memory(), memory());
     let mut slots = table_of(1);
@@ -678,8 +711,10 @@ fn an_entry_of_another_plan_has_no_text() {
     assert_eq!(text, b"cmd=one\nuser=nobody\n");
     assert_eq!(read_text(&new, &stale, &mut text), Err(Errno::BADMSG));
     assert_eq!(text, b"");
-    // Nor behind the end.
-    let [_, len, hash] = stale.text;
+    // Nor behind the end, nor is there one so long.
+    let [start, len, hash] = stale.text;
+    let endless = Entry { text: [start, u32::MAX, hash], ..stale.clone() };
+    assert_eq!(read_text(&new, &endless, &mut text), Err(Errno::BADMSG));
     let beyond = Entry { text: [10_000, len, hash], ..stale };
     assert_eq!(read_text(&new, &beyond, &mut text), Err(Errno::BADMSG));
     // The next reader knows nothing of it, until the file is read again.

@@ -3,6 +3,8 @@
 use crate::harness::{Going, limit, refuse, run_by, send};
 use crate::needs::scenario;
 use crate::proc;
+use going::child::plan::ENTRIES;
+use going::model::entry::Record;
 use libtest_mimic::Trial;
 use nix::libc;
 use nix::sys::resource::{Resource, setrlimit};
@@ -11,8 +13,9 @@ use nix::sys::stat::{Mode, umask};
 use std::fs::{self, File, Permissions};
 use std::io::{Read, pipe};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{FileExt, PermissionsExt, symlink};
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -42,6 +45,8 @@ pub fn tests() -> Vec<Trial> {
         scenario!(a_rescan_that_ends_in_a_shutdown_changes_nothing),
         scenario!(who_goes_brings_no_rescan_into_the_midst_of_a_change),
         scenario!(a_limit_of_the_size_of_files_keeps_nobody_from_starting),
+        scenario!(a_plan_that_is_cut_off_is_none, Root),
+        scenario!(who_finds_not_what_was_read_is_not_started),
         scenario!(a_check_needs_no_room_for_files),
         scenario!(whoever_makes_children_faster_than_they_are_reaped_holds_nothing_up),
         scenario!(who_logs_to_what_is_held_down_stops_in_order),
@@ -546,6 +551,45 @@ fn a_limit_of_the_size_of_files_keeps_nobody_from_starting() {
     going.terminate();
 }
 
+/// Where it may not be raised, a write may end in the midst of what there is to be said of one.
+fn a_plan_that_is_cut_off_is_none() {
+    let mut going = Going::new();
+    going.open_to_everybody();
+    going.hold_all(&["web", "db"]);
+    // Behind that of the main command, and 8 bytes of the next.
+    let limit = ENTRIES + size_of::<Record>() as u64 + 8;
+    going.start_with(|command| {
+        run_by(command, 12_345);
+        // SAFETY: setrlimit(2) alone.
+        unsafe { command.pre_exec(move || Ok(setrlimit(Resource::RLIMIT_FSIZE, limit, limit)?)) };
+    });
+    going.wait_log("unable to make a plan: No space left on device");
+    assert_eq!(going.log_count("started"), 0, "{}", going.report());
+    going.terminate();
+}
+
+/// Nobody runs with what may be the settings of another.
+fn who_finds_not_what_was_read_is_not_started() {
+    let mut going = Going::new();
+    going.hold("web");
+    going.start();
+    let web = going.up("web");
+    going.rescan();
+    going.wait_quiet();
+    let is_plan = |path: &Path| path.to_string_lossy().starts_with("/memfd:plan");
+    let all = proc::descriptors(going.pid());
+    let (plan, _) = all.iter().find(|(_, path)| is_plan(path)).expect("it has one");
+    let file = File::options().write(true).open(format!("/proc/{}/fd/{plan}", going.pid()));
+    file.expect("our own").write_at(&[b'x'; 100], 0).expect("room in memory");
+    send(web, Signal::SIGKILL);
+    going.wait_log("web: unable to read the settings of web: Bad message");
+    going.wait_log("web: exited 111 after ");
+    // They are in the file.
+    going.signal(Signal::SIGHUP);
+    going.wait_starts("web", 2);
+    going.terminate();
+}
+
 /// Nor from being checked, which writes nothing.
 fn a_check_needs_no_room_for_files() {
     let going = Going::new();
@@ -704,12 +748,15 @@ fn the_umask_of_the_caller_is_not_that_of_rundir() {
     });
     going.wait_for("the status", || going.path("run/down").is_dir());
     going.wait_status("(main)", "up");
-    for (name, expected) in [("run", 0o755), ("run/down", 0o755), ("run/status", 0o644)] {
+    let umask = || fs::read_to_string(going.path("umask")).unwrap_or_default();
+    going.wait_for("its umask", || umask().trim().ends_with("077"));
+    let modes = [("run", 0o755), ("run/down", 0o755), ("run/pid", 0o755), ("run/status", 0o644)];
+    for (name, expected) in modes {
         let mode = fs::metadata(going.path(name)).expect("going makes it").permissions().mode();
         assert_eq!(mode & 0o777, expected, "{name}");
     }
-    let umask = || fs::read_to_string(going.path("umask")).unwrap_or_default();
-    going.wait_for("its umask", || umask().trim().ends_with("077"));
+    let main = going.status_of("(main)")[2].parse().expect("a pid");
+    assert_eq!(proc::stat(main).map(|stat| stat.session), Some(main), "one without a terminal");
     going.signal(Signal::SIGTERM);
     going.wait_exit();
 }

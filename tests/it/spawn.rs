@@ -9,6 +9,7 @@ use nix::sys::signal::{SigHandler, SigSet, Signal, signal};
 use nix::sys::stat::{Mode, umask};
 use std::fs::{self, File};
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::symlink;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 
@@ -20,6 +21,8 @@ pub fn tests() -> Vec<Trial> {
         scenario!(cwd_is_where_it_starts),
         scenario!(what_cannot_be_executed_is_told_apart),
         scenario!(a_program_that_hangs_stalls_nobody),
+        scenario!(a_command_is_looked_for_as_by_execvp),
+        scenario!(a_main_command_is_looked_for_as_by_execvp),
         scenario!(hundreds_at_once),
     ]
 }
@@ -95,8 +98,14 @@ fn cwd_is_where_it_starts() {
     let there = going.path("records");
     going.write("here", format!("cwd={}\n{}", there.display(), going.cmd("hold", "here", &[])));
     going.start();
-    let pid = going.up("here");
-    assert_eq!(fs::read_link(format!("/proc/{pid}/cwd")).expect("it runs"), there);
+    // It may be 4095 bytes long, and whoever calls for it by its whole name has to have room for that.
+    let deep = there.join(["d"; 10].map(|name| name.repeat(250)).join("/"));
+    fs::create_dir_all(&deep).expect("new directories");
+    going.write("deep", format!("cwd={}\n{}", deep.display(), going.cmd("hold", "deep", &[])));
+    for (name, path) in [("here", there), ("deep", deep)] {
+        let pid = going.up(name);
+        assert_eq!(fs::read_link(format!("/proc/{pid}/cwd")).expect("it runs"), path);
+    }
     going.terminate();
 }
 
@@ -121,6 +130,8 @@ fn what_cannot_be_executed_is_told_apart() {
         going.write(name, format!("cmd={program} word\n"));
     }
     going.write("lost", "cmd=/bin/true\ncwd=/nonexistent/lost\n");
+    going.write("red", "cmd=/nonexistent/\x1b[31m\n");
+    going.write("below", "cmd=/etc/passwd/below\n");
     going.start();
     for (name, program, code, reason) in faults {
         going.wait_log(&format!("{name}: unable to execute {program}: {reason}"));
@@ -128,6 +139,9 @@ fn what_cannot_be_executed_is_told_apart() {
     }
     going.wait_log("/nonexistent/lost: No such file or directory");
     going.wait_log("lost: exited 111 after ");
+    going.wait_log("below: exited 127 after ");
+    going.wait_log(r"red: unable to execute /nonexistent/\x1b[31m: No such file or directory");
+    assert!(!going.log().contains('\x1b'), "what a file says is shown, not done");
     going.wait_for("a second try", || going.log_count("gone: unable to execute") == 2);
     going.terminate();
 }
@@ -163,6 +177,44 @@ fn a_program_that_hangs_stalls_nobody() {
     going.wait_log("hangs: started, pid ");
     going.terminate();
     assert_eq!(going.log_count("does not stop"), 0, "{}", going.report());
+}
+
+/// In each directory of PATH in turn: what is in the way in one of them hides nothing in another.
+fn a_command_is_looked_for_as_by_execvp() {
+    let mut going = Going::new();
+    for name in ["closed", "open"] {
+        fs::create_dir(going.path(name)).expect("a new directory");
+    }
+    fs::write(going.path("closed/tool"), "").expect("a file");
+    let service = going.service().get_program().to_owned();
+    symlink(service, going.path("open/tool")).expect("a new link");
+    let (closed, open) = (going.path("closed"), going.path("open"));
+    let (closed, open) = (closed.display(), open.display());
+    let wrong = format!("/etc/passwd:{closed}:/nonexistent");
+    going.write("web", "cmd=tool service pause web\nenv=PATH\n");
+    going.write("here", format!("cmd=tool service pause here\nenv=PATH=/usr:\ncwd={open}\n"));
+    going.write("closed", format!("cmd=tool\nenv=PATH={wrong}\n"));
+    going.start_with(|command| {
+        let long = "l".repeat(4096);
+        command.env("PATH", format!("{wrong}:/{long}:{open}"));
+    });
+    for name in ["web", "here"] {
+        going.wait_child(name, |words| words == ["tool", "service", "pause", name]);
+    }
+    going.wait_log("closed: unable to execute tool: Permission denied");
+    going.wait_log("closed: exited 126 after ");
+    going.terminate();
+}
+
+/// That has a PATH where there is none; and what has no name is nowhere.
+fn a_main_command_is_looked_for_as_by_execvp() {
+    let going = Going::new();
+    for (word, code) in [("true", 0), ("", 127)] {
+        let mut command = going.command();
+        command.env_remove("PATH").args(["--", word]);
+        let status = command.status().expect("going can be executed");
+        assert_eq!(status.code(), Some(code), "{word:?}\n{}", going.report());
+    }
 }
 
 /// All of them are there soon: no one waits for another.

@@ -67,6 +67,8 @@ fn inherited_descriptors_reach_no_service_without_proc() {
         unsafe { command.pre_exec(hide) };
         refuse_close_range(command);
     });
+    // Without it no service can be told from another process of its number.
+    going.wait_log("plain: unable to write pid/plain in RUNDIR: Function not implemented");
     going.terminate();
 }
 
@@ -81,6 +83,10 @@ fn nine_hundred_descriptors_reach_no_service(change: impl FnOnce(&mut Command)) 
     let leave_open = || {
         let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
         setrlimit(Resource::RLIMIT_NOFILE, soft.max(2000.min(hard)), hard)?;
+        for number in 3..10 {
+            // SAFETY: of these there is only the one that this process would tell a fault by.
+            unsafe { libc::dup2(0, number) };
+        }
         for _ in 0..900 {
             // SAFETY: it makes a number, and nobody else here knows that number.
             let number = unsafe { libc::fcntl(0, libc::F_DUPFD, 3) };
@@ -276,5 +282,6 @@ fn without_a_writable_rundir_it_works_with_a_warning() {
     going.up("web");
     going.wait_log("RUNDIR");
     going.rescan();
+    assert_eq!(going.log_count("RUNDIR"), 1, "each start says so too\n{}", going.report());
     going.terminate();
 }

@@ -23,7 +23,9 @@ pub fn tests() -> Vec<Trial> {
         scenario!(a_terminal_in_a_container, Runc),
         scenario!(a_terminal_in_a_namespace, Unshare),
         scenario!(the_terminal_is_given_back),
+        scenario!(the_terminal_of_a_killed_going_is_taken),
         scenario!(in_the_background_of_a_shell_the_terminal_stays_with_that),
+        scenario!(in_the_background_of_another_user_the_terminal_stays_with_him, Root),
         scenario!(a_terminal_of_another_user_has_the_messages, Root),
         scenario!(what_is_typed_is_not_for_services),
         scenario!(the_world_of_the_caller, Unshare),
@@ -143,13 +145,13 @@ fn main_command(container: &Container) -> i32 {
     all.into_iter().find(is_main).expect("it runs")
 }
 
-/// A shell script on a terminal, in which `going` is a command.
+/// A shell script on a terminal, in which `going` is a command, with what is in `$by` before it.
 fn script_on_terminal(scene: &Going, script: &str) -> (Helper, Terminal) {
     let (confdir, rundir) = (scene.path("going.d"), scene.path("run"));
-    let going =
-        format!("'{}' -d '{}' -r '{}'", going().display(), confdir.display(), rundir.display());
+    let going = scene.command().get_program().display().to_string();
+    let going = format!("'{going}' -d '{}' -r '{}'", confdir.display(), rundir.display());
     let mut command = Command::new("/bin/sh");
-    command.arg("-c").arg(format!("going() {{ {going} \"$@\"; }}\n{script}"));
+    command.arg("-c").arg(format!("going() {{ $by {going} \"$@\"; }}\n{script}"));
     let terminal = Terminal::of(&mut command);
     (Helper::spawn(&mut command), terminal)
 }
@@ -172,10 +174,36 @@ fn the_terminal_is_given_back() {
     scene.wait_for("what was entered", || terminal.shows("got hello"));
 }
 
-fn in_the_background_of_a_shell_the_terminal_stays_with_that() {
+/// Its foreground is a group that has ended: that is nobody in the background of whom one could be.
+fn the_terminal_of_a_killed_going_is_taken() {
     let scene = Going::new();
-    let script = "set -m; going -- sleep 1000 & read line; echo \"got $line\"; kill %1; wait";
-    let (_shell, terminal) = script_on_terminal(&scene, script);
+    let main = "echo ready; read line; echo \"got $line\"";
+    let group = scene.path("group").display().to_string();
+    let killed = format!("echo $$ >\"{group}\"; kill -KILL $PPID; read line");
+    // Whoever reaps what it has left may take his time.
+    let wait = format!("while kill -0 -$(cat \"{group}\"); do sleep 0.05; done");
+    let script = format!("going -- sh -c '{killed}'; {wait}; going -- sh -c '{main}'");
+    let (_shell, terminal) = script_on_terminal(&scene, &script);
+    scene.wait_for("the second main command", || terminal.shows("ready"));
+    terminal.enter("hello");
+    scene.wait_for("what was entered", || terminal.shows("got hello"));
+}
+
+fn in_the_background_of_a_shell_the_terminal_stays_with_that() {
+    the_terminal_stays_with_the_shell(&Going::new(), "");
+}
+
+/// Whose group nobody else may signal.
+fn in_the_background_of_another_user_the_terminal_stays_with_him() {
+    let mut scene = Going::new();
+    scene.open_to_everybody();
+    the_terminal_stays_with_the_shell(&scene, "setpriv --reuid=12345 --clear-groups");
+}
+
+#[track_caller]
+fn the_terminal_stays_with_the_shell(scene: &Going, by: &str) {
+    let script = "going -- sleep 1000 & read line; echo \"got $line\"; kill %1; wait";
+    let (_shell, terminal) = script_on_terminal(scene, &format!("by='{by}'; set -m; {script}"));
     scene.wait_status("(main)", "up");
     let pid = || scene.status_of("(main)").get(2).and_then(|pid| pid.parse::<i32>().ok());
     let is_sleep = |pid| proc::arguments(pid).first().is_some_and(|word| word == "sleep");
@@ -206,6 +234,9 @@ fn what_is_typed_is_not_for_services() {
     let terminal = Terminal::of(&mut command);
     let _going = Helper::spawn(&mut command);
     scene.wait_for("the service", || terminal.shows("is up"));
+    scene.wait_status("web", "up");
+    let web = scene.status_of("web")[2].parse().expect("a pid");
+    assert_eq!(proc::stat(web).map(|stat| stat.session), Some(web), "one of its own");
     terminal.enter("secret");
     scene.wait_for("its end", || terminal.shows("read:"));
     assert!(!terminal.shows("read:secret"), "{}", terminal.seen.borrow());

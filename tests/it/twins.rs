@@ -5,8 +5,9 @@ use crate::needs::{LAST_PID, scenario};
 use crate::proc;
 use libtest_mimic::Trial;
 use nix::sys::signal::Signal;
-use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::fs::{self, File};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -18,10 +19,14 @@ pub fn tests() -> Vec<Trial> {
         scenario!(a_killed_going_is_followed_by_one_of_each),
         scenario!(what_outlives_a_killed_going_is_killed_first),
         scenario!(what_outlives_a_killed_going_is_waited_for_with_an_old_kernel),
+        scenario!(what_outlives_a_killed_going_is_found_by_any_name),
+        scenario!(what_outlives_a_killed_going_is_told_with_its_group),
         scenario!(what_outlives_a_killed_going_is_killed_though_not_started),
         scenario!(who_waits_for_its_predecessor_can_be_stopped),
+        scenario!(who_waits_for_his_turn_and_has_lost_his_going_leaves),
         scenario!(a_process_that_has_an_old_number_is_left_alone, LastPid),
         scenario!(a_file_of_another_boot_or_namespace_means_nobody),
+        scenario!(a_proc_of_another_namespace_tells_of_nobody, Unshare),
         scenario!(killed_a_hundred_times_it_never_runs_two),
     ]
 }
@@ -120,6 +125,41 @@ fn what_outlives_a_killed_going_is_waited_for_with_an_old_kernel() {
     going.terminate();
 }
 
+/// What the kernel tells of a process is found behind its name, which is as its program is called.
+fn what_outlives_a_killed_going_is_found_by_any_name() {
+    let mut going = Going::new();
+    let service = going.service().get_program().to_owned();
+    symlink(&service, going.path("a) b")).expect("a new link");
+    let (service, link) = (service.display().to_string(), going.path("a) b").display().to_string());
+    going.write("web", going.cmd("hold", "web", &["500"]).replace(&service, &link));
+    going.start();
+    going.up("web");
+    going.signal(Signal::SIGKILL);
+    going.wait_exit();
+    going.start();
+    going.wait_starts("web", 2);
+    assert_eq!(going.twins(), [""; 0], "{}", going.report());
+    going.terminate();
+}
+
+/// The kernel has told the main process alone.
+fn what_outlives_a_killed_going_is_told_with_its_group() {
+    let mut going = Going::new();
+    let script = "sleep 1000 & trap \"sleep 1; exit\" TERM; while :; do sleep 0.1; done";
+    going.write("web", format!("cmd=sh -c '{script}'\n"));
+    going.start();
+    let web = going.wait_child("web", |words| words.last().is_some_and(|word| word == script));
+    let is_long = |pid: &i32| proc::arguments(*pid) == ["sleep", "1000"];
+    let long = || proc::children(web).into_iter().find(is_long);
+    going.wait_for("what it has begun with", || long().is_some());
+    let long = long().expect("it stays");
+    going.signal(Signal::SIGKILL);
+    going.wait_exit();
+    going.start();
+    going.wait_gone("what it has begun with", long);
+    going.terminate();
+}
+
 /// Nobody starts them again who would see to the old ones.
 fn what_outlives_a_killed_going_is_killed_though_not_started() {
     let mut going = Going::new();
@@ -162,6 +202,32 @@ fn who_waits_for_its_predecessor_can_be_stopped() {
     assert_eq!(going.log_count("does not stop"), 0, "{}", going.report());
     // Nobody waits for it any more, and all the same it is ended.
     going.wait_gone("what a killed going has left", old);
+}
+
+/// By then the file may mean the service of another going.
+fn who_waits_for_his_turn_and_has_lost_his_going_leaves() {
+    let mut going = Going::new();
+    fs::create_dir(going.path("run/pid")).expect("a new directory");
+    let lock = File::create(going.path("run/pid/web")).expect("a new file");
+    lock.lock().expect("nobody else has it");
+    going.hold("web");
+    going.start();
+    // Who waits can be stopped.
+    let waits = |&pid: &i32| proc::status(pid, "SigBlk").ends_with("0000000000000000");
+    let find = || going.children().into_iter().find(waits);
+    going.wait_for("a child that waits", || find().is_some());
+    let child = find().expect("it waits");
+    going.signal(Signal::SIGKILL);
+    going.wait_exit();
+    let stranger = Helper::spawn(going.service().arg("pause").arg(going.path("")));
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").expect("the boot's");
+    let namespace = fs::metadata("/proc/self/ns/pid").expect("our own").ino();
+    let text = format!("{} 99999999999 {} {namespace}\n", stranger.pid(), boot.trim());
+    fs::write(going.path("run/pid/web"), text).expect("our own file");
+    drop(lock);
+    going.wait_gone("who has waited", child);
+    assert!(proc::is_running(stranger.pid()), "{}", going.report());
+    assert_eq!(going.starts("web"), []);
 }
 
 /// What going has written down of a service is a number, and numbers come back: another process
@@ -219,6 +285,32 @@ fn a_file_of_another_boot_or_namespace_means_nobody() {
     going.start();
     going.wait_gone("what the file means", stranger.pid());
     going.terminate();
+}
+
+/// Numbers there are those of other processes.
+fn a_proc_of_another_namespace_tells_of_nobody() {
+    let scene = Going::new();
+    scene.write("db", "cmd=sleep 1000\n");
+    let mut command = Command::new("unshare");
+    let going = scene.command();
+    command.args(["--pid", "--fork", "--kill-child"]).arg(going.get_program());
+    command.stderr(File::create(scene.path("log")).expect("our own file"));
+    let helper = Helper::spawn(command.args(going.get_args()));
+    scene.wait_status("db", "up");
+    let db = scene.status_of("db");
+    let is_sleep = |pid: &i32| proc::arguments(*pid) == ["sleep", "1000"];
+    let below = || proc::descendants(helper.pid()).into_iter().find(is_sleep);
+    scene.wait_for("db", || below().is_some());
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").expect("the boot's");
+    let namespace = format!("/proc/{}/ns/pid", below().expect("it stays"));
+    let namespace = fs::metadata(namespace).expect("it runs").ino();
+    // What has this number here has had it for long.
+    let text = format!("{} 99999999999 {} {namespace}\n", db[2], boot.trim());
+    fs::write(scene.path("run/pid/web"), text).expect("a pid file");
+    scene.hold("web");
+    scene.up("web");
+    scene.wait_status("web", "up");
+    assert_eq!(scene.status_of("db"), db, "{}", scene.report());
 }
 
 /// A process of that number: the kernel is told which one it gave last. Other scenarios start

@@ -1,14 +1,16 @@
 //! The world of a service, compared whole: who it is, where it is, what it has and was told.
 
-use crate::harness::{Going, install_program, run_by};
+use crate::harness::{Going, install_program, refuse, run_by};
 use crate::needs::scenario;
 use crate::proc;
 use libtest_mimic::Trial;
+use nix::libc;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigHandler, SigSet, Signal, signal};
 use nix::sys::stat::{Mode, umask};
+use nix::unistd::{Gid, setgroups};
 use std::ffi::CString;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
@@ -24,6 +26,7 @@ pub fn tests() -> Vec<Trial> {
         scenario!(the_default_world),
         scenario!(a_world_with_everything, Mounts),
         scenario!(env_lines_in_their_order),
+        scenario!(as_much_environment_as_the_limit_allows),
         scenario!(more_environment_than_fits_is_told),
         scenario!(pid_1_of_a_container_hands_its_environment_on, Mounts),
         scenario!(chroot_comes_before_cwd_and_path, Root),
@@ -33,11 +36,16 @@ pub fn tests() -> Vec<Trial> {
         scenario!(accounts_by_name_and_by_number, Mounts),
         scenario!(accounts_that_are_not_there_are_told, Mounts),
         scenario!(long_lines_and_many_groups, Mounts),
+        scenario!(fields_as_long_as_the_limit_allows, Mounts),
+        scenario!(as_many_groups_as_the_limit_allows, Mounts),
+        scenario!(a_group_alone_changes_no_other, Mounts),
         scenario!(a_file_without_a_final_newline, Mounts),
         scenario!(an_account_that_appears_later, Mounts),
         scenario!(without_a_passwd_numbers_do, Mounts),
+        scenario!(accounts_that_cannot_be_read_are_told, Mounts),
         scenario!(who_has_no_name_is_in_no_group, Mounts),
         scenario!(who_is_not_root_changes_nobody, Root),
+        scenario!(who_cannot_leave_his_groups_changes_nobody, Mounts),
         scenario!(who_is_that_user_already_needs_no_root, Root),
         scenario!(a_link_in_the_place_of_cwd_leads_nowhere_new, Root),
     ]
@@ -238,7 +246,7 @@ fn environment_of(going: &Going, seconds: &str) -> Vec<String> {
 /// `NAME=VALUE` sets, `NAME` takes over, `*` takes all; later wins, each name once.
 fn env_lines_in_their_order() {
     let mut going = Going::new();
-    let table: [(&str, &str, &[&str]); 8] = [
+    let table: [(&str, &str, &[&str]); 9] = [
         ("1001", "", &[PATH]),
         ("1002", "env=A=1\nenv=B=\nenv=A=2\n", &[PATH, "A=2", "B="]),
         ("1003", "env=ONE\nenv=NONE\n", &[PATH, "ONE=1"]),
@@ -247,6 +255,7 @@ fn env_lines_in_their_order() {
         ("1006", "env=*\n", &["PATH=/usr/bin:/bin", "ONE=1", "TWO=a=b"]),
         ("1007", "env=ONE=x\nenv=*\nenv=TWO=y\n", &["PATH=/usr/bin:/bin", "ONE=1", "TWO=y"]),
         ("1008", "env=PATH=/bin:/usr/bin\n", &["PATH=/bin:/usr/bin"]),
+        ("1009", "env=ON\nenv=ONEX\n", &[PATH]),
     ];
     for (seconds, lines, _) in table {
         going.write(seconds, format!("cmd=sleep {seconds}\n{lines}"));
@@ -257,6 +266,20 @@ fn env_lines_in_their_order() {
     for (seconds, lines, expected) in table {
         assert_eq!(environment_of(&going, seconds), expected, "{lines}");
     }
+    going.terminate();
+}
+
+/// 4095 variables are the limit.
+fn as_much_environment_as_the_limit_allows() {
+    let mut going = Going::new();
+    going.write("all", "cmd=sleep 1001\nenv=*\n");
+    going.write("more", "cmd=sleep 1002\nenv=*\nenv=MORE=x\n");
+    going.start_with(|command| {
+        command.env_clear().env("PATH", "/usr/bin:/bin");
+        command.envs((1..4095).map(|number| (format!("V{number}"), "x")));
+    });
+    assert_eq!(environment_of(&going, "1001").len(), 4095);
+    going.wait_log("more: exited 111 after ");
     going.terminate();
 }
 
@@ -406,8 +429,8 @@ fn accounts_by_name_and_by_number() {
     let mut going = Going::new();
     let passwd = "# no account\nroot:x:0:0:root:/root:/bin/sh\nshort:x:1\nweb:x:300:400:::\n\
                   twice:x:301:401::/:/bin/sh\ntwice:x:999:999::/:/bin/sh\n12:x:500:501::/:\n";
-    let group = "root:x:0:\nweb:x:400:\nbad:x:y:web\nstaff:x:50:root,web\nmore:x:51:webx,web\n\
-                 50:x:52:\nno:x:53:xweb,we\n";
+    let group = "root:x:0:\nweb:x:400:\nbad:x:y:web\nstaff:x:50:root,web\nmore:x:51:webx,web,web\n\
+                 50:x:52:\nno:x:53:xweb,we\nstaff:x:54:\n";
     let accounts = Accounts::new(&going, passwd, group);
     let settings = [
         "user=web",
@@ -482,6 +505,69 @@ fn long_lines_and_many_groups() {
     going.terminate();
 }
 
+/// 256 bytes; a longer field counts as empty.
+fn fields_as_long_as_the_limit_allows() {
+    let mut going = Going::new();
+    let most = "l".repeat(255);
+    let longer = format!("longer:x:301:400::/l{most}:/l{most}\n");
+    let passwd = format!("{longer}n{most}:x:300:400::/{most}:/{most}\n");
+    let accounts = Accounts::new(&going, &passwd, "");
+    identities(&mut going, &accounts, ["user=300", "user=longer"]);
+    let name = format!("n{most}");
+    let fields = |name: &str, home: &str, shell: &str| {
+        [("HOME", home), ("USER", name), ("LOGNAME", name), ("SHELL", shell)]
+            .map(|(name, value)| format!("{name}={value}"))
+    };
+    let path = format!("/{most}");
+    assert_eq!(environment_of(&going, "1001")[1..], fields(&name, &path, &path));
+    assert_eq!(environment_of(&going, "1002")[1..], fields("longer", "", "/bin/sh"));
+    going.terminate();
+}
+
+/// 1024, his own among them.
+fn as_many_groups_as_the_limit_allows() {
+    use std::fmt::Write;
+    let mut going = Going::new();
+    let mut group = String::new();
+    let members = std::iter::repeat_n("all,more,most,root", 1023);
+    let members = members.chain(["more,most,root", "most"]);
+    for (members, number) in members.zip(1000..) {
+        writeln!(group, "g{number}:x:{number}:{members}").expect("a string");
+    }
+    let users = ["all", "more", "most", "root"];
+    let passwd = users.map(|name| format!("{name}:x:300:400::/:\n")).concat();
+    let passwd = format!("root:x:0:0::/:\n{passwd}");
+    let accounts = Accounts::new(&going, &passwd, &group);
+    for name in &users[1..] {
+        going.write(name, going.cmd("hold", "x", &[]) + "user=" + name);
+    }
+    let [[_, _, groups]] = identities(&mut going, &accounts, ["user=all"]);
+    assert_eq!(groups.split(' ').count(), 1024, "{groups}");
+    going.wait_log("more: unable to change the user of more: Argument list too long");
+    // Who is that user already.
+    going.wait_log("root: unable to change the user of root: Argument list too long");
+    going.wait_log("most: unable to read /etc/group for user most: Argument list too long");
+    assert_eq!(going.starts("x"), []);
+    going.terminate();
+}
+
+/// The supplementary ones stay those of going.
+fn a_group_alone_changes_no_other() {
+    let mut going = Going::new();
+    let accounts = Accounts::new(&going, "root:x:0:0::/:\n", "staff:x:50:root\n");
+    going.write("web", "cmd=sleep 1000\ngroup=staff\n");
+    going.start_with(|command| {
+        accounts.put_in(command);
+        let join = || Ok(setgroups(&[60, 70].map(Gid::from_raw))?);
+        // SAFETY: one system call between fork and exec.
+        unsafe { command.pre_exec(join) };
+    });
+    let pid = going.wait_child("web", is_sleep);
+    let found = ["Uid", "Gid", "Groups"].map(|field| proc::status(pid, field));
+    assert_eq!(found, identity(0, 50, "60 70"));
+    going.terminate();
+}
+
 fn a_file_without_a_final_newline() {
     let mut going = Going::new();
     let accounts = Accounts::new(&going, "web:x:300:400::/home:/bin/last", "g:x:50:a,web");
@@ -526,6 +612,33 @@ fn without_a_passwd_numbers_do() {
     going.terminate();
 }
 
+/// That is not the same as none.
+fn accounts_that_cannot_be_read_are_told() {
+    let mut going = Going::new();
+    for (name, settings) in [("user", "user=300\ngroup=400"), ("group", "group=staff")] {
+        going.write(name, going.cmd("hold", "x", &[]) + settings);
+    }
+    going.start_with(|command| {
+        let hide = || {
+            unshare(CloneFlags::CLONE_NEWNS)?;
+            let nothing = None::<&Path>;
+            mount(nothing, c"/", nothing, MsFlags::MS_REC | MsFlags::MS_PRIVATE, nothing)?;
+            mount(nothing, c"/etc", Some(c"tmpfs"), MsFlags::empty(), nothing)?;
+            symlink("passwd", "/etc/passwd")?;
+            fs::create_dir("/etc/group")
+        };
+        // SAFETY: between fork and exec it calls the kernel only.
+        unsafe { command.pre_exec(hide) };
+    });
+    going.wait_log("user: unable to read /etc/passwd for user 300: Symbolic link loop");
+    going.wait_log("group: unable to read /etc/group for group staff: Is a directory");
+    for name in ["user", "group"] {
+        going.wait_log(&format!("{name}: exited 111 after "));
+    }
+    assert_eq!(going.starts("x"), []);
+    going.terminate();
+}
+
 /// A group without members has an empty list of them, and a name that is too long counts as empty.
 fn who_has_no_name_is_in_no_group() {
     let mut going = Going::new();
@@ -551,6 +664,27 @@ fn who_is_not_root_changes_nobody() {
     going.wait_log("group: unable to change the user of group: Operation not permitted");
     going.wait_log("root: unable to change the root to /: Operation not permitted");
     for name in ["user", "group", "root"] {
+        going.wait_log(&format!("{name}: exited 111 after "));
+    }
+    assert_eq!(going.starts("x"), []);
+    going.terminate();
+}
+
+/// As without CAP_SETGID: he would be somebody else with the groups of root.
+fn who_cannot_leave_his_groups_changes_nobody() {
+    let mut going = Going::new();
+    let accounts = Accounts::new(&going, "root:x:0:0::/:\n", "");
+    going.open_to_everybody();
+    for (name, settings) in [("user", "user=12345\ngroup=0"), ("group", "user=0\ngroup=5678")] {
+        going.write(name, going.cmd("hold", "x", &[]) + settings);
+    }
+    going.start_with(|command| {
+        accounts.put_in(command);
+        refuse(command, libc::SYS_setgroups, 0, 1, libc::EPERM);
+    });
+    for name in ["user", "group"] {
+        let text = format!("{name}: unable to change the user of {name}: Operation not permitted");
+        going.wait_log(&text);
         going.wait_log(&format!("{name}: exited 111 after "));
     }
     assert_eq!(going.starts("x"), []);
