@@ -5,6 +5,7 @@
 
 use super::{Birth, EXIT_SET_UP, Failure, set_up as failed};
 use crate::model::config::{self, value};
+use core::ffi::CStr;
 use heapless::Vec;
 use rustix::fs::{Mode, OFlags, open};
 use rustix::io::{Errno, read};
@@ -105,7 +106,7 @@ fn find_user(asked: &[u8], user: &mut User) -> Result<(), Errno> {
     user.uid = number(asked);
     let by_number = user.uid.is_some();
     let [mut name, mut uid, mut gid, mut home, mut shell] = [const { Field::new() }; 5];
-    each_field(c"/etc/passwd", &mut |index, field, ends_line| {
+    each_field(c"/etc/passwd", &mut |index, field| {
         let place = match index {
             0 => &mut name,
             2 => &mut uid,
@@ -116,7 +117,7 @@ fn find_user(asked: &[u8], user: &mut User) -> Result<(), Errno> {
         };
         place.clone_from(field);
         let is_asked = if by_number { number(&uid) == number(asked) } else { name == asked };
-        if ends_line && index == 6 && is_asked && user.account.is_none() {
+        if index == 6 && is_asked && user.account.is_none() {
             let numbers = (number(&uid), number(&gid));
             if let (Some(uid), Some(gid)) = numbers {
                 (user.uid, user.gid) = (Some(uid), Some(gid));
@@ -129,7 +130,7 @@ fn find_user(asked: &[u8], user: &mut User) -> Result<(), Errno> {
 /// The number of the group called `asked`.
 fn find_group(asked: &[u8]) -> Result<Option<u32>, Errno> {
     let (mut is_asked, mut gid) = (false, None);
-    each_field(c"/etc/group", &mut |index, field, _| match index {
+    each_field(c"/etc/group", &mut |index, field| match index {
         0 => is_asked = field == asked,
         2 if is_asked && gid.is_none() => gid = number(field),
         _ => {}
@@ -142,7 +143,7 @@ fn find_groups(name: &[u8], groups: &mut Vec<Gid, GROUPS_MAX>) -> Result<(), Err
     let (mut gid, mut fits) = (None, true);
     // A group without members has an empty one.
     let is_name = |field: &[u8]| field == name && !name.is_empty();
-    each_field(c"/etc/group", &mut |index, field, _| match (index, gid) {
+    each_field(c"/etc/group", &mut |index, field| match (index, gid) {
         (2, _) => gid = number(field),
         (MEMBERS, Some(number)) if is_name(field) && !groups.contains(&Gid::from_raw(number)) => {
             fits &= groups.push(Gid::from_raw(number)).is_ok();
@@ -152,13 +153,9 @@ fn find_groups(name: &[u8], groups: &mut Vec<Gid, GROUPS_MAX>) -> Result<(), Err
     if fits { Ok(()) } else { Err(Errno::TOOBIG) }
 }
 
-/// Calls `visit` with each field of each line of the file at `path`: its index, its bytes, and
-/// whether it is the last one of the line. What is parted by commas has the same index. A field
-/// that is too long is visited as an empty one.
-fn each_field(
-    path: &core::ffi::CStr,
-    visit: &mut dyn FnMut(usize, &Field, bool),
-) -> Result<(), Errno> {
+/// Calls `visit` with each field of each line of the file at `path`: its index, and its bytes. What
+/// is parted by commas has the same index. A field that is too long is visited as an empty one.
+fn each_field(path: &CStr, visit: &mut dyn FnMut(usize, &Field)) -> Result<(), Errno> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let file = match open(path, flags, Mode::empty()) {
         // A container of one program has neither file, nor any account.
@@ -179,7 +176,7 @@ fn each_field(
             if !fits {
                 field.clear();
             }
-            visit(index, &field, byte == b'\n');
+            visit(index, &field);
             (index, fits) = match byte {
                 b':' => (index.saturating_add(1), true),
                 b',' => (index, true),
