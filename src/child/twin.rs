@@ -2,8 +2,8 @@
 //!
 //! `RUNDIR/pid/NAME` says which process is the service. A child writes itself there, and before it
 //! does, it ends the process that the file names, should that still be the service. It is locked
-//! from before that until execve(2), so two children of different supervisors take turns, and who
-//! finds his own supervisor dead when his turn comes leaves.
+//! meanwhile, so two children of different supervisors take turns, and who finds his own supervisor
+//! dead when his turn comes leaves.
 //!
 //! Never trusts a number alone: it means a service only if that process has had it since before the
 //! file was written, in this life of the machine and in this PID namespace.
@@ -23,7 +23,6 @@ use rustix::fs::{FlockOperation, Mode, OFlags, flock, mkdirat, open, openat, sta
 use rustix::io::{Errno, pread, pwrite};
 use rustix::process::{Pid, PidfdFlags, WaitOptions};
 use rustix::process::{getpid, getppid, pidfd_open, setpgid, waitpid};
-use rustix::stdio::dup2_stdin;
 
 /// From TERM, which the kernel has sent when the supervisor died, to KILL.
 const TERM_MS: u64 = 5_000;
@@ -39,20 +38,19 @@ const TEXT_MAX: usize = 512;
 /// The beginning of a small file.
 type Text = Vec<u8, TEXT_MAX>;
 
-/// Makes this process the one and only `birth`. The file it returns, without RUNDIR none, stays
-/// locked until execve(2) closes it.
+/// Makes this process the one and only `birth`; does nothing without RUNDIR.
 ///
 /// # Errors
 /// Why the file cannot be written; ESRCH if the supervisor has died, so that another may have taken
 /// over.
 #[inline(never)]
-pub fn be_the_only_one(birth: &Birth) -> Result<Option<OwnedFd>, Errno> {
+pub fn be_the_only_one(birth: &Birth) -> Result<(), Errno> {
     let rundir = birth.options.rundir;
     let dir = if let Ok(dir) = open_pids(rundir) {
         dir
     } else {
         // Said when the status cannot be written there.
-        let Ok(made) = rundir::open_dir(rundir) else { return Ok(None) };
+        let Ok(made) = rundir::open_dir(rundir) else { return Ok(()) };
         // Whether it is there will be seen at once.
         let _exists = mkdirat(&made, c"pid", Mode::from_raw_mode(0o755));
         open_pids(rundir)?
@@ -61,23 +59,22 @@ pub fn be_the_only_one(birth: &Birth) -> Result<Option<OwnedFd>, Errno> {
     if getppid().map(Pid::as_raw_pid) != Some(birth.syslog.pid) {
         return Err(Errno::SRCH);
     }
-    end_and_wait(&read_text(&file)?, &file);
+    end_and_wait(&read_text(&file)?);
     // Without /proc nobody could tell this process from another of its number.
     let (life, now) = (life().ok_or(Errno::NOSYS)?, clock::now_ms() / TICK_MS);
     let line: String<TEXT_MAX> =
         format!("{} {now} {life}\n", getpid().as_raw_pid()).map_err(|_| Errno::MSGSIZE)?;
     // What is left of a longer line is behind this one's end.
-    pwrite(&file, line.as_bytes(), 0)?;
-    Ok(Some(file))
+    pwrite(&file, line.as_bytes(), 0).map(|_| ())
 }
 
 /// Ends the process that the pid file `text` means, if it still is there. Who waits for that can be
-/// stopped, and yet it is ended, in a process that keeps the lock until then.
-fn end_and_wait(text: &[u8], lock: &OwnedFd) {
+/// stopped, and yet it is ended.
+fn end_and_wait(text: &[u8]) {
     if find(text).is_none() {
         return;
     }
-    let Ok(other) = end_apart(text, lock).map(|pid| Pid::from_raw(pid.get())) else {
+    let Ok(other) = end_apart(text).map(|pid| Pid::from_raw(pid.get())) else {
         raw::block_signals(0);
         return end(text);
     };
@@ -96,18 +93,17 @@ fn end_and_wait(text: &[u8], lock: &OwnedFd) {
 pub fn end_leftover(dir: &OwnedFd, name: &CStr) -> Result<(), Errno> {
     let flags = OFlags::RDONLY | rundir::FLAGS.difference(OFlags::CREATE);
     let file = openat(dir, name, flags, Mode::empty())?;
-    end_apart(&read_text(&file)?, &file).map(|_| ())
+    end_apart(&read_text(&file)?).map(|_| ())
 }
 
-/// Ends the process that the `text` of the pid `file` means, if it still is there, in a process of
-/// its own, which nobody stops: it may take its time. The file, and what lock is on it, is all that
-/// it keeps open: whoever reads from a pipe is to see the end of that.
-fn end_apart(text: &[u8], file: &OwnedFd) -> Result<service::Pid, Errno> {
+/// Ends the process that the pid file `text` means, if it still is there, in a process of its own,
+/// which nobody stops: it may take its time. It keeps nothing open: whoever reads from a pipe is to
+/// see the end of that, and whoever waits for the lock need not wait for this.
+fn end_apart(text: &[u8]) -> Result<service::Pid, Errno> {
     raw::fork(|| {
         // Not of the group of a service, which may be told to end.
         let _leads = setpgid(None, None);
-        let _kept = dup2_stdin(file);
-        let _closed = raw::close_from(1, false);
+        let _closed = raw::close_from(0, false);
         end(text);
         raw::exit(0)
     })

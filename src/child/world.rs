@@ -24,8 +24,7 @@ pub fn set_up<'a>(birth: &Birth<'a>, user: &mut User) -> Result<(), Failure<'a>>
     // What fails from here on is said to the syslogd of the old root.
     birth.syslog.connect();
     make_session(birth).map_err(failed("make a session for", name))?;
-    let only = twin::be_the_only_one(birth);
-    if let Err(errno) = only {
+    if let Err(errno) = twin::be_the_only_one(birth) {
         let why = raw::reason(errno);
         let text = format_args!("{}: unable to write pid/{0} in RUNDIR: {why}", birth.name);
         birth.syslog.say(WARNING, text);
@@ -61,8 +60,6 @@ pub fn set_up<'a>(birth: &Birth<'a>, user: &mut User) -> Result<(), Failure<'a>>
     }
     // Last: a stop signal that came in the meantime ends this process now, not half set up.
     raw::block_signals(0);
-    // The lock on the pid file, if there is one, goes with execve(2).
-    core::mem::forget(only);
     Ok(())
 }
 
