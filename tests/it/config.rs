@@ -1,15 +1,18 @@
 //! CONFDIR while going runs: what is a service, what a bad file does, what a rescan changes.
 
-use crate::harness::{Going, run_by, send};
+use crate::harness::{Going, refuse, run_by, send};
 use crate::needs::scenario;
 use crate::proc;
 use libtest_mimic::Trial;
+use nix::libc;
 use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 pub fn tests() -> Vec<Trial> {
@@ -30,7 +33,9 @@ pub fn tests() -> Vec<Trial> {
         scenario!(comments_and_blank_lines_are_no_change),
         scenario!(a_missing_confdir_is_opened_on_hup),
         scenario!(a_missing_confdir_is_tried_again_by_itself),
+        scenario!(a_confdir_that_cannot_be_watched_is_read_again_and_again),
         scenario!(a_confdir_that_is_a_file_is_waited_for),
+        scenario!(what_changes_all_the_time_is_read_once),
         scenario!(a_vanished_confdir_takes_no_service_down),
     ]
 }
@@ -331,6 +336,7 @@ fn a_missing_confdir_is_opened_on_hup() {
     going.wait_log("going.d: No such file or directory");
     going.signal(Signal::SIGHUP);
     going.signal(Signal::SIGHUP);
+    assert_eq!(going.log_count("CONFDIR"), 1, "{}", going.report());
     fs::rename(going.path("away"), going.path("going.d")).expect("our own directory");
     let start = Instant::now();
     going.signal(Signal::SIGHUP);
@@ -350,6 +356,50 @@ fn a_missing_confdir_is_tried_again_by_itself() {
     let start = Instant::now();
     going.up("web");
     assert!(start.elapsed() < Duration::from_secs(8), "too late: {:?}", start.elapsed());
+    going.terminate();
+}
+
+/// As where there are no more watches.
+fn a_confdir_that_cannot_be_watched_is_read_again_and_again() {
+    let mut going = Going::new();
+    going.hold("web");
+    going.start_with(|command| {
+        let all = libc::IN_CREATE | libc::IN_CLOSE_WRITE | libc::IN_MOVE | libc::IN_DELETE;
+        let all = all | libc::IN_ATTRIB | libc::IN_DELETE_SELF | libc::IN_MOVE_SELF;
+        let all = (all | libc::IN_ONLYDIR).try_into().expect("31 bits");
+        refuse(command, libc::SYS_inotify_add_watch, 2, all, libc::ENOSPC);
+    });
+    going.up("web");
+    going.wait_log("unable to watch CONFDIR");
+    going.hold("new");
+    going.up("new");
+    assert_eq!(going.log_count("unable to watch CONFDIR"), 1, "{}", going.report());
+    going.terminate();
+}
+
+/// There is no version of before that could go on being used.
+fn what_changes_all_the_time_is_read_once() {
+    let mut going = Going::new();
+    going.hold("web");
+    let file = going.path("going.d/web");
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            // Not waited for: the change is what matters here.
+            while !is_over.load(Ordering::Relaxed) {
+                let mode = fs::Permissions::from_mode(0o644);
+                fs::set_permissions(&file, mode).expect("our own file");
+                sleep(Duration::from_millis(10));
+            }
+        });
+        going.start();
+        let start = Instant::now();
+        while going.starts("web").is_empty() && start.elapsed() < Duration::from_secs(10) {
+            sleep(Duration::from_millis(10));
+        }
+        is_over.store(true, Ordering::Relaxed);
+        assert!(start.elapsed() < Duration::from_secs(10), "{}", going.report());
+    });
     going.terminate();
 }
 

@@ -134,6 +134,8 @@ fn one_too_many_waits_for_room() {
     // The reader of the rescan may be there for a moment.
     let is_as_before = || going.children().into_iter().collect::<HashSet<_>>() == before;
     going.wait_for("the processes that were there before", is_as_before);
+    // Nobody looks again and again.
+    going.wait_quiet();
     going.remove("s100");
     going.signal(Signal::SIGHUP);
     going.up("late");

@@ -13,6 +13,7 @@ use std::io::pipe;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 pub fn tests() -> Vec<Trial> {
     vec![
@@ -258,8 +259,11 @@ fn a_reader_that_does_not_exist_is_waited_for() {
     write_pair(&going, "web", "logger", 10, 0);
     going.start();
     going.wait_log("web: unable to log to logger: no such service");
-    going.wait_log("web: exited 111 after ");
+    going.wait_log("web: exited 111 after …next start in 4 s");
     going.write("logger", going.cmd("tally", "logger", &[]));
+    let start = Instant::now();
+    going.up("web");
+    assert!(start.elapsed() < Duration::from_secs(3), "not at once: {:?}", start.elapsed());
     assert_tallied(&mut going, "logger", &["web"], 10);
 }
 

@@ -47,7 +47,7 @@ pub fn tests() -> Vec<Trial> {
         scenario!(a_limit_of_the_size_of_files_keeps_nobody_from_starting),
         scenario!(a_plan_that_is_cut_off_is_none, Root),
         scenario!(who_finds_not_what_was_read_is_not_started),
-        scenario!(a_check_needs_no_room_for_files),
+        scenario!(a_check_needs_no_room_for_files, Root),
         scenario!(whoever_makes_children_faster_than_they_are_reaped_holds_nothing_up),
         scenario!(who_logs_to_what_is_held_down_stops_in_order),
         scenario!(a_logger_that_dies_in_a_shutdown_comes_back_for_its_writers),
@@ -87,13 +87,19 @@ fn a_shutdown_waits_without_spinning() {
 fn a_down_directory_that_cannot_be_searched_stops_nobody() {
     let mut going = Going::new();
     going.open_to_everybody();
-    going.hold("web");
+    going.hold_all(&["web", "held"]);
     going.start_with(|command| run_by(command, 12_345));
     let web = going.up("web");
-    going.rescan();
-    fs::set_permissions(going.path("run/down"), Permissions::from_mode(0o444)).expect("ours");
-    going.rescan();
-    assert_eq!((going.up("web"), going.starts("web").len()), (web, 1), "{}", going.report());
+    going.hold_down("held");
+    going.wait_status("held", "down");
+    let starts = going.starts("held").len();
+    // Nor can it be listed.
+    for mode in [0o444, 0] {
+        fs::set_permissions(going.path("run/down"), Permissions::from_mode(mode)).expect("ours");
+        going.rescan();
+        assert_eq!((going.up("web"), going.starts("web").len()), (web, 1), "{}", going.report());
+        assert_eq!(going.starts("held").len(), starts, "{}", going.report());
+    }
 }
 
 /// Not only the first rescan sees to them: that may have read nothing, or never have been.
@@ -592,14 +598,18 @@ fn who_finds_not_what_was_read_is_not_started() {
 
 /// Nor from being checked, which writes nothing.
 fn a_check_needs_no_room_for_files() {
-    let going = Going::new();
+    let mut going = Going::new();
+    going.open_to_everybody();
     going.hold("web");
-    let mut command = going.command();
-    command.arg("-n").stdout(Stdio::null());
-    // SAFETY: setrlimit(2) alone.
-    unsafe { command.pre_exec(|| Ok(setrlimit(Resource::RLIMIT_FSIZE, 0, libc::RLIM_INFINITY)?)) };
-    let status = command.status().expect("going can be executed");
-    assert!(status.success(), "{status}\n{}", going.report());
+    for (user, highest) in [(0, libc::RLIM_INFINITY), (12_345, 1 << 20)] {
+        let mut command = going.command();
+        command.arg("-n").stdout(Stdio::null());
+        run_by(&mut command, user);
+        // SAFETY: setrlimit(2) alone.
+        unsafe { command.pre_exec(move || Ok(setrlimit(Resource::RLIMIT_FSIZE, 0, highest)?)) };
+        let status = command.status().expect("going can be executed");
+        assert!(status.success(), "{user} {highest}: {status}\n{}", going.report());
+    }
 }
 
 /// They become ours, and the more that live, the longer the search for one that has ended.

@@ -308,7 +308,7 @@ fn a_proc_of_another_namespace_tells_of_nobody() {
     let text = format!("{} 99999999999 {} {namespace}\n", db[2], boot.trim());
     fs::write(scene.path("run/pid/web"), text).expect("a pid file");
     scene.hold("web");
-    scene.up("web");
+    scene.wait_starts("web", 1);
     scene.wait_status("web", "up");
     assert_eq!(scene.status_of("db"), db, "{}", scene.report());
 }
