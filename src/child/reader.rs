@@ -216,8 +216,8 @@ impl<'a> Reader<'a> {
             scan::each_name(&dir, &mut |name| self.read_file(&dir, name))?;
             // Not before: one that was deleted while it is held open has no files, and is no order.
             for Slot { entry, .. } in self.slots.iter_mut().skip(1) {
-                if !has_no_file(entry) && scan::has(&dir, &entry.name) == Some(false) {
-                    entry.flags |= GONE | EDITED;
+                if !entry.name.is_empty() && scan::has(&dir, &entry.name) == Some(false) {
+                    entry.flags |= GONE;
                 }
             }
             Ok(())
@@ -292,10 +292,8 @@ impl<'a> Reader<'a> {
             self.slots.push(Slot::new(Entry::default(), 0)).ok()?;
         }
         let entry = &mut self.slots.get_mut(index)?.entry;
-        if has_no_file(entry) {
-            entry.name.clone_from(name);
-            entry.flags = entry.flags & !GONE | EDITED;
-        }
+        entry.name.clone_from(name);
+        entry.flags &= !GONE;
         Some(index)
     }
 
@@ -333,7 +331,6 @@ impl<'a> Reader<'a> {
             };
             if is_held != entry.has(HELD) {
                 entry.flags ^= HELD;
-                entry.flags |= EDITED;
             }
         }
         // What is wrong with RUNDIR itself is said when the status cannot be written there.
@@ -408,11 +405,6 @@ impl<'a> Reader<'a> {
         let path = path.escape_ascii();
         self.tell(hash, format_args!("unable to {verb} CONFDIR {path}: {why}"));
     }
-}
-
-/// Whether no file is known to be there; nobody's entry has none either.
-fn has_no_file(entry: &Entry) -> bool {
-    entry.name.is_empty() || entry.has(GONE)
 }
 
 /// Has what is meant for files on disk limit the plan as little as possible: not everybody may lift
