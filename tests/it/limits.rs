@@ -134,8 +134,12 @@ fn one_too_many_waits_for_room() {
     // The reader of the rescan may be there for a moment.
     let is_as_before = || going.children().into_iter().collect::<HashSet<_>>() == before;
     going.wait_for("the processes that were there before", is_as_before);
-    // Nobody looks again and again.
+    // Nobody looks again and again: this wait is the measurement.
     going.wait_quiet();
+    let switches = || proc::status_number(going.pid(), "voluntary_ctxt_switches");
+    let count = switches();
+    sleep(Duration::from_millis(500));
+    assert_eq!(switches(), count);
     going.remove("s100");
     going.signal(Signal::SIGHUP);
     going.up("late");

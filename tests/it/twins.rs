@@ -22,6 +22,7 @@ pub fn tests() -> Vec<Trial> {
         scenario!(what_outlives_a_killed_going_is_found_by_any_name),
         scenario!(what_outlives_a_killed_going_is_told_with_its_group),
         scenario!(what_outlives_a_killed_going_is_killed_though_not_started),
+        scenario!(who_is_stopped_is_no_leftover),
         scenario!(who_waits_for_its_predecessor_can_be_stopped),
         scenario!(who_waits_for_his_turn_and_has_lost_his_going_leaves),
         scenario!(a_process_that_has_an_old_number_is_left_alone, LastPid),
@@ -180,6 +181,22 @@ fn what_outlives_a_killed_going_is_killed_though_not_started() {
     let web = going.up("web");
     going.rescan();
     assert_eq!(going.up("web"), web, "it is left alone");
+    going.terminate();
+}
+
+/// It has its own signal and its own time, however often CONFDIR is read meanwhile.
+fn who_is_stopped_is_no_leftover() {
+    let mut going = Going::new();
+    let script = "trap \"\" USR1; exec sleep 1000";
+    going.write("web", format!("cmd=sh -c '{script}'\nstop=USR1\ntimeout=0\n"));
+    going.start();
+    let web = going.wait_child("web", |words| words == ["sleep", "1000"]);
+    going.remove("web");
+    going.wait_status("web", "stopping");
+    going.rescan();
+    assert!(proc::is_running(web), "{}", going.report());
+    assert_eq!(going.status_of("web")[1], "stopping");
+    send(web, Signal::SIGKILL);
     going.terminate();
 }
 
