@@ -381,9 +381,8 @@ impl<'a> Reader<'a> {
         let is_started = |slot: &Slot| slot.entry.flags & (GONE | GOOD | HELD) == GOOD;
         scan::each_name(&dir, &mut |name| {
             let is_this = |slot: &&Slot| slot.entry.name.as_bytes() == name.to_bytes();
-            let is_left = !self.slots.iter().find(is_this).is_some_and(is_started);
-            if is_left && !name.to_bytes().starts_with(b".") {
-                // What cannot be read tells of nobody.
+            if !self.slots.iter().find(is_this).is_some_and(is_started) {
+                // What cannot be read, as a directory, tells of nobody.
                 let _ended = twin::end_leftover(&dir, name);
             }
         })
