@@ -18,6 +18,7 @@ use crate::model::service::Want;
 use core::cell::Cell;
 use core::ffi::CStr;
 use core::fmt::{self, Write};
+use linux_raw_sys::general::SIGXFSZ;
 use rustix::fd::OwnedFd;
 use rustix::fs::inotify::{WatchFlags, add_watch};
 use rustix::fs::{CWD, Mode, mkdirat};
@@ -50,6 +51,8 @@ const SETTLE_MS: u64 = 150;
 
 /// `going -n`: prints what is wrong with the service files in `confdir`; the exit code.
 pub fn check(confdir: &CStr, slots: &mut Slots) -> u8 {
+    // That there is no room is to be said; here, signals are not blocked.
+    raw::set_ignored(SIGXFSZ, true);
     let code = Cell::new(0);
     let print = |line: &str| code.set(code.get() | stdio::print(1, &[line, "\n"]));
     let is_good = is_good(confdir, slots, &print);

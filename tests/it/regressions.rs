@@ -48,6 +48,7 @@ pub fn tests() -> Vec<Trial> {
         scenario!(a_plan_that_is_cut_off_is_none, Root),
         scenario!(who_finds_not_what_was_read_is_not_started),
         scenario!(a_check_needs_no_room_for_files, Root),
+        scenario!(a_check_without_room_says_so, Root),
         scenario!(whoever_makes_children_faster_than_they_are_reaped_holds_nothing_up),
         scenario!(who_logs_to_what_is_held_down_stops_in_order),
         scenario!(a_logger_that_dies_in_a_shutdown_comes_back_for_its_writers),
@@ -610,6 +611,21 @@ fn a_check_needs_no_room_for_files() {
         let status = command.status().expect("going can be executed");
         assert!(status.success(), "{user} {highest}: {status}\n{}", going.report());
     }
+}
+
+/// It died of XFSZ, without a word.
+fn a_check_without_room_says_so() {
+    let mut going = Going::new();
+    going.open_to_everybody();
+    going.hold("web");
+    let mut command = going.command();
+    command.arg("-n").stdout(Stdio::piped());
+    run_by(&mut command, 12_345);
+    // SAFETY: setrlimit(2) alone.
+    unsafe { command.pre_exec(|| Ok(setrlimit(Resource::RLIMIT_FSIZE, 0, 0)?)) };
+    let output = command.output().expect("going can be executed");
+    let text = "unable to make a plan: File too large\n";
+    assert_eq!((output.status.code(), &output.stdout[..]), (Some(1), text.as_bytes()));
 }
 
 /// They become ours, and the more that live, the longer the search for one that has ended.
