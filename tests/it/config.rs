@@ -33,6 +33,7 @@ pub fn tests() -> Vec<Trial> {
         scenario!(comments_and_blank_lines_are_no_change),
         scenario!(a_missing_confdir_is_opened_on_hup),
         scenario!(a_missing_confdir_is_tried_again_by_itself),
+        scenario!(a_main_command_alone_misses_no_confdir),
         scenario!(a_confdir_that_cannot_be_watched_is_read_again_and_again),
         scenario!(a_confdir_that_is_a_file_is_waited_for),
         scenario!(what_changes_all_the_time_is_read_once),
@@ -357,6 +358,20 @@ fn a_missing_confdir_is_tried_again_by_itself() {
     going.up("web");
     assert!(start.elapsed() < Duration::from_secs(8), "too late: {:?}", start.elapsed());
     going.terminate();
+}
+
+/// A container of one program has no services beside it.
+fn a_main_command_alone_misses_no_confdir() {
+    let mut going = Going::new();
+    fs::remove_dir(going.path("going.d")).expect("an empty directory");
+    going.start_with(|command| {
+        command.args(["--", "sleep", "1000"]);
+    });
+    going.wait_for("RUNDIR/down, which is read after it", || going.path("run/down").is_dir());
+    going.wait_status("(main)", "up");
+    assert_eq!(going.log_count("CONFDIR"), 0, "{}", going.report());
+    going.signal(Signal::SIGTERM);
+    assert_eq!(going.wait_exit().code(), Some(143), "{}", going.report());
 }
 
 /// As where there are no more watches.

@@ -229,14 +229,15 @@ fn a_terminal_of_another_user_has_the_messages() {
 /// to a login on the console perhaps, is for nobody who has it as standard output.
 fn what_is_typed_is_not_for_services() {
     let scene = Going::new();
-    scene.write("web", "cmd=sh -c 'echo is up; read line <&1 || read line <&2; echo read:$line'\n");
+    let session = "read -r pid name state parent group session rest </proc/$$/stat";
+    let leads = format!("{session}; [ $session = $$ ] && echo leads its session");
+    let script = format!("{leads}; echo is up; read line <&1 || read line <&2; echo read:$line");
+    scene.write("web", format!("cmd=sh -c '{script}'\n"));
     let mut command = scene.command();
     let terminal = Terminal::of(&mut command);
     let _going = Helper::spawn(&mut command);
     scene.wait_for("the service", || terminal.shows("is up"));
-    scene.wait_status("web", "up");
-    let web = scene.status_of("web")[2].parse().expect("a pid");
-    assert_eq!(proc::stat(web).map(|stat| stat.session), Some(web), "one of its own");
+    assert!(terminal.shows("leads its session"), "{}", terminal.seen.borrow());
     terminal.enter("secret");
     scene.wait_for("its end", || terminal.shows("read:"));
     assert!(!terminal.shows("read:secret"), "{}", terminal.seen.borrow());
