@@ -1,10 +1,9 @@
 //! CONFDIR while going runs: what is a service, what a bad file does, what a rescan changes.
 
-use crate::harness::{Going, refuse, run_by, send};
+use crate::harness::{Going, run_by, send};
 use crate::needs::scenario;
 use crate::proc;
 use libtest_mimic::Trial;
-use nix::libc;
 use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
@@ -34,7 +33,6 @@ pub fn tests() -> Vec<Trial> {
         scenario!(a_missing_confdir_is_opened_on_hup),
         scenario!(a_missing_confdir_is_tried_again_by_itself),
         scenario!(a_main_command_alone_misses_no_confdir),
-        scenario!(a_confdir_that_cannot_be_watched_is_read_again_and_again),
         scenario!(a_confdir_that_is_a_file_is_waited_for),
         scenario!(what_changes_all_the_time_is_read_once),
         scenario!(a_vanished_confdir_takes_no_service_down),
@@ -372,24 +370,6 @@ fn a_main_command_alone_misses_no_confdir() {
     assert_eq!(going.log_count("CONFDIR"), 0, "{}", going.report());
     going.signal(Signal::SIGTERM);
     assert_eq!(going.wait_exit().code(), Some(143), "{}", going.report());
-}
-
-/// As where there are no more watches.
-fn a_confdir_that_cannot_be_watched_is_read_again_and_again() {
-    let mut going = Going::new();
-    going.hold("web");
-    going.start_with(|command| {
-        let all = libc::IN_CREATE | libc::IN_CLOSE_WRITE | libc::IN_MOVE | libc::IN_DELETE;
-        let all = all | libc::IN_ATTRIB | libc::IN_DELETE_SELF | libc::IN_MOVE_SELF;
-        let all = (all | libc::IN_ONLYDIR).try_into().expect("31 bits");
-        refuse(command, libc::SYS_inotify_add_watch, 2, all, libc::ENOSPC);
-    });
-    going.up("web");
-    going.wait_log("unable to watch CONFDIR");
-    going.hold("new");
-    going.up("new");
-    assert_eq!(going.log_count("unable to watch CONFDIR"), 1, "{}", going.report());
-    going.terminate();
 }
 
 /// There is no version of before that could go on being used.
