@@ -1105,13 +1105,19 @@ fn a_file_may_take_nothing_by_splice() {
     assert_eq!(log.scene.log(), "");
 }
 
-fn a_vanished_directory_is_waited_for() {
+/// One that has lines to write, and its directory, which has vanished.
+fn in_a_vanished_directory() -> (Log, PathBuf) {
     let (mut log, directory) = in_a_directory();
     log.start(&[]);
     log.write("one\n");
     log.wait_content("one\n");
     fs::remove_dir_all(&directory).expect("our own directory");
     log.write("two\n");
+    (log, directory)
+}
+
+fn a_vanished_directory_is_waited_for() {
+    let (mut log, directory) = in_a_vanished_directory();
     let path = log.word.display();
     let text = format!("unable to open {path}: No such file or directory, trying again");
     log.scene.wait_log(&text);
@@ -1124,12 +1130,7 @@ fn a_vanished_directory_is_waited_for() {
 
 /// For there are lines that are to be written. The last of them is the end.
 fn the_end_of_the_input_does_not_end_the_waiting() {
-    let (mut log, directory) = in_a_directory();
-    log.start(&[]);
-    log.write("one\n");
-    log.wait_content("one\n");
-    fs::remove_dir_all(&directory).expect("our own directory");
-    log.write("two\n");
+    let (mut log, directory) = in_a_vanished_directory();
     log.scene.wait_log("unable to open");
     log.writer = None;
     fs::create_dir(&directory).expect("an empty directory");

@@ -13,6 +13,7 @@ use nix::sys::stat::{Mode, umask};
 use nix::unistd::{Gid, setgroups};
 use std::ffi::CString;
 use std::fs;
+use std::io;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::CommandExt;
@@ -590,21 +591,22 @@ fn an_account_that_appears_later() {
     going.terminate();
 }
 
+/// For this process and those below it alone.
+fn empty_etc() -> io::Result<()> {
+    unshare(CloneFlags::CLONE_NEWNS)?;
+    let nothing = None::<&Path>;
+    mount(nothing, c"/", nothing, MsFlags::MS_REC | MsFlags::MS_PRIVATE, nothing)?;
+    Ok(mount(nothing, c"/etc", Some(c"tmpfs"), MsFlags::empty(), nothing)?)
+}
+
 /// A container of one program has no /etc/passwd; numbers mean what they mean all the same.
 fn without_a_passwd_numbers_do() {
     let mut going = Going::new();
     going.write("web", "cmd=sleep 1000\nuser=300\ngroup=400\n");
     going.write("named", "cmd=sleep 1000\nuser=web\n");
     going.start_with(|command| {
-        let hide = || {
-            unshare(CloneFlags::CLONE_NEWNS)?;
-            let nothing = None::<&Path>;
-            mount(nothing, c"/", nothing, MsFlags::MS_REC | MsFlags::MS_PRIVATE, nothing)?;
-            mount(nothing, c"/etc", Some(c"tmpfs"), MsFlags::empty(), nothing)?;
-            Ok(())
-        };
         // SAFETY: between fork and exec it calls the kernel only.
-        unsafe { command.pre_exec(hide) };
+        unsafe { command.pre_exec(empty_etc) };
     });
     going.wait_log("named: unable to find user web: not in /etc/passwd");
     let pid = going.wait_child("web", is_sleep);
@@ -620,10 +622,7 @@ fn accounts_that_cannot_be_read_are_told() {
     }
     going.start_with(|command| {
         let hide = || {
-            unshare(CloneFlags::CLONE_NEWNS)?;
-            let nothing = None::<&Path>;
-            mount(nothing, c"/", nothing, MsFlags::MS_REC | MsFlags::MS_PRIVATE, nothing)?;
-            mount(nothing, c"/etc", Some(c"tmpfs"), MsFlags::empty(), nothing)?;
+            empty_etc()?;
             symlink("passwd", "/etc/passwd")?;
             fs::create_dir("/etc/group")
         };
