@@ -12,6 +12,8 @@ use libtest_mimic::Trial;
 use nix::sys::signal::Signal;
 use std::fs;
 use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::Duration;
 
 /// As a shell has it.
 const INTERRUPTED: i32 = 128 + Signal::SIGINT as i32;
@@ -49,6 +51,7 @@ pub fn tests() -> Vec<Trial> {
         scenario!(a_name_never_leads_out_of_its_directory),
         scenario!(what_cannot_be_said_is_done_all_the_same),
         scenario!(two_restarts_at_once_both_end),
+        scenario!(a_restart_amid_another_ends_none),
         scenario!(who_has_no_right_is_told, Root),
     ]
 }
@@ -589,6 +592,34 @@ fn two_restarts_at_once_both_end() {
         assert_eq!(ran.code, OK, "{ran:?}");
     }
     assert!(!is_held(&going, "web"));
+}
+
+/// One of them is late: the first has ended meanwhile, and there is a third.
+fn a_restart_amid_another_ends_none() {
+    let going = stubborn();
+    let web = going.up("web");
+    let (first, late) = (restarting(&going), restarting(&going));
+    going.wait_for("the late one to wait", || {
+        let has_begun = proc::status(pid(&late), "SigBlk") != "0000000000000000";
+        has_begun && proc::stat(pid(&late)).is_some_and(|stat| stat.state == 'S')
+    });
+    send(pid(&late), Signal::SIGSTOP);
+    send(web, Signal::SIGKILL);
+    going.wait_starts("web", 2);
+    let web = going.up("web");
+    let first = Ran::from(first.wait_with_output().expect("our own child"));
+    assert_eq!(first.code, OK, "{first:?}");
+    let third = restarting(&going);
+    send(pid(&late), Signal::SIGCONT);
+    // It looks at the file more often than that.
+    sleep(Duration::from_secs(1));
+    send(web, Signal::SIGKILL);
+    for process in [late, third] {
+        let ran = Ran::from(process.wait_with_output().expect("our own child"));
+        assert_eq!(ran.code, OK, "{ran:?}");
+    }
+    assert!(!is_held(&going, "web"));
+    going.wait_starts("web", 3);
 }
 
 /// And nothing is half done.

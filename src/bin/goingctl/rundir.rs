@@ -11,19 +11,48 @@ use rustix::fd::OwnedFd;
 use rustix::fs::inotify::{WatchFlags, add_watch};
 use rustix::io::Errno;
 use rustix::process::{Pid, test_kill_process};
-use std::fs::{self, OpenOptions};
+use std::fs::{self, Metadata, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process;
 
 /// RUNDIR.
 pub struct Rundir(pub PathBuf);
 
-/// Which file it is that holds a service down, and when it was made or touched: if that is another
-/// one, somebody else wants it held down, too.
-pub type Mark = (u64, i64, i64);
+/// Which file it is that holds a service down.
+#[derive(Clone, Copy, PartialEq)]
+pub struct Mark {
+    inode: u64,
+    /// When it was made or touched.
+    since: (i64, i64),
+    is_for_restart: bool,
+}
+
+impl Mark {
+    fn of(stat: &Metadata) -> Self {
+        let since = (stat.mtime(), stat.mtime_nsec());
+        Self {
+            inode: stat.ino(),
+            since,
+            is_for_restart: stat.is_file() && stat.mode() & OWNER_EXECUTES != 0,
+        }
+    }
+
+    /// Whether this one, found in the place of `before`, is that of somebody who wants the service
+    /// held down: of a restart it is not, unless it was touched.
+    pub fn is_to_stay(&self, before: Option<Self>) -> bool {
+        let is_same = before.is_some_and(|before| before.inode == self.inode);
+        before != Some(*self) && (is_same || !self.is_for_restart)
+    }
+}
+
+/// What the file of a restart may do by its mode, from the moment that it is there, so that another
+/// restart knows it; nobody does it.
+const OWNER_EXECUTES: u32 = 0o100;
+/// The mode of the others.
+const PLAIN: u32 = 0o666;
 
 /// Whether going runs.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -84,19 +113,25 @@ impl Rundir {
         is_name.then(|| self.0.join("down").join(name)).ok_or_else(refused)
     }
 
-    /// Holds a service down; whether it was not so before.
-    pub fn hold(&self, name: &str) -> io::Result<bool> {
-        match OpenOptions::new().write(true).create_new(true).open(self.down(name)?) {
-            Ok(_) => Ok(true),
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
+    /// Holds a service down, by a file of this `mode`; by which one, if it was not so before.
+    fn hold(&self, name: &str, mode: u32) -> io::Result<Option<Mark>> {
+        let mut options = OpenOptions::new();
+        match options.write(true).create_new(true).mode(mode).open(self.down(name)?) {
+            Ok(file) => file.metadata().map(|stat| Some(Mark::of(&stat))),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// Holds a service down for a restart; by which file, if it was not so before.
+    pub fn hold_for_restart(&self, name: &str) -> io::Result<Option<Mark>> {
+        self.hold(name, PLAIN | OWNER_EXECUTES)
     }
 
     /// Holds a service down whoever does already, and by another file than theirs: a restart that
     /// is under way knows by that not to let it go.
     pub fn hold_anew(&self, name: &str) -> io::Result<()> {
-        if self.hold(name)? {
+        if self.hold(name, PLAIN)?.is_some() {
             return Ok(());
         }
         // No name of a service, so that nobody is held down by it.
@@ -112,8 +147,7 @@ impl Rundir {
 
     /// What holds it down, if something does.
     pub fn mark(&self, name: &str) -> Option<Mark> {
-        let stat = self.down(name).ok()?.symlink_metadata().ok()?;
-        Some((stat.ino(), stat.mtime(), stat.mtime_nsec()))
+        self.down(name).ok()?.symlink_metadata().ok().map(|stat| Mark::of(&stat))
     }
 
     /// Lets it be up again.

@@ -95,12 +95,18 @@ struct Hold<'a> {
 
 impl<'a> Hold<'a> {
     fn new(rundir: &'a Rundir, name: &str) -> io::Result<Self> {
-        let is_ours = rundir.hold(name)?;
-        Ok(Self { rundir, name: name.to_owned(), is_ours, mark: rundir.mark(name) })
+        let ours = rundir.hold_for_restart(name)?;
+        let mark = ours.or_else(|| rundir.mark(name));
+        Ok(Self { rundir, name: name.to_owned(), is_ours: ours.is_some(), mark })
     }
 
-    /// Whether somebody else holds the service down by now.
+    /// Whether somebody else wants the service held down by now.
     fn is_taken(&self) -> bool {
+        self.rundir.mark(&self.name).is_some_and(|mark| mark.is_to_stay(self.mark))
+    }
+
+    /// Whether another file holds it down by now: another restart lets it go itself.
+    fn is_replaced(&self) -> bool {
         let mark = self.rundir.mark(&self.name);
         mark.is_some() && mark != self.mark
     }
@@ -108,7 +114,7 @@ impl<'a> Hold<'a> {
 
 impl Drop for Hold<'_> {
     fn drop(&mut self) {
-        if !self.is_ours || self.is_taken() {
+        if !self.is_ours || self.is_replaced() {
             return;
         }
         if let Err(error) = self.rundir.release(&self.name) {
