@@ -254,6 +254,10 @@ impl<'a> Reader<'a> {
                 self.outcome = UNSETTLED;
                 return;
             }
+            if read.is_err() && scan::has(dir, &name) == Some(false) {
+                // Removed just now: that is no fault.
+                return;
+            }
             let Some(index) = self.find_or_add(&name) else {
                 self.is_full = true;
                 break 'fault (0, ("no room", b"256 services are the limit"));

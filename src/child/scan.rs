@@ -88,15 +88,15 @@ impl From<Errno> for Unreadable {
 }
 
 /// Reads the file `name` in `dir` into `file`, to its end or until it is longer than [`FILE_MAX`];
-/// says how long ago it was changed, in ms.
+/// says how long ago it was changed, in ms: 0 if that was meanwhile, for then it may be half of it.
 ///
 /// # Errors
 /// Why it cannot be read.
 pub fn read_file(dir: &OwnedFd, name: &CStr, file: &mut File) -> Result<u64, Unreadable> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let opened = openat(dir, name, flags, Mode::empty())?;
-    let stat = fstat(&opened)?;
-    if !FileType::from_raw_mode(stat.st_mode).is_file() {
+    let before = fstat(&opened)?;
+    if !FileType::from_raw_mode(before.st_mode).is_file() {
         return Err(Unreadable::Irregular);
     }
     let mut chunk = [0; CHUNK_LEN];
@@ -110,6 +110,9 @@ pub fn read_file(dir: &OwnedFd, name: &CStr, file: &mut File) -> Result<u64, Unr
     }
     // Looked at again: should it be changed from now on, this is what it was before.
     let stat = fstat(&opened)?;
+    if (stat.st_ctime, stat.st_ctime_nsec) != (before.st_ctime, before.st_ctime_nsec) {
+        return Ok(0);
+    }
     let seconds = stat.st_ctime.try_into().unwrap_or(0);
     let changed = Duration::new(seconds, stat.st_ctime_nsec.try_into().unwrap_or(0));
     // In the future if the clock was set back meanwhile: then it was some time ago.

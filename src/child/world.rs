@@ -24,7 +24,10 @@ pub fn set_up<'a>(birth: &Birth<'a>, user: &mut User) -> Result<(), Failure<'a>>
     // What fails from here on is said to the syslogd of the old root.
     birth.syslog.connect();
     make_session(birth).map_err(failed("make a session for", name))?;
-    if let Err(errno) = twin::be_the_only_one(birth) {
+    // Without its supervisor it will go no further, which is said then.
+    if let Err(errno) = twin::be_the_only_one(birth)
+        && errno != Errno::SRCH
+    {
         let why = raw::reason(errno);
         let text = format_args!("{}: unable to write pid/{0} in RUNDIR: {why}", birth.name);
         birth.syslog.say(WARNING, text);
