@@ -56,9 +56,10 @@ pub fn write_status(
 ) -> Result<bool, Errno> {
     let dir = open_dir(path)?;
     let place = |stat: Stat| (stat.st_dev, stat.st_ino);
-    let there = statat(&dir, c"lock", AtFlags::SYMLINK_NOFOLLOW).map(place).ok();
-    let ours = lock.as_ref().and_then(|lock| fstat(lock).map(place).ok());
-    let is_new = there.is_none() || there != ours;
+    let there = statat(&dir, c"lock", AtFlags::SYMLINK_NOFOLLOW).map(place);
+    // Closed before it is opened anew: it may be the same file, and lose both locks with one.
+    lock.take_if(|lock| there.is_err() || fstat(lock).map(place) != there);
+    let is_new = lock.is_none();
     if is_new {
         *lock = Some(self::lock(path)?);
     }

@@ -35,6 +35,7 @@ pub fn tests() -> Vec<Trial> {
         scenario!(a_file_that_could_not_be_opened_is_tried_again, Root),
         scenario!(a_main_command_has_all_the_variables_of_its_caller),
         scenario!(a_deleted_rundir_is_locked_anew),
+        scenario!(a_lock_that_cannot_be_looked_at_stays),
         scenario!(a_nul_byte_rejects_wherever_it_is),
         scenario!(the_first_signal_hastens_no_shutdown_that_has_begun),
         scenario!(who_was_logged_to_once_has_its_own_timeout),
@@ -284,6 +285,25 @@ fn a_deleted_rundir_is_locked_anew() {
     fs::remove_dir_all(going.path("run")).expect("our own directory");
     going.wait_for("RUNDIR made anew", || going.path("run/status").exists());
     going.rescan();
+    assert_eq!(second_going(&going), Some(111), "{:?}", going.twins());
+}
+
+/// To close what was opened of a file drops all locks on it, whoever in the process has them.
+fn a_lock_that_cannot_be_looked_at_stays() {
+    let mut going = Going::new();
+    going.hold("web");
+    going.start_with(|command| {
+        let flags = libc::AT_SYMLINK_NOFOLLOW;
+        refuse(command, libc::SYS_newfstatat, 3, flags, libc::ENOMEM);
+    });
+    going.up("web");
+    going.rescan();
+    going.wait_quiet();
+    assert_eq!(second_going(&going), Some(111), "{:?}", going.twins());
+}
+
+/// The exit code of another one on the same RUNDIR, if it ends.
+fn second_going(going: &Going) -> Option<i32> {
     let mut second = going.command().spawn().expect("going can be executed");
     let start = Instant::now();
     let status = loop {
@@ -295,7 +315,7 @@ fn a_deleted_rundir_is_locked_anew() {
     };
     let _ = second.kill();
     let _ = second.wait();
-    assert_eq!(status.and_then(|status| status.code()), Some(111), "{:?}", going.twins());
+    status.and_then(|status| status.code())
 }
 
 fn a_nul_byte_rejects_wherever_it_is() {
