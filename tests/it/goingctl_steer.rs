@@ -52,6 +52,7 @@ pub fn tests() -> Vec<Trial> {
         scenario!(what_cannot_be_said_is_done_all_the_same),
         scenario!(two_restarts_at_once_both_end),
         scenario!(a_restart_amid_another_ends_none),
+        scenario!(a_restart_that_has_just_begun_is_not_undone),
         scenario!(who_has_no_right_is_told, Root),
     ]
 }
@@ -620,6 +621,34 @@ fn a_restart_amid_another_ends_none() {
     }
     assert!(!is_held(&going, "web"));
     going.wait_starts("web", 3);
+}
+
+/// One of many services is held down by another restart while this one holds the others: what it has
+/// seen before is no longer so.
+fn a_restart_that_has_just_begun_is_not_undone() {
+    let mut going = Going::new();
+    let mut names: Vec<_> = (0..250).map(|number| format!("s{number}")).collect();
+    for name in &names {
+        going.write(name, "cmd=sleep 100000\n");
+    }
+    going.hold("web");
+    names.push("web".to_owned());
+    going.start();
+    going.up("web");
+    wait_state(&going, "web", "up");
+    for round in 2..=5 {
+        let mut command = command(&going);
+        command.arg("restart").args(&names).stdout(Stdio::null());
+        let mut many = command.spawn().expect("goingctl can be executed");
+        while !is_held(&going, "s0") {
+            std::hint::spin_loop();
+        }
+        // That of the other one, unless it came too late.
+        let made = fs::File::create_new(going.path("run/down/web"));
+        assert!(many.wait().expect("our own child").success(), "round {round}: {made:?}");
+        assert_eq!(going.starts("web").len(), round, "{made:?}");
+    }
+    going.terminate();
 }
 
 /// And nothing is half done.

@@ -105,6 +105,13 @@ impl<'a> Hold<'a> {
         self.rundir.mark(&self.name).is_some_and(|mark| mark.is_to_stay(self.mark))
     }
 
+    /// Whether another restart, whose file it is, has let it go. Not as the status has it, which is
+    /// of before: the file may have been made since.
+    fn is_let_go(&self) -> bool {
+        let mark = self.rundir.mark(&self.name);
+        !self.is_ours && (mark.is_none() || mark != self.mark)
+    }
+
     /// Whether another file holds it down by now: another restart lets it go itself.
     fn is_replaced(&self) -> bool {
         let mark = self.rundir.mark(&self.name);
@@ -220,9 +227,7 @@ fn advance(job: &mut Job, status: &Status, now_ms: u64) -> Option<Outcome> {
     let is_down = matches!(state, "down" | "rejected" | "gone");
     let is_up =
         service.is_some_and(|s| s.is_up() && is_settled(s, now_ms) && is_executed(s, status));
-    // Another one that restarts the service has let it go.
-    let is_let_go = job.hold.as_ref().is_some_and(|hold| !hold.is_ours)
-        && service.is_some_and(|service| !service.held);
+    let is_let_go = job.hold.as_ref().is_some_and(Hold::is_let_go);
     let is_taken = job.hold.as_ref().is_some_and(Hold::is_taken);
     match job.phase {
         Phase::DownFirst | Phase::Noticed if is_taken => {
