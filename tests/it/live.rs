@@ -10,9 +10,10 @@ use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::signal::Signal;
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::thread::{scope, sleep};
 use std::time::{Duration, Instant};
 
@@ -35,6 +36,7 @@ pub fn tests() -> Vec<Trial> {
         scenario!(down_files_outlive_everything),
         scenario!(any_file_of_that_name_holds_down),
         scenario!(a_down_file_of_no_service_waits),
+        scenario!(a_group_may_be_let_steer, Root),
     ]
 }
 
@@ -510,6 +512,33 @@ fn any_file_of_that_name_holds_down() {
     // It is there again, and works.
     going.hold_down("web");
     going.wait_status("web", "down");
+    going.terminate();
+}
+
+/// As going(8) has it; to others the directory stays closed.
+fn a_group_may_be_let_steer() {
+    let (group, other) = (12_345, 12_346);
+    let mut going = Going::new();
+    going.open_to_everybody();
+    going.hold("web");
+    going.start();
+    going.up("web");
+    let down = going.path("run/down");
+    going.wait_for("RUNDIR/down", || down.is_dir());
+    chown(&down, None, Some(group)).expect("our own directory");
+    fs::set_permissions(&down, fs::Permissions::from_mode(0o775)).expect("our own directory");
+    let is_done_by = |user: u32, program: &str| {
+        let mut command = Command::new(program);
+        command.arg(down.join("web")).stderr(Stdio::null());
+        run_by(&mut command, user);
+        command.status().expect("it can be executed").success()
+    };
+    assert!(!is_done_by(other, "touch"));
+    assert!(is_done_by(group, "touch"));
+    going.wait_status("web", "down");
+    assert!(!is_done_by(other, "rm"));
+    assert!(is_done_by(group, "rm"));
+    going.wait_starts("web", 2);
     going.terminate();
 }
 

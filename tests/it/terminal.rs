@@ -12,10 +12,11 @@ use nix::pty::{Winsize, openpty};
 use nix::unistd::setsid;
 use std::cell::RefCell;
 use std::env;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{Error, Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 pub fn tests() -> Vec<Trial> {
@@ -28,6 +29,7 @@ pub fn tests() -> Vec<Trial> {
         scenario!(in_the_background_of_another_user_the_terminal_stays_with_him, Root),
         scenario!(a_terminal_of_another_user_has_the_messages, Root),
         scenario!(what_is_typed_is_not_for_services),
+        scenario!(the_demo_shows_what_it_says),
         scenario!(the_world_of_the_caller, Unshare),
     ]
 }
@@ -241,6 +243,36 @@ fn what_is_typed_is_not_for_services() {
     terminal.enter("secret");
     scene.wait_for("its end", || terminal.shows("read:"));
     assert!(!terminal.shows("read:secret"), "{}", terminal.seen.borrow());
+}
+
+/// What `make demo` starts, until somebody presses ^C.
+fn the_demo_shows_what_it_says() {
+    let scene = Going::new();
+    let mut command = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/demo"));
+    command.arg(going()).env("TMPDIR", scene.path(""));
+    let terminal = Terminal::of(&mut command);
+    let demo = Helper::spawn(&mut command);
+    scene.wait_for("its first words", || terminal.shows("Ctrl-C stops them"));
+    let seen = terminal.seen.borrow().clone();
+    let (_, place) = seen.split_once("copied to ").expect("where that is");
+    let place = Path::new(place.split(';').next().expect("a path")).parent().expect("a directory");
+    let status = || fs::read_to_string(place.join("run/status")).unwrap_or_default();
+    let has_started = |times: &str| {
+        let words = |line: &str| line.split(' ').map(str::to_owned).collect::<Vec<_>>();
+        status().lines().map(words).any(|it| it[..2] == ["clock", "up"] && it[4] == times)
+    };
+    scene.wait_for("the clock", || has_started("1"));
+    scene.wait_for("its end", || terminal.shows("demo: killing clock, pid "));
+    scene.wait_for("the clock", || has_started("2"));
+    scene.wait_for("a down file", || terminal.shows("demo: touch run/down/clock holds it down"));
+    scene.wait_for("the status", || terminal.shows("\nclock down - "));
+    scene.wait_for("the last words", || terminal.shows("demo: rm run/down/clock lets it start"));
+    scene.wait_for("the clock", || has_started("3"));
+    terminal.press(CTRL_C);
+    let end = "demo: going has stopped every service and ended";
+    scene.wait_for("an orderly end", || terminal.shows(end));
+    scene.wait_gone("the demo", demo.pid());
+    assert!(!place.exists(), "{}", place.display());
 }
 
 /// Environment, directory, umask, open descriptors, blocked signals and standard input: with going
