@@ -40,11 +40,11 @@ impl Mark {
         }
     }
 
-    /// Whether this one, found in the place of `before`, is that of somebody who wants the service
+    /// Whether this one, found in the place of another, is that of somebody who wants the service
     /// held down: of a restart it is not, unless it was touched.
     pub fn is_to_stay(&self, before: Option<Self>) -> bool {
-        let is_same = before.is_some_and(|before| before.inode == self.inode);
-        before != Some(*self) && (is_same || !self.is_for_restart)
+        let is_touched = before.is_some_and(|before| before.inode == self.inode);
+        is_touched || !self.is_for_restart
     }
 }
 

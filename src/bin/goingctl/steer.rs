@@ -100,28 +100,32 @@ impl<'a> Hold<'a> {
         Ok(Self { rundir, name: name.to_owned(), is_ours: ours.is_some(), mark })
     }
 
-    /// Whether somebody else wants the service held down by now.
-    fn is_taken(&self) -> bool {
-        self.rundir.mark(&self.name).is_some_and(|mark| mark.is_to_stay(self.mark))
+    /// What has become of the file. Not as the status has it, which is of before: the file may have
+    /// been made since.
+    fn found(&self) -> Found {
+        match self.rundir.mark(&self.name) {
+            None => Found::Nothing,
+            mark if mark == self.mark => Found::TheSame,
+            Some(mark) if mark.is_to_stay(self.mark) => Found::AStop,
+            Some(_) => Found::ARestart,
+        }
     }
+}
 
-    /// Whether another restart, whose file it is, has let it go. Not as the status has it, which is
-    /// of before: the file may have been made since.
-    fn is_let_go(&self) -> bool {
-        let mark = self.rundir.mark(&self.name);
-        !self.is_ours && (mark.is_none() || mark != self.mark)
-    }
-
-    /// Whether another file holds it down by now: another restart lets it go itself.
-    fn is_replaced(&self) -> bool {
-        let mark = self.rundir.mark(&self.name);
-        mark.is_some() && mark != self.mark
-    }
+/// What there is now in the place of the file of a [`Hold`].
+#[derive(Clone, Copy, PartialEq)]
+enum Found {
+    Nothing,
+    TheSame,
+    /// That of somebody who wants the service held down.
+    AStop,
+    /// That of another restart, which lets the service go itself.
+    ARestart,
 }
 
 impl Drop for Hold<'_> {
     fn drop(&mut self) {
-        if !self.is_ours || self.is_replaced() {
+        if !self.is_ours || matches!(self.found(), Found::AStop | Found::ARestart) {
             return;
         }
         if let Err(error) = self.rundir.release(&self.name) {
@@ -227,8 +231,10 @@ fn advance(job: &mut Job, status: &Status, now_ms: u64) -> Option<Outcome> {
     let is_down = matches!(state, "down" | "rejected" | "gone");
     let is_up =
         service.is_some_and(|s| s.is_up() && is_settled(s, now_ms) && is_executed(s, status));
-    let is_let_go = job.hold.as_ref().is_some_and(Hold::is_let_go);
-    let is_taken = job.hold.as_ref().is_some_and(Hold::is_taken);
+    let found = job.hold.as_ref().map(|hold| (hold.found(), hold.is_ours));
+    let is_taken = matches!(found, Some((Found::AStop, _)));
+    // By another restart, whose file it was.
+    let is_let_go = matches!(found, Some((Found::Nothing | Found::ARestart, false)));
     match job.phase {
         Phase::DownFirst | Phase::Noticed if is_taken => {
             Some((format!("{state}, and held down by somebody else meanwhile"), false))
