@@ -4,7 +4,7 @@ use crate::output::{EXIT_ABSENT, EXIT_FAILED, Failure, fault, print, unable};
 use crate::regular;
 use going::child::reader;
 use going::linux::{raw, table::Slots};
-use going::model::config::{Fault, Text, parse, service_name};
+use going::model::config::{Fault, Text, parse, service_name, split_words};
 use rustix::fs::{AtFlags, CWD, RenameFlags, linkat, renameat_with, unlink};
 use rustix::io::Errno;
 use std::cell::RefCell;
@@ -63,6 +63,12 @@ pub fn normalise(name: &str, raw: &[u8]) -> Result<Text, Failure> {
         Ok(()) => Ok(text),
         Err(found) => Err(fault(told(name, found))),
     }
+}
+
+/// The words of `cmd`, each with a NUL at its end; none if it cannot be split.
+pub fn words(cmd: &[u8]) -> Option<Text> {
+    let mut words = Text::new();
+    split_words(cmd, |byte| words.push(byte).ok()).map(|()| words)
 }
 
 fn told(name: &str, (line, (reason, what)): Fault) -> String {

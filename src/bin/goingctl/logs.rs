@@ -8,7 +8,7 @@ use crate::regular;
 use crate::rundir;
 use going::linux::raw::stdio;
 use going::linux::{clock, watch};
-use going::model::config::{service_name, split_words, value};
+use going::model::config::{service_name, value};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::inotify::WatchFlags;
 use std::ffi::OsStr;
@@ -77,12 +77,8 @@ fn path(confdir: &Path, name: &str) -> Result<PathBuf, Failure> {
 
 /// Where a service keeps what it reads, if it is a goinglog that writes to a file.
 fn kept(text: &[u8]) -> Option<PathBuf> {
-    let mut bytes = Vec::new();
-    split_words(value(text, b"cmd")?, |byte| {
-        bytes.push(byte);
-        Some(())
-    })?;
-    let mut words = bytes.split(|&byte| byte == 0);
+    let words = confdir::words(value(text, b"cmd")?)?;
+    let mut words = words.split(|&byte| byte == 0);
     let program = Path::new(OsStr::from_bytes(words.next()?)).file_name();
     program.filter(|name| *name == "goinglog")?;
     let (mut file, mut is_named) = (&b""[..], false);

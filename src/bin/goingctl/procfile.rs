@@ -2,7 +2,8 @@
 //!
 //! Never opens a file, and never runs anything.
 
-use going::model::config::{Text, split_words};
+use crate::confdir;
+use going::model::config::split_words;
 
 /// A process type: `NAME: COMMAND`.
 #[derive(Debug, PartialEq)]
@@ -201,8 +202,7 @@ pub fn cmd(command: &str) -> String {
 
 /// The line of shell that does what `cmd` does.
 pub fn command(cmd: &str) -> Option<String> {
-    let mut bytes = Text::new();
-    split_words(cmd.as_bytes(), |byte| bytes.push(byte).ok())?;
+    let bytes = confdir::words(cmd.as_bytes())?;
     let text = String::from_utf8(bytes.strip_suffix(b"\0")?.to_vec()).ok()?;
     let words: Vec<_> = text.split('\0').collect();
     match words[..] {
