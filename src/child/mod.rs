@@ -26,6 +26,7 @@ use crate::model::entry::MAIN;
 use core::fmt;
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
+use rustix::process::{Pid, getppid};
 use users::User;
 
 /// Set-up failed, as s6 has it: that of a service, or of the supervisor.
@@ -50,6 +51,13 @@ pub struct Birth<'a> {
     is_main: bool,
     /// Where to say what goes wrong.
     syslog: &'a Log,
+}
+
+impl Birth<'_> {
+    /// Whether the supervisor has died, so that another may have taken over.
+    fn is_orphan(&self) -> bool {
+        getppid().map(Pid::as_raw_pid) != Some(self.syslog.pid)
+    }
 }
 
 /// Why there is no service: `unable to VERB OBJECT: WHY`.

@@ -22,7 +22,7 @@ use rustix::fd::OwnedFd;
 use rustix::fs::{FlockOperation, Mode, OFlags, flock, mkdirat, open, openat, stat};
 use rustix::io::{Errno, pread, pwrite};
 use rustix::process::{Pid, PidfdFlags, WaitOptions};
-use rustix::process::{getpid, getppid, pidfd_open, setpgid, waitpid};
+use rustix::process::{getpid, pidfd_open, setpgid, waitpid};
 
 /// From TERM, which the kernel has sent when the supervisor died, to KILL.
 const TERM_MS: u64 = 5_000;
@@ -38,11 +38,11 @@ const TEXT_MAX: usize = 512;
 /// The beginning of a small file.
 type Text = Vec<u8, TEXT_MAX>;
 
-/// Makes this process the one and only `birth`; does nothing without RUNDIR.
+/// Makes this process the one and only `birth`; does nothing without RUNDIR, nor for an orphan,
+/// which will be told to leave.
 ///
 /// # Errors
-/// Why the file cannot be written; ESRCH if the supervisor has died, so that another may have taken
-/// over.
+/// Why the file cannot be written.
 #[inline(never)]
 pub fn be_the_only_one(birth: &Birth) -> Result<(), Errno> {
     let rundir = birth.options.rundir;
@@ -56,8 +56,8 @@ pub fn be_the_only_one(birth: &Birth) -> Result<(), Errno> {
         open_pids(rundir)?
     };
     let file = with_path(&[birth.name.as_bytes()], |name| lock(&dir, name))?;
-    if getppid().map(Pid::as_raw_pid) != Some(birth.syslog.pid) {
-        return Err(Errno::SRCH);
+    if birth.is_orphan() {
+        return Ok(());
     }
     end_and_wait(&read_text(&file)?);
     // Without /proc nobody could tell this process from another of its number.

@@ -10,8 +10,8 @@ use crate::linux::syslog::WARNING;
 use crate::model::config::{number, value};
 use linux_raw_sys::general::{SIGPIPE, SIGXFSZ};
 use rustix::io::Errno;
-use rustix::process::{Pid, Resource, Signal, chdir, chroot};
-use rustix::process::{getpid, getppid, getrlimit, setpgid, setsid};
+use rustix::process::{Resource, Signal, chdir, chroot};
+use rustix::process::{getpid, getrlimit, setpgid, setsid};
 use rustix::process::{set_parent_process_death_signal, test_kill_process_group, umask};
 use rustix::termios::{isatty, tcgetpgrp, tcsetpgrp};
 
@@ -24,10 +24,7 @@ pub fn set_up<'a>(birth: &Birth<'a>, user: &mut User) -> Result<(), Failure<'a>>
     // What fails from here on is said to the syslogd of the old root.
     birth.syslog.connect();
     make_session(birth).map_err(failed("make a session for", name))?;
-    // Without its supervisor it will go no further, which is said then.
-    if let Err(errno) = twin::be_the_only_one(birth)
-        && errno != Errno::SRCH
-    {
+    if let Err(errno) = twin::be_the_only_one(birth) {
         let why = raw::reason(errno);
         let text = format_args!("{}: unable to write pid/{0} in RUNDIR: {why}", birth.name);
         birth.syslog.say(WARNING, text);
@@ -48,7 +45,7 @@ pub fn set_up<'a>(birth: &Birth<'a>, user: &mut User) -> Result<(), Failure<'a>>
     // It is forgotten at every change of user.
     let death = set_parent_process_death_signal(Some(Signal::TERM));
     death.map_err(failed("die with the supervisor of", name))?;
-    if getppid().map(Pid::as_raw_pid) != Some(birth.syslog.pid) {
+    if birth.is_orphan() {
         return Err(failed("outlive the supervisor of", name)(Errno::SRCH));
     }
     if !birth.is_main {
