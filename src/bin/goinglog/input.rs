@@ -138,8 +138,8 @@ impl Input {
         if by_line {
             head.truncate(first_line(head, TEXT_MAX).len());
         }
-        // Of more than that there is no need to wait for the end; nor can it be seen when the copy
-        // is full: it has room for few of the small pieces that splice(2) puts there.
+        // Where more waits than was copied there is no need to wait for the end; nor can it be seen
+        // then: the copy has room for few of the small pieces that splice(2) puts into the pipe.
         self.is_open = can_grow && len >= waiting && !head.ends_with(b"\n");
         if self.is_open || len == 0 { Err(Errno::AGAIN) } else { Ok(()) }
     }
