@@ -1,6 +1,6 @@
 //! Defects that were there once, found by looking for them: each scenario failed.
 
-use crate::harness::{Going, limit, refuse, run_by, send};
+use crate::harness::{Going, PATIENCE, limit, refuse, run_by, send};
 use crate::needs::scenario;
 use crate::proc;
 use going::child::plan::ENTRIES;
@@ -12,8 +12,9 @@ use nix::sys::signal::{SigHandler, Signal, signal};
 use nix::sys::stat::{Mode, umask};
 use std::fs::{self, File, Permissions};
 use std::io::{Read, pipe};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{FileExt, PermissionsExt, symlink};
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -926,15 +927,17 @@ fn what_a_child_says_goes_to_no_log_of_a_service() {
     going.open_to_everybody();
     let log = going.path("records/web.log");
     going.write("web", format!("cmd=/nothere\nlog={}\n", log.display()));
-    let (mut reader, writer) = pipe().expect("a pipe");
+    // A pipe of another user gets no messages before Linux 6.4.
+    let (mut reader, writer) = UnixStream::pair().expect("two sockets");
+    reader.set_read_timeout(Some(PATIENCE)).expect("a valid time");
     going.start_with(|command| {
         run_by(command, 12_345);
-        command.stderr(writer);
+        command.stderr(OwnedFd::from(writer));
     });
     let mut said = String::new();
     while !said.contains("web: exited 127") {
         let mut bytes = [0; 4096];
-        let len = reader.read(&mut bytes).expect("a pipe");
+        let len = reader.read(&mut bytes).expect("more messages");
         assert!(len > 0, "{said}");
         said += &String::from_utf8_lossy(&bytes[..len]);
     }
