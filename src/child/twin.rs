@@ -32,6 +32,8 @@ const KILL_MS: u64 = 2_000;
 const LOOK_MS: u64 = 50;
 /// A clock tick of `/proc/PID/stat`: USER_HZ is 100 wherever there is a Linux that we build for.
 const TICK_MS: u64 = 10;
+/// More than a supervisor has open, however many pipes.
+const OWN_MAX: i32 = 1_024;
 /// Bytes of a pid file, and of what is read in /proc up to what is of interest, and more.
 const TEXT_MAX: usize = 512;
 
@@ -103,7 +105,12 @@ fn end_apart(text: &[u8]) -> Result<service::Pid, Errno> {
     raw::fork(|| {
         // Not of the group of a service, which may be told to end.
         let _leads = setpgid(None, None);
-        let _closed = raw::close_from(0, false);
+        if raw::close_from(0, false).is_err() {
+            // Our own are among the first.
+            for fd in 0..OWN_MAX {
+                raw::close(fd);
+            }
+        }
         end(text);
         raw::exit(0)
     })

@@ -39,6 +39,8 @@ unsafe extern "C" {
     /// The process group of a process, of this one for 0; none if that is of another PID namespace,
     /// where rustix sees a number that cannot be.
     pub safe fn getpgid(pid: c_int) -> Option<rustix::process::Pid>;
+    /// close(2), of what this program does not use any more.
+    pub safe fn close(fd: RawFd) -> c_int;
     /// kill(2): sends `signal` to the process `pid`, or to the group `-pid`; -1 if there is none
     /// that may be signalled.
     pub safe fn kill(pid: c_int, signal: u32) -> c_int;

@@ -64,6 +64,7 @@ pub fn tests() -> Vec<Trial> {
         scenario!(nobody_logs_to_one_that_has_ended_and_is_gone),
         scenario!(who_comes_back_and_is_logged_to_no_more_reads_nothing),
         scenario!(who_ends_leftovers_keeps_no_log_open),
+        scenario!(who_ends_leftovers_keeps_no_log_open_with_an_old_kernel),
         scenario!(what_a_child_says_goes_to_no_log_of_a_service, Root),
     ]
 }
@@ -895,6 +896,15 @@ fn who_comes_back_and_is_logged_to_no_more_reads_nothing() {
 
 /// Those that log have ended: whoever reads it is to see that, and may have something to write then.
 fn who_ends_leftovers_keeps_no_log_open() {
+    leftovers_are_ended(|_| {});
+}
+
+/// Linux has close_range(2) since 5.9.
+fn who_ends_leftovers_keeps_no_log_open_with_an_old_kernel() {
+    leftovers_are_ended(|command| refuse(command, libc::SYS_close_range, 2, 0, libc::ENOSYS));
+}
+
+fn leftovers_are_ended(change: impl FnOnce(&mut Command)) {
     let mut going = Going::new();
     // Several, for some of them to be started after the pipe was made.
     let deaf: Vec<_> = (0..8).map(|number| format!("deaf{number}")).collect();
@@ -909,7 +919,7 @@ fn who_ends_leftovers_keeps_no_log_open() {
     let script = format!("cat >/dev/null; echo end >\"{}\"", file.display());
     going.write("log", format!("cmd=/bin/sh -c '{script}'\n"));
     going.hold_logging("web", "log");
-    going.start();
+    going.start_with(change);
     going.up("web");
     going.wait_child("a process that ends them", |words| words.iter().any(|word| word == "-r"));
     going.signal(Signal::SIGTERM);
