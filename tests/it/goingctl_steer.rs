@@ -5,7 +5,7 @@ use crate::goingctl::{
     ABSENT, FAILED, Forked, NOT_UP, OK, Ran, command, ctl, ctl_full, ctl_to, is_held, program,
     status_line, wait_state,
 };
-use crate::harness::{Going, Helper, install_program, run_by, send};
+use crate::harness::{Going, Helper, install_program, refuse_pidfds, run_by, send};
 use crate::needs::scenario;
 use crate::proc;
 use libtest_mimic::Trial;
@@ -45,6 +45,7 @@ pub fn tests() -> Vec<Trial> {
         scenario!(restart_without_waiting_is_a_restart),
         scenario!(a_signal_goes_to_the_main_process_alone),
         scenario!(reload_is_hup),
+        scenario!(a_signal_is_sent_by_an_old_kernel),
         scenario!(who_does_not_run_gets_no_signal),
         scenario!(a_number_that_is_anothers_gets_no_signal),
         scenario!(the_main_command_is_left_alone),
@@ -477,6 +478,17 @@ fn reload_is_hup() {
     let pid = going.up("web");
     let ran = ctl_to(&going, OK, &["reload", "web"]);
     assert_eq!(ran.out, format!("web: sent signal 1 to pid {pid}\n"));
+    going.wait_log("web: killed by signal 1 ");
+    going.terminate();
+}
+
+fn a_signal_is_sent_by_an_old_kernel() {
+    let mut going = started(&["web"]);
+    let pid = going.up("web");
+    let mut command = command(&going);
+    refuse_pidfds(command.args(["reload", "web"]));
+    let ran = Ran::from(command.output().expect("goingctl can be executed"));
+    assert_eq!((ran.code, ran.out), (OK, format!("web: sent signal 1 to pid {pid}\n")));
     going.wait_log("web: killed by signal 1 ");
     going.terminate();
 }

@@ -1,7 +1,8 @@
 //! signal and reload: one signal to the main process of each service.
 //!
 //! A number may be another process's by the time it is used. So the process is opened first, and
-//! only then asked after: what is then found true of the number is true of what was opened.
+//! only then asked after: what is then found true of the number is true of what was opened. Before
+//! Linux 5.3 there is nothing to open.
 
 use crate::output::{EXIT_FAILED, EXIT_OK, EXIT_USAGE, Failure, tell};
 use crate::proc;
@@ -10,7 +11,8 @@ use crate::status::Status;
 use going::linux::raw::reason;
 use going::model::config::signal as signal_number;
 use rustix::fd::OwnedFd;
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal};
 
 /// The signal called `word`: in capitals or not, with SIG or without, or its number.
 pub fn signal(word: &str) -> Result<Signal, Failure> {
@@ -25,9 +27,11 @@ pub fn send(rundir: &Rundir, signal: Signal, names: &[String]) -> u8 {
     let mut code = EXIT_OK;
     for name in names {
         let sent = open(rundir, name).and_then(|(process, pid)| {
-            pidfd_send_signal(process, signal)
-                .map(|()| format!("sent signal {} to pid {pid}", signal.as_raw()))
-                .map_err(|errno| format!("unable to signal pid {pid}: {}", reason(errno)))
+            let number = pid.as_raw_nonzero();
+            process
+                .map_or_else(|| kill_process(pid, signal), |it| pidfd_send_signal(it, signal))
+                .map(|()| format!("sent signal {} to pid {number}", signal.as_raw()))
+                .map_err(|errno| format!("unable to signal pid {number}: {}", reason(errno)))
         });
         let is_told = tell(name, sent.as_ref().unwrap_or_else(|why| why));
         if sent.is_err() || !is_told {
@@ -38,20 +42,23 @@ pub fn send(rundir: &Rundir, signal: Signal, names: &[String]) -> u8 {
 }
 
 /// The main process of a service, or why there is none to signal.
-fn open(rundir: &Rundir, name: &str) -> Result<(OwnedFd, i32), String> {
+fn open(rundir: &Rundir, name: &str) -> Result<(Option<OwnedFd>, Pid), String> {
     let read = || rundir.read().map_err(|failure| failure.text);
     let pid_in = |status: &Status| status.service(name).and_then(|service| service.pid);
     let status = read()?;
     let state = status.service(name).map_or("gone", |service| service.state.as_str());
     let number = pid_in(&status).ok_or_else(|| format!("{state}, no process to signal"))?;
     let pid = Pid::from_raw(number).ok_or("no process to signal")?;
-    let process = pidfd_open(pid, PidfdFlags::empty())
-        .map_err(|errno| format!("unable to open pid {number}: {}", reason(errno)))?;
+    let process = match pidfd_open(pid, PidfdFlags::empty()) {
+        Ok(process) => Some(process),
+        Err(Errno::NOSYS) => None,
+        Err(errno) => return Err(format!("unable to open pid {number}: {}", reason(errno))),
+    };
     let status = read()?;
     let is_same = pid_in(&status) == Some(number);
     let is_child = proc::stat(number).is_none_or(|stat| Some(stat.parent) == status.pid);
     if is_same && is_child {
-        Ok((process, number))
+        Ok((process, pid))
     } else {
         Err(format!("pid {number} is not its process any more"))
     }
