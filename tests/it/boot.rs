@@ -27,9 +27,9 @@ pub fn tests() -> Vec<Trial> {
 
 /// Says what happens to it. Told to end it takes its time, and leaves something on the disk.
 const WEB: &str = "#!/bin/sh
-echo web: started >/dev/console
 trap 'echo web: TERM >/dev/console; sleep 0.3
     echo written by web at its end >/disk/web; echo web: over >/dev/console; exit' TERM
+echo web: started >/dev/console
 while :; do sleep 1000 & wait; done
 ";
 
