@@ -70,7 +70,7 @@ struct Supervisor {
     plan: Option<OwnedFd>,
     /// The process that reads CONFDIR or, at the very end, ends the machine, as long as there is
     /// one, and the plan that it makes.
-    helper: Option<(Pid, OwnedFd)>,
+    helper: Option<(Pid, Option<OwnedFd>)>,
     /// When the next helper is to be started.
     rescan_ms: Option<u64>,
     /// When CONFDIR is to be read at the latest, if there is a change that has not been read yet.
@@ -335,15 +335,15 @@ impl Supervisor {
     }
 
     fn start_helper(&mut self) -> Result<(), Errno> {
-        // To end the machine there need be no room for another one.
-        let plan = self.plan.take_if(|_| self.ending.is_some()).map_or_else(table::plan, Ok)?;
+        // To end the machine there need be no room for one.
+        let plan = self.ending.is_none().then(table::plan).transpose()?;
         // Without it the reader says so, and all is tried again.
         self.watch = self.watch.take().or_else(|| watch::open().ok());
         let (old, watch) = (self.plan.as_ref(), self.watch.as_ref());
-        let helper = || match self.ending {
+        let helper = || match &plan {
+            Some(plan) => reader::run(&self.options, self.slots, plan, old, watch, &self.log),
             // It may wait; PID 1 goes on reaping.
-            Some((signal, _)) => power::end_machine(signal, &self.log),
-            None => reader::run(&self.options, self.slots, &plan, old, watch, &self.log),
+            None => power::end_machine(self.ending.map_or(0, |(signal, _)| signal), &self.log),
         };
         self.helper = Some((raw::fork(helper)?, plan));
         Ok(())
@@ -351,12 +351,13 @@ impl Supervisor {
 
     /// Hears how a helper ended, which has left this plan. Whoever has not come to the end has
     /// failed.
-    fn hear(&mut self, end: End, plan: OwnedFd) {
+    fn hear(&mut self, end: End, plan: Option<OwnedFd>) {
         if let (End::Killed(signal), None) = (end, self.ending) {
             let text = format_args!("unable to read CONFDIR: killed by signal {signal}");
             self.log.say(WARNING, text);
         }
-        let is_adopted = matches!(end, End::Exited(..=INCOMPLETE)) && self.adopt(plan).is_ok();
+        let plan = plan.filter(|_| matches!(end, End::Exited(..=INCOMPLETE)));
+        let is_adopted = plan.is_some_and(|plan| self.adopt(plan).is_ok());
         if end != End::Exited(COMPLETE) || !is_adopted {
             self.rescan_in(if end == End::Exited(UNSETTLED) { QUIET_MS } else { RETRY_MS });
         }
