@@ -16,6 +16,7 @@ pub fn tests() -> Vec<Trial> {
         scenario!(words_of_the_kernel_stop_nothing, Machine),
         scenario!(no_directory_is_needed, Machine),
         scenario!(no_room_is_needed_to_power_off, Machine),
+        scenario!(the_disk_of_the_program_goes, Machine),
         scenario!(the_documented_rc_script_becomes_going, Machine),
         scenario!(busybox_poweroff, Machine),
         scenario!(busybox_reboot, Machine),
@@ -152,6 +153,26 @@ fn no_room_is_needed_to_power_off() {
     let mut machine = Machine::boot(files, "");
     assert_eq!(machine.wait_end(), "guest-shutdown", "{}", machine.report());
     assert!(machine.console().contains("going[1]: shutting down"), "{}", machine.report());
+}
+
+/// Nobody can read it again, and the kernel has made room of all that it could.
+fn the_disk_of_the_program_goes() {
+    let mut files = initramfs();
+    let mount = "mke2fs -F /dev/nvme0n1 >/dev/null; mount -t ext4 /dev/nvme0n1 /disk";
+    let copy = "cp /usr/sbin/going /disk; sync";
+    files.program("init", format!("{RC}{mount}; {copy}\nexec /disk/going\n").as_bytes());
+    files.directory("disk");
+    files.directory("groups");
+    files.file("etc/going.d/remote", "cmd=/bin/remote\n");
+    let mut machine = Machine::boot(files, "");
+    machine.wait_remote();
+    machine.run("mount -t cgroup2 groups /groups");
+    // First what was not in use for two rounds. It says that not all of that could be had.
+    let reclaim = "echo 1 >/proc/1/clear_refs; echo 1G >/groups/memory.reclaim";
+    machine.run(&format!("for it in 1 2 3; do {reclaim}; done 2>/dev/null; true"));
+    machine.run("echo 1 >/sys/block/nvme0n1/device/device/remove");
+    machine.press_ctrl_alt_del();
+    assert_eq!(machine.wait_end(), "guest-reset", "{}", machine.report());
 }
 
 /// etc/rc, as it is: with the three links that it asks for, and a word for the kernel.

@@ -21,6 +21,7 @@ use linux_raw_sys::general::{SIGCHLD, SIGCONT, SIGHUP, SIGKILL, SIGPWR, SIGTERM}
 use linux_raw_sys::general::{SIGTSTP, SIGTTIN, SIGTTOU};
 use rustix::fd::OwnedFd;
 use rustix::io::{Errno, pread};
+use rustix::mm::{MlockAllFlags, mlockall};
 use rustix::process::{self, WaitOptions, getpid, set_child_subreaper, waitpid};
 
 /// Children reaped in one go: signals, deadlines and messages have their turn in between.
@@ -103,6 +104,10 @@ impl Supervisor {
             stdio::print(2, &["going: unable to start: ", raw::reason(errno), "\n"]);
             EXIT_SET_UP
         })?;
+        if options.place == Place::Machine {
+            // The disk that it would be read from once more may be gone, or hang, by then.
+            let _as_it_is = mlockall(MlockAllFlags::CURRENT);
+        }
         let lock = rundir::lock(options.rundir);
         // All else that can be wrong with RUNDIR is said when the status cannot be written there.
         if matches!(lock, Err(Errno::AGAIN)) && options.place != Place::Machine {
