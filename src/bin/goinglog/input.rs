@@ -17,8 +17,8 @@ use rustix::pipe::{SpliceFlags, fcntl_getpipe_size, fcntl_setpipe_size, pipe, sp
 /// Bytes moved at once at the most: signals are to be heard in between. What the kernel allows
 /// everybody for one pipe, see pipe(7), is as much.
 const MOVE_MAX: usize = 1 << 20;
-/// Bytes taken at once from what is no pipe. The smallest pipe has two pages: there is room for so
-/// many, in one of them, as long as no more than [`TEXT_MAX`] are in it.
+/// Bytes taken at once from what is no pipe. The smallest pipe has two pages, since Linux 5.14:
+/// there is room for so many, in one of them, as long as no more than [`TEXT_MAX`] are in it.
 const FILL_LEN: usize = 3072;
 /// So long it waits for more, when there is little: hardly any writer fills the pipe meanwhile.
 const GATHER_MS: u64 = 1;
