@@ -10,7 +10,8 @@ use crate::needs::scenario;
 use crate::proc;
 use libtest_mimic::Trial;
 use nix::sys::signal::Signal;
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
@@ -55,6 +56,7 @@ pub fn tests() -> Vec<Trial> {
         scenario!(a_restart_amid_another_ends_none),
         scenario!(a_restart_that_has_just_begun_is_not_undone),
         scenario!(who_has_no_right_is_told, Root),
+        scenario!(a_restart_says_that_it_cannot_let_go, Root),
     ]
 }
 
@@ -663,22 +665,44 @@ fn a_restart_that_has_just_begun_is_not_undone() {
     going.terminate();
 }
 
-/// And nothing is half done.
-fn who_has_no_right_is_told() {
+/// A going with a service `web` that everybody may look at.
+fn for_everybody() -> Going {
     let mut going = Going::new();
     going.open_to_everybody();
-    let copy = going.path("goingctl");
-    install_program(&program(), &copy);
+    install_program(&program(), &going.path("goingctl"));
     going.write("web", going.cmd("hold", "web", &[]));
     going.start();
     wait_state(&going, "web", "up");
+    going
+}
+
+/// goingctl, run by somebody who is nobody.
+fn run_by_anybody(going: &Going, words: &[&str]) -> Ran {
+    let mut command = Command::new(going.path("goingctl"));
+    command.arg("-d").arg(going.path("going.d")).arg("-r").arg(going.path("run"));
+    run_by(command.args(words), 12_345);
+    command.output().expect("goingctl can be executed").into()
+}
+
+/// In a directory where everybody removes but their own files.
+fn a_restart_says_that_it_cannot_let_go() {
+    let mut going = for_everybody();
+    let sticky = Permissions::from_mode(0o1777);
+    fs::set_permissions(going.path("run/down"), sticky).expect("our own directory");
+    ctl_to(&going, OK, &["stop", "web"]);
+    for words in [&["restart", "web", "--no-wait"][..], &["restart", "web", "--timeout", "60"]] {
+        let ran = run_by_anybody(&going, words);
+        assert_eq!((ran.code, ran.out.as_str()), (FAILED, "web: down, and stays held down\n"));
+        assert!(ran.err.ends_with("/down/web: Operation not permitted\n"), "{ran:?}");
+    }
+    going.terminate();
+}
+
+/// And nothing is half done.
+fn who_has_no_right_is_told() {
+    let mut going = for_everybody();
     let web = going.up("web");
-    let run = |words: &[&str]| {
-        let mut command = Command::new(&copy);
-        command.arg("-d").arg(going.path("going.d")).arg("-r").arg(going.path("run"));
-        run_by(command.args(words), 12_345);
-        Ran::from(command.output().expect("goingctl can be executed"))
-    };
+    let run = |words: &[&str]| run_by_anybody(&going, words);
     let down = going.path("run/down/web").display().to_string();
     for words in [["stop", "web"], ["restart", "web"]] {
         let ran = run(&words);

@@ -100,6 +100,19 @@ impl<'a> Hold<'a> {
         Ok(Self { rundir, name: name.to_owned(), is_ours: ours.is_some(), mark })
     }
 
+    /// Removes the file, unless there is one in its place that is for others to remove; whether
+    /// that could be done.
+    fn let_go(&mut self) -> bool {
+        self.is_ours = false;
+        if matches!(self.found(), Found::AStop | Found::ARestart) {
+            return true;
+        }
+        let Err(error) = self.rundir.release(&self.name) else { return true };
+        let path = self.rundir.0.join("down").join(&self.name);
+        warn(format!("unable to remove {}: {}", path.display(), reason(&error)));
+        false
+    }
+
     /// What has become of the file. Not as the status has it, which is of before: the file may have
     /// been made since.
     fn found(&self) -> Found {
@@ -125,12 +138,8 @@ enum Found {
 
 impl Drop for Hold<'_> {
     fn drop(&mut self) {
-        if !self.is_ours || matches!(self.found(), Found::AStop | Found::ARestart) {
-            return;
-        }
-        if let Err(error) = self.rundir.release(&self.name) {
-            let path = self.rundir.0.join("down").join(&self.name);
-            warn(format!("unable to remove {}: {}", path.display(), reason(&error)));
+        if self.is_ours {
+            self.let_go();
         }
     }
 }
@@ -240,13 +249,13 @@ fn advance(job: &mut Job, status: &Status, now_ms: u64) -> Option<Outcome> {
             Some((format!("{state}, and held down by somebody else meanwhile"), false))
         }
         Phase::DownFirst if is_down || is_let_go => {
-            let_go(job);
             job.phase = Phase::Up;
-            None
+            (!let_go(job)).then(|| (stays(state), false))
         }
         Phase::Noticed if is_down || is_let_go || state == "stopping" => {
-            let_go(job);
-            Some(("told to restart".to_owned(), true))
+            let is_good = let_go(job);
+            let text = if is_good { "told to restart".to_owned() } else { stays(state) };
+            Some((text, is_good))
         }
         Phase::Down if is_down => Some((state.to_owned(), true)),
         Phase::Gone if state == "gone" => Some(("disabled".to_owned(), true)),
@@ -270,11 +279,14 @@ fn advance(job: &mut Job, status: &Status, now_ms: u64) -> Option<Outcome> {
     }
 }
 
-/// Removes the file that holds the service down, whoever made it.
-fn let_go(job: &mut Job) {
-    if let Some(mut hold) = job.hold.take() {
-        hold.is_ours = true;
-    }
+/// Removes the file that holds the service down, whoever made it; whether that could be done.
+fn let_go(job: &mut Job) -> bool {
+    job.hold.take().is_none_or(|mut hold| hold.let_go())
+}
+
+/// What is said of a service that could not be let go.
+fn stays(state: &str) -> String {
+    format!("{state}, and stays held down")
 }
 
 /// Says what became of a service; whether that is good, and has been said.
