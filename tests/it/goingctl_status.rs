@@ -1,7 +1,7 @@
 //! `goingctl status`: what is shown, in which form, and what the exit code says.
 
 use crate::goingctl::{
-    ABSENT, Forked, NOT_UP, OK, OnTerminal, Ran, USAGE, command, ctl, ctl_full, ctl_to,
+    ABSENT, FAILED, Forked, NOT_UP, OK, OnTerminal, Ran, USAGE, command, ctl, ctl_full, ctl_to,
     status_line, wait_state,
 };
 use crate::harness::{Going, install_program, run_by, send};
@@ -14,9 +14,9 @@ use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
 use nix::sys::termios::{LocalFlags, tcgetattr};
 use nix::unistd::{mkfifo, pipe};
-use std::fs;
+use std::fs::{self, Permissions};
 use std::io::{Read, Write};
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -50,6 +50,7 @@ pub fn tests() -> Vec<Trial> {
         scenario!(nobody_reading_is_no_failure),
         scenario!(a_full_disk_is_a_failure),
         scenario!(everybody_may_look, Root),
+        scenario!(what_may_not_be_read_is_not_taken_for_a_going_that_is_gone, Root),
         scenario!(watch_needs_a_terminal_that_can_be_redrawn),
         scenario!(watch_redraws_until_q),
         scenario!(watch_scrolls),
@@ -194,6 +195,9 @@ fn without_going_it_says_so() {
         assert!(ran.err.contains("going does not run, or cannot write there"), "{ran:?}");
         assert!(ran.err.contains("No such file or directory"), "{ran:?}");
     }
+    fs::remove_dir_all(going.path("run")).expect("our own directory");
+    fs::write(going.path("run"), "").expect("room on the disk");
+    assert!(ctl_to(&going, ABSENT, &[]).err.contains("Not a directory"));
 }
 
 /// A going that was killed leaves its status behind; the number of its process may be another's.
@@ -634,6 +638,35 @@ fn everybody_may_look() {
     let web = services(&document)[0];
     assert_eq!(text(&web["memory_kind"]), "rss");
     assert!(number(&web["memory_kb"]) > 0);
+    going.terminate();
+}
+
+fn what_may_not_be_read_is_not_taken_for_a_going_that_is_gone() {
+    let mut going = Going::new();
+    going.open_to_everybody();
+    let program = going.path("goingctl");
+    install_program(&crate::goingctl::program(), &program);
+    let confdir = going.path("going.d");
+    fs::set_permissions(&confdir, Permissions::from_mode(0o777)).expect("our own directory");
+    going.hold(".web");
+    going.start();
+    going.wait_for("the status", || going.path("run/status").exists());
+    let rundir = going.path("run");
+    fs::set_permissions(&rundir, Permissions::from_mode(0o700)).expect("our own directory");
+    let run = |words: &[&str]| {
+        let mut command = Command::new(&program);
+        command.arg("-d").arg(&confdir).arg("-r").arg(&rundir).args(words);
+        run_by(&mut command, 12_345);
+        Ran::from(command.output().expect("goingctl can be executed"))
+    };
+    for words in [&[][..], &["--prometheus"], &["start", "web"]] {
+        let ran = run(words);
+        assert_eq!((ran.code, ran.out.as_str()), (FAILED, ""), "{words:?}: {ran:?}");
+        assert!(ran.err.ends_with("/status: Permission denied\n"), "{ran:?}");
+    }
+    let ran = run(&["enable", "web"]);
+    assert_eq!(ran.code, OK, "{ran:?}");
+    assert!(ran.out.starts_with("web: enabled; unable to read "), "{ran:?}");
     going.terminate();
 }
 

@@ -18,14 +18,18 @@ pub enum Change {
 
 /// Renames the files of all services that are meant; the exit code.
 pub fn enable(rundir: &Rundir, change: Change, options: &Options) -> Result<u8, Failure> {
-    let is_running = rundir.look().is_ok();
+    let status = rundir.look();
     let (names, mut code) = rename(change, options)?;
     let (what, goal) = match change {
         Change::Enable => ("enabled", Goal::Appear),
         Change::Disable => ("disabled", Goal::Disappear),
     };
-    if !is_running || !options.is_waiting {
-        let note = if is_running { "" } else { "; going does not run" };
+    if status.is_err() || !options.is_waiting {
+        let note = match status {
+            Ok(_) => String::new(),
+            Err(Failure { code: EXIT_ABSENT, .. }) => "; going does not run".to_owned(),
+            Err(failure) => format!("; {}", failure.text),
+        };
         for name in &names {
             if !tell(name, &format!("{what}{note}")) {
                 code = EXIT_FAILED;

@@ -85,7 +85,8 @@ fn run(options: &Options) -> Result<u8, Failure> {
 /// Shows what is; the exit code tells whether it is as it should be.
 fn status(rundir: &Rundir, options: &Options) -> Result<u8, Failure> {
     let status = rundir.look();
-    if status.is_err() && options.format == Format::Prometheus {
+    let is_gone = status.as_ref().is_err_and(|failure| failure.code == EXIT_ABSENT);
+    if is_gone && options.format == Format::Prometheus {
         print(prometheus::going_is(false))?;
     }
     let status = status?;

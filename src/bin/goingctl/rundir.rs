@@ -74,8 +74,11 @@ impl Rundir {
             Failure::new(EXIT_ABSENT, text)
         };
         let bytes = regular::read(&path).map_err(|error| match error.kind() {
-            ErrorKind::NotFound => absent(", or cannot write there", &reason(&error)),
-            _ => Failure { code: EXIT_ABSENT, ..unable(format!("read {}", path.display()))(error) },
+            ErrorKind::NotFound | ErrorKind::NotADirectory => {
+                absent(", or cannot write there", &reason(&error))
+            }
+            ErrorKind::InvalidInput => absent("", &reason(&error)),
+            _ => unable(format!("read {}", path.display()))(error),
         })?;
         let status = Status::decode(&String::from_utf8_lossy(&bytes));
         let mut status = status.ok_or_else(|| absent("", "not a status of going"))?;
