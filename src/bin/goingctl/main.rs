@@ -33,6 +33,8 @@ mod terminal;
 mod watch;
 
 use enable::Change;
+use going::linux::raw;
+use linux_raw_sys::general::SIGXFSZ;
 use options::{Command, Format, Options};
 use output::{EXIT_ABSENT, EXIT_FAILED, EXIT_NOT_UP, EXIT_OK, Failure, print, warn};
 use rundir::{Rundir, Supervisor, supervisor};
@@ -46,6 +48,8 @@ const USAGE: &str = include_str!("usage");
 const VERSION: &str = concat!("goingctl ", env!("CARGO_PKG_VERSION"), "\n");
 
 fn main() -> ExitCode {
+    // What may grow no further is to be an error: who dies of it says nothing, and leaves drafts.
+    raw::set_ignored(SIGXFSZ, true);
     let code = Options::read().and_then(|options| run(&options)).unwrap_or_else(|failure| {
         warn(&failure.text);
         failure.code
