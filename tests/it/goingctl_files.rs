@@ -260,7 +260,7 @@ fn edit_leaves_interrupts_to_the_editor() {
     let ran = edit(
         &going,
         "web",
-        "until grep -q '^SigBlk:.*6$' /proc/$PPID/status; do :; done; kill -INT $PPID; kill -QUIT $PPID; echo cmd=y >\"$1\"",
+        "until grep -q '^SigIgn:.*6$' /proc/$PPID/status; do :; done; kill -INT $PPID; kill -QUIT $PPID; echo cmd=y >\"$1\"",
     );
     assert_eq!((ran.code, content(&going, "web").as_str()), (OK, "cmd=y\n"), "{ran:?}");
 }

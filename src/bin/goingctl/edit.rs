@@ -4,8 +4,7 @@ use crate::confdir::{self, draft, normalise, target};
 use crate::output::{EXIT_OK, Failure, fault, print, unable, warn};
 use crate::regular;
 use going::model::config::service_name;
-use nix::sys::signal::{SigSet, Signal};
-use nix::sys::signalfd::{SfdFlags, SignalFd};
+use linux_raw_sys::general::{SIGINT, SIGQUIT};
 use std::env;
 use std::ffi::OsString;
 use std::fs;
@@ -116,11 +115,9 @@ fn run_editor(draft: &Path) -> Result<(), Failure> {
 /// suspend it, it is.
 fn wait_for(mut command: Command) -> io::Result<ExitStatus> {
     let mut child = command.spawn()?;
-    let keys: SigSet = [Signal::SIGINT, Signal::SIGQUIT].into_iter().collect();
-    keys.thread_block()?;
-    let pending = SignalFd::with_flags(&keys, SfdFlags::SFD_NONBLOCK)?;
+    let leave_keys = |is_left| [SIGINT, SIGQUIT].map(|key| raw::set_ignored(key, is_left));
+    leave_keys(true);
     let status = child.wait();
-    while pending.read_signal()?.is_some() {}
-    keys.thread_unblock()?;
+    leave_keys(false);
     status
 }
