@@ -356,6 +356,10 @@ fn there_and_back_is_the_same() {
     // A formation comes back as a comment, and the order is that of the ports.
     let going = app("web: a\nclock: b\napi: c\n", None);
     import_to(&going, OK, &["-m", "all=1,web=3"]);
+    fs::remove_file(&beside).expect("our own file");
+    // Of what it leads to there may be no sign for us.
+    symlink("/nonexistent/env", &beside).expect("room on the disk");
+    assert!(import_to(&going, FAILED, &[]).err.contains("unable to read "));
     let ran = ctl_to(&going, OK, &["export"]);
     assert_eq!(ran.out, "# formation: web=3,clock=1,api=1\nweb: a\nclock: b\napi: c\n");
     assert_eq!(ctl_to(&going, OK, &["export", "clock", "a*"]).out, "clock: b\napi: c\n");

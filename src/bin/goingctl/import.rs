@@ -88,7 +88,9 @@ fn app(options: &Options, source: PathBuf) -> Result<App, Failure> {
     let beside = home.join(".env");
     let paths: Vec<PathBuf> = match &options.environment {
         Some(paths) => paths.split(',').map(PathBuf::from).collect(),
-        None => Some(beside).filter(|path| path.exists()).into_iter().collect(),
+        // One that cannot be read is not none.
+        None if beside.symlink_metadata().is_ok() => vec![beside],
+        None => Vec::new(),
     };
     let mut variables: Vec<(String, String)> = Vec::new();
     for path in &paths {
