@@ -4,14 +4,18 @@ use crate::harness::{Going, send};
 use crate::needs::scenario;
 use libtest_mimic::Trial;
 use nix::fcntl::OFlag;
+use nix::libc;
 use nix::poll::{PollFd, PollFlags, poll};
 use nix::pty::{OpenptyResult, Winsize, openpty};
 use nix::sys::signal::Signal;
 use nix::unistd::{getpid, pause, pipe2, write};
 use std::env;
+use std::ffi::{CStr, CString};
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{MetadataExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -122,6 +126,46 @@ pub fn wait_state(going: &Going, name: &str, state: &str) {
 /// Whether the service is held down.
 pub fn is_held(going: &Going, name: &str) -> bool {
     going.path("run/down").join(name).exists()
+}
+
+/// Where the access control list of a file is kept, see acl(5).
+const ACL: &CStr = c"system.posix_acl_access";
+
+/// Gives a file to a user and a group, and lets one user more read it, but not the group; its list.
+pub fn give_to_others(path: &Path) -> Vec<u8> {
+    let nobody = u32::MAX;
+    let (owner, user, group, mask, other) = (1, 2, 4, 16, 32);
+    let entries = [
+        (owner, 6, nobody),
+        (user, 4, 1),
+        (group, 0, nobody),
+        (mask, 4, nobody),
+        (other, 0, nobody),
+    ];
+    let mut acl = 2_u32.to_le_bytes().to_vec();
+    for (tag, may, who) in entries {
+        let (tag, may, who) = (u16::to_le_bytes(tag), u16::to_le_bytes(may), u32::to_le_bytes(who));
+        acl.extend(tag.into_iter().chain(may).chain(who));
+    }
+    chown(path, Some(12_345), Some(12_346)).expect("root");
+    let path = CString::new(path.as_os_str().as_bytes()).expect("no NUL in a path");
+    // SAFETY: two C strings and as many bytes as there are.
+    let set =
+        unsafe { libc::setxattr(path.as_ptr(), ACL.as_ptr(), acl.as_ptr().cast(), acl.len(), 0) };
+    assert_eq!(set, 0, "{}", io::Error::last_os_error());
+    acl
+}
+
+/// The user and the group of a file, its mode, and its list.
+pub fn whose(path: &Path) -> (u32, u32, u32, Vec<u8>) {
+    let stat = fs::metadata(path).expect("a file");
+    let path = CString::new(path.as_os_str().as_bytes()).expect("no NUL in a path");
+    let mut acl = vec![0; 4096];
+    // SAFETY: two C strings, and room for as many bytes as are said.
+    let len =
+        unsafe { libc::getxattr(path.as_ptr(), ACL.as_ptr(), acl.as_mut_ptr().cast(), acl.len()) };
+    acl.truncate(len.try_into().unwrap_or(0));
+    (stat.uid(), stat.gid(), stat.mode() & 0o7777, acl)
 }
 
 /// A child of this process that is forked and not executed, as one of going is for a moment: killed

@@ -1,7 +1,8 @@
 //! `goingctl enable`, `disable`, `check`, `edit` and `logs`: what is about files.
 
 use crate::goingctl::{
-    ABSENT, FAILED, OK, OnTerminal, Ran, command, ctl, ctl_to, is_held, wait_state,
+    ABSENT, FAILED, OK, OnTerminal, Ran, command, ctl, ctl_to, give_to_others, is_held, program,
+    wait_state, whose,
 };
 use crate::harness::{Going, refuse, send};
 use crate::needs::scenario;
@@ -16,7 +17,7 @@ use std::fs::{self, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::process::CommandExt;
-use std::process::{Child, ChildStdout, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::thread;
 
 pub fn tests() -> Vec<Trial> {
@@ -36,6 +37,8 @@ pub fn tests() -> Vec<Trial> {
         scenario!(edit_follows_links_and_finds_the_disabled),
         scenario!(edit_wants_a_file),
         scenario!(edit_leaves_nothing_of_a_copy_that_fails),
+        scenario!(edit_spares_what_another_has_left),
+        scenario!(edit_keeps_whose_a_file_is, Root),
         scenario!(logs_prints_the_end),
         scenario!(logs_follows),
         scenario!(logs_ends_amid_lines),
@@ -322,6 +325,35 @@ fn edit_leaves_nothing_of_a_copy_that_fails() {
         assert!(ran.code == FAILED && ran.err.contains("unable to copy"), "{ran:?}");
         assert_eq!(leftovers(&going), 0, "{name}");
     }
+}
+
+/// Who has the same number on another machine, or in another container, or had it before.
+fn edit_spares_what_another_has_left() {
+    let going = Going::new();
+    going.write("web", "cmd=x\n");
+    let begin = "echo work >\"$0/.web.$$.new\"; exec \"$@\"";
+    let mut shell = Command::new("sh");
+    shell.args(["-c", begin]).arg(going.path("going.d")).arg(program());
+    shell.arg("-d").arg(going.path("going.d")).args(["edit", "web"]);
+    shell.env("VISUAL", "").env("EDITOR", "sh -c 'echo cmd=y >\"$1\"' --");
+    let ran = Ran::from(shell.output().expect("sh can be executed"));
+    assert_eq!((ran.code, content(&going, "web").as_str()), (OK, "cmd=y\n"), "{ran:?}");
+    let entries = fs::read_dir(going.path("going.d")).expect("a directory").flatten();
+    let left: Vec<_> = entries.filter(|entry| entry.file_name() != "web").collect();
+    assert_eq!(left.len(), 1);
+    assert_eq!(fs::read_to_string(left[0].path()).expect("a file"), "work\n");
+}
+
+/// Its mode is not all: one user more may read the file, and so the bits of the group say what such
+/// users may do at most.
+fn edit_keeps_whose_a_file_is() {
+    let going = Going::new();
+    going.write("web", "cmd=x\n");
+    let path = going.path("going.d/web");
+    let acl = give_to_others(&path);
+    assert_eq!(edit(&going, "web", "echo cmd=y >\"$1\"").code, OK);
+    assert_eq!(content(&going, "web"), "cmd=y\n");
+    assert_eq!(whose(&path), (12_345, 12_346, 0o640, acl));
 }
 
 fn log(going: &Going, content: &str) {

@@ -1,13 +1,16 @@
 //! `goingctl import` and `export`: Procfiles as they are found in the field.
 
-use crate::goingctl::{ABSENT, FAILED, OK, Ran, command, ctl_to};
-use crate::harness::Going;
+use crate::goingctl::{ABSENT, FAILED, OK, Ran, command, ctl_to, give_to_others, whose};
+use crate::harness::{Going, refuse};
 use crate::needs::scenario;
 use libtest_mimic::Trial;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::libc;
 use nix::sys::stat::Mode;
-use nix::unistd::mkfifo;
-use std::fs;
+use nix::unistd::{mkfifo, pipe2, write};
+use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, symlink};
+use std::process::Stdio;
 use std::thread;
 
 pub fn tests() -> Vec<Trial> {
@@ -20,6 +23,8 @@ pub fn tests() -> Vec<Trial> {
         scenario!(carriage_returns_and_comments_are_no_part),
         scenario!(what_no_service_file_can_say_is_refused),
         scenario!(import_overwrites_nothing_unasked),
+        scenario!(import_overwrites_nothing_that_has_just_come),
+        scenario!(what_is_overwritten_stays_whose_it_was, Root),
         scenario!(import_leaves_links_and_devices_what_they_are),
         scenario!(no_value_becomes_another_line),
         scenario!(what_is_found_beside_a_procfile_is_not_waited_for),
@@ -100,7 +105,11 @@ fn a_procfile_becomes_service_files() {
     assert_eq!(mode("web"), 0o600);
     fs::remove_file(going.path("app/.env")).expect("our own file");
     import_to(&going, OK, &["--force", "-d", "/srv/app"]);
-    assert_eq!((values(&going, "web", "cwd"), mode("web")), (vec!["/srv/app".into()], 0o644));
+    // What is closed stays so.
+    assert_eq!((values(&going, "web", "cwd"), mode("web")), (vec!["/srv/app".into()], 0o600));
+    going.remove("web");
+    import_to(&going, OK, &["--force"]);
+    assert_eq!(mode("web"), 0o644);
 }
 
 /// One line of a Procfile, and the `cmd` that it becomes.
@@ -259,6 +268,51 @@ fn import_overwrites_nothing_unasked() {
 }
 
 fn import_leaves_links_and_devices_what_they_are() {
+/// While the others are written.
+fn import_overwrites_nothing_that_has_just_come() {
+    let going = app("web: a\nworker: b\n", None);
+    let (unread, written) = pipe2(OFlag::O_NONBLOCK | OFlag::O_CLOEXEC).expect("a pipe");
+    while write(&written, &[b'x'; 4096]).is_ok() {}
+    while write(&written, b"x").is_ok() {}
+    fcntl(&written, FcntlArg::F_SETFL(OFlag::empty())).expect("our own pipe");
+    let mut command = command(&going);
+    command.arg("import").arg(going.path("app/Procfile")).stdout(written).stderr(Stdio::piped());
+    let process = command.spawn().expect("goingctl can be executed");
+    drop(command);
+    // It cannot say so yet.
+    going.wait_for("the first of them", || names(&going).contains(&"web".into()));
+    going.write("worker", "cmd=mine\n");
+    drop(unread);
+    let output = process.wait_with_output().expect("our own child");
+    let ran = Ran::from(output);
+    assert!(ran.code == FAILED && ran.err.ends_with("/worker: File exists\n"), "{ran:?}");
+    assert_eq!(names(&going), ["web", "worker"]);
+    assert_eq!(values(&going, "worker", "cmd"), ["mine"]);
+}
+
+/// But that it is closed to others, if there may be a password in it.
+fn what_is_overwritten_stays_whose_it_was() {
+    let going = app("web: a\n", None);
+    going.write("web", "cmd=old\n");
+    let (path, procfile) = (going.path("going.d/web"), going.path("app/Procfile"));
+    let acl = give_to_others(&path);
+    import_to(&going, OK, &["--force"]);
+    assert_eq!(values(&going, "web", "cmd"), ["a"]);
+    assert_eq!(whose(&path), (12_345, 12_346, 0o640, acl.clone()));
+    assert_eq!(give_to_others(&procfile), acl);
+    let words = ["export", "--force", "-o", &procfile.display().to_string()];
+    ctl_to(&going, OK, &words);
+    assert_eq!(whose(&procfile), (12_345, 12_346, 0o640, acl));
+    fs::write(going.path("app/.env"), "A=1\n").expect("room on the disk");
+    for (before, behind) in [(0o644, 0o600), (0o440, 0o440)] {
+        fs::remove_file(&path).expect("our own file");
+        going.write("web", "cmd=old\n");
+        fs::set_permissions(&path, Permissions::from_mode(before)).expect("our own file");
+        import_to(&going, OK, &["--force"]);
+        assert_eq!(whose(&path), (0, 0, behind, Vec::new()));
+    }
+}
+
     let going = app("web: a\n", None);
     let (path, real) = (going.path("going.d/web"), going.path("records/real"));
     // One that leads nowhere is there as well.
@@ -302,6 +356,10 @@ fn what_is_found_beside_a_procfile_is_not_waited_for() {
     mkfifo(&beside, Mode::S_IRWXU).expect("room on the disk");
     assert!(import_to(&going, FAILED, &[]).err.contains("not a regular file"));
     assert!(names(&going).is_empty());
+    fs::remove_file(&beside).expect("our own file");
+    // Of what it leads to there may be no sign for us.
+    symlink("/nonexistent/env", &beside).expect("room on the disk");
+    assert!(import_to(&going, FAILED, &[]).err.contains("unable to read "));
     import_to(&going, OK, &["-e", "/dev/null"]);
     assert_eq!(names(&going), ["web"]);
 }
@@ -356,10 +414,6 @@ fn there_and_back_is_the_same() {
     // A formation comes back as a comment, and the order is that of the ports.
     let going = app("web: a\nclock: b\napi: c\n", None);
     import_to(&going, OK, &["-m", "all=1,web=3"]);
-    fs::remove_file(&beside).expect("our own file");
-    // Of what it leads to there may be no sign for us.
-    symlink("/nonexistent/env", &beside).expect("room on the disk");
-    assert!(import_to(&going, FAILED, &[]).err.contains("unable to read "));
     let ran = ctl_to(&going, OK, &["export"]);
     assert_eq!(ran.out, "# formation: web=3,clock=1,api=1\nweb: a\nclock: b\napi: c\n");
     assert_eq!(ctl_to(&going, OK, &["export", "clock", "a*"]).out, "clock: b\napi: c\n");

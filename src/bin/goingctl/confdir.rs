@@ -1,24 +1,33 @@
 //! CONFDIR: what a service file says, and the leading dot that keeps going from seeing it.
 
-use crate::output::{EXIT_ABSENT, EXIT_FAILED, Failure, fault, print, unable};
+use crate::output::{EXIT_ABSENT, EXIT_FAILED, Failure, fault, io_error, print, unable};
 use crate::regular;
 use going::child::reader;
 use going::linux::{raw, table::Slots};
 use going::model::config::{Fault, Text, parse, service_name, split_words};
-use rustix::fs::{AtFlags, CWD, RenameFlags, linkat, renameat_with, unlink};
+use rustix::fs::{
+    AtFlags, CWD, RenameFlags, XattrFlags, getxattr, linkat, removexattr, renameat_with, setxattr,
+    unlink,
+};
 use rustix::io::Errno;
 use std::cell::RefCell;
 use std::ffi::CString;
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, Permissions};
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
+use std::process;
 
 /// What everybody may read.
 pub const MODE_OPEN: u32 = 0o644;
 /// What may hold passwords.
 pub const MODE_CLOSED: u32 = 0o600;
+/// What is neither the owner nor in the group.
+const OTHERS: u32 = 0o007;
+/// Where an access control list is kept, see acl(5); and the longest, of some 500 entries.
+const ACL: &str = "system.posix_acl_access";
+const ACL_LEN_MAX: usize = 4096;
 
 /// The file of a service that is disabled.
 pub fn disabled(name: &str) -> String {
@@ -97,46 +106,82 @@ pub fn check(confdir: &Path) -> Result<bool, Failure> {
 
 /// Gives a file another name, unless there is one of that name.
 pub fn rename(confdir: &Path, from: &str, to: &str) -> Result<(), Failure> {
-    let (old, new) = (confdir.join(from), confdir.join(to));
-    let (old, new) = (old.as_os_str().as_bytes(), new.as_os_str().as_bytes());
-    let renamed = match renameat_with(CWD, old, CWD, new, RenameFlags::NOREPLACE) {
-        // NFS and older ZFS, for example, cannot do that. A link overwrites nothing, either.
-        Err(Errno::INVAL) => {
-            linkat(CWD, old, CWD, new, AtFlags::empty()).and_then(|()| unlink(old))
-        }
-        renamed => renamed,
-    };
-    renamed.map_err(|errno| {
+    rename_only(&confdir.join(from), &confdir.join(to)).map_err(|errno| {
         let code = if errno == Errno::NOENT { EXIT_ABSENT } else { EXIT_FAILED };
         let why = raw::reason(errno);
         Failure::new(code, format!("unable to rename {from} to {to}: {why}"))
     })
 }
 
+/// The same, for any two paths of one directory.
+fn rename_only(old: &Path, new: &Path) -> Result<(), Errno> {
+    let (old, new) = (old.as_os_str().as_bytes(), new.as_os_str().as_bytes());
+    match renameat_with(CWD, old, CWD, new, RenameFlags::NOREPLACE) {
+        // NFS and older ZFS, for example, cannot do that. A link overwrites nothing, either.
+        Err(Errno::INVAL) => {
+            linkat(CWD, old, CWD, new, AtFlags::empty()).and_then(|()| unlink(old))
+        }
+        renamed => renamed,
+    }
+}
+
+/// Puts the next version of a file in its place; in that of another only if there may be one.
+pub fn place(draft: &Path, path: &Path, may_replace: bool) -> io::Result<()> {
+    if may_replace {
+        return fs::rename(draft, path);
+    }
+    rename_only(draft, path).map_err(io_error)
+}
+
 /// Writes a file as a whole: whoever reads it sees the old one or the new one. A link stays one,
 /// and what is no regular file is none afterwards either.
-pub fn write(path: &Path, text: &[u8], mode: u32) -> Result<(), Failure> {
+pub fn write(path: &Path, text: &[u8], mode: u32, may_replace: bool) -> Result<(), Failure> {
     let what = unable(format!("write {}", path.display()));
-    let path = &match target(path) {
-        Ok(path) => path,
-        Err(error) => return Err(what(error)),
+    let write = || {
+        let path = &target(path)?;
+        if path.exists() && !path.is_file() {
+            return Err(io::Error::new(ErrorKind::InvalidInput, "not a regular file"));
+        }
+        let (draft, mut file) = draft(path, mode)?;
+        let written = resemble(&draft, path, mode)
+            .and_then(|()| file.write_all(text))
+            .and_then(|()| file.sync_all())
+            .and_then(|()| place(&draft, path, may_replace));
+        if written.is_err() {
+            let _none = fs::remove_file(&draft);
+        }
+        written
     };
-    if path.exists() && !path.is_file() {
-        return Err(what(io::Error::new(ErrorKind::InvalidInput, "not a regular file")));
+    write().map_err(what)
+}
+
+/// Gives the next version of a file the owner, the mode and the ACL of the one before it, if there
+/// is one: what was closed to others stays so. What is to be closed is in any case.
+pub fn resemble(draft: &Path, path: &Path, mode: u32) -> io::Result<()> {
+    let (old, new) = match fs::metadata(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        old => (old?, fs::metadata(draft)?),
+    };
+    if (old.uid(), old.gid()) != (new.uid(), new.gid()) {
+        chown(draft, Some(old.uid()), Some(old.gid()))?;
     }
-    let draft = draft(path);
-    let _none = fs::remove_file(&draft);
-    let written = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(mode)
-        .open(&draft)
-        .and_then(|mut file| file.write_all(text).and_then(|()| file.sync_all()))
-        .and_then(|()| fs::rename(&draft, path));
-    if written.is_err() {
-        let _none = fs::remove_file(&draft);
+    copy_acl(path.as_os_str().as_bytes(), draft.as_os_str().as_bytes()).map_err(io_error)?;
+    let is_open = old.mode() & OTHERS != 0;
+    let mode = if mode == MODE_CLOSED && is_open { mode } else { old.mode() };
+    fs::set_permissions(draft, Permissions::from_mode(mode))
+}
+
+fn copy_acl(from: &[u8], to: &[u8]) -> Result<(), Errno> {
+    let mut acl = [0; ACL_LEN_MAX];
+    match getxattr(from, ACL, &mut acl) {
+        Ok(len) => setxattr(to, ACL, acl.get(..len).unwrap_or_default(), XattrFlags::empty()),
+        // What a new file gets from its directory is not that of the old one.
+        Err(Errno::NODATA | Errno::OPNOTSUPP) => {
+            let _none = removexattr(to, ACL);
+            Ok(())
+        }
+        Err(errno) => Err(errno),
     }
-    written.map_err(what)
 }
 
 /// Where a file is, or is to be made: not where a link leads to nowhere, which would be lost.
@@ -149,9 +194,19 @@ pub fn target(path: &Path) -> io::Result<PathBuf> {
     }
 }
 
-/// Where the next version of a file is made: beside it, and nothing that going would look at.
-pub fn draft(path: &Path) -> PathBuf {
+/// Makes the next version of a file: beside it, and nothing that going would look at. Its name is
+/// nobody else's, though there may be others of this number on a shared disk, and what they left.
+pub fn draft(path: &Path, mode: u32) -> io::Result<(PathBuf, File)> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let name = name.trim_start_matches('.');
-    path.with_file_name(format!(".{name}.{}.new", std::process::id()))
+    let mut number = process::id();
+    loop {
+        let draft = path.with_file_name(format!(".{name}.{number}.new"));
+        match File::options().write(true).create_new(true).mode(mode).open(&draft) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                number = number.wrapping_add(1);
+            }
+            made => return made.map(|file| (draft, file)),
+        }
+    }
 }

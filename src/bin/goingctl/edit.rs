@@ -1,20 +1,23 @@
 //! edit: an editor on a copy of a service file, which takes its place when it is good.
 
-use crate::confdir::{self, draft, normalise, target};
+use crate::confdir::{self, MODE_CLOSED, MODE_OPEN, draft, normalise, place, resemble, target};
 use crate::output::{EXIT_OK, Failure, fault, print, unable, warn};
 use crate::regular;
+use going::linux::raw;
 use going::model::config::service_name;
 use linux_raw_sys::general::{SIGINT, SIGQUIT};
 use std::env;
 use std::ffi::OsString;
 use std::fs;
-use std::io::{self, ErrorKind, IsTerminal};
-use std::os::unix::fs::{MetadataExt, chown};
-use std::path::Path;
+use std::io::{self, ErrorKind, IsTerminal, Read, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 
 /// What a new file begins with.
 const NEW: &[u8] = b"# See going(5).\ncmd=\n";
+/// What it may be at most; the umask says the rest.
+const MODE_NEW: u32 = 0o666;
 
 /// Edits the file of one service, made if need be.
 pub fn edit(confdir: &Path, name: &str) -> Result<u8, Failure> {
@@ -23,20 +26,12 @@ pub fn edit(confdir: &Path, name: &str) -> Result<u8, Failure> {
     }
     let path = confdir::file(confdir, name);
     let path = target(&path).map_err(unable(format!("edit {}", path.display())))?;
-    let draft = draft(&path);
-    let what = || unable(format!("copy {} to {}", path.display(), draft.display()));
     let before = match regular::read(&path) {
         Err(error) if error.kind() == ErrorKind::NotFound => None,
-        read => Some(read.map_err(what())?),
+        read => Some(read.map_err(unable(format!("read {}", path.display())))?),
     };
-    let made = match before {
-        Some(_) => copy(&path, &draft),
-        None => fs::write(&draft, NEW),
-    };
-    if made.is_err() {
-        let _none = fs::remove_file(&draft);
-    }
-    made.map_err(what())?;
+    let draft = copy(&path, before.is_none());
+    let draft = draft.map_err(unable(format!("copy {} beside it", path.display())))?;
     let begin = before.as_deref().unwrap_or(NEW);
     match edit_until_good(name, &draft) {
         Ok(text) if text == begin => {
@@ -49,7 +44,7 @@ pub fn edit(confdir: &Path, name: &str) -> Result<u8, Failure> {
         }
         Ok(_) => {
             let what = format!("rename {} to {}", draft.display(), path.display());
-            fs::rename(&draft, &path).map_err(unable(what))?;
+            place(&draft, &path, before.is_some()).map_err(unable(what))?;
             print(format!("{name}: saved\n")).map(|()| EXIT_OK)
         }
         Err(Failure { code, text }) if regular::read(&draft).is_ok_and(|text| text != begin) => {
@@ -63,15 +58,21 @@ pub fn edit(confdir: &Path, name: &str) -> Result<u8, Failure> {
     }
 }
 
-/// With the same mode and owner: what was closed to others stays so.
-fn copy(path: &Path, draft: &Path) -> io::Result<()> {
-    let _none = fs::remove_file(draft);
-    fs::copy(path, draft)?;
-    let (old, new) = (fs::metadata(path)?, fs::metadata(draft)?);
-    if (old.uid(), old.gid()) != (new.uid(), new.gid()) {
-        chown(draft, Some(old.uid()), Some(old.gid()))?;
+/// Makes a draft of what there is, or of what a new file begins with.
+fn copy(path: &Path, is_new: bool) -> io::Result<PathBuf> {
+    let (draft, mut file) = draft(path, if is_new { MODE_NEW } else { MODE_CLOSED })?;
+    let copied = resemble(&draft, path, MODE_OPEN).and_then(|()| {
+        let mut text = NEW.to_vec();
+        if !is_new {
+            text.clear();
+            regular::open(path)?.read_to_end(&mut text)?;
+        }
+        file.write_all(&text)
+    });
+    if copied.is_err() {
+        let _none = fs::remove_file(&draft);
     }
-    Ok(())
+    copied.map(|()| draft)
 }
 
 /// Has the draft edited until it is good, or until whoever edits it has had enough; what it says.

@@ -49,10 +49,10 @@ pub fn export(options: &Options) -> Result<u8, Failure> {
             .iter()
             .map(|(name, value)| format!("{name}={}\n", procfile::quoted(value)))
             .collect();
-        save(path, &lines.concat(), MODE_CLOSED)?;
+        save(path, &lines.concat(), MODE_CLOSED, options.is_forced)?;
     }
     match &options.output {
-        Some(path) => save(path, &text, MODE_OPEN)?,
+        Some(path) => save(path, &text, MODE_OPEN, options.is_forced)?,
         None => print(text)?,
     }
     Ok(EXIT_OK)
@@ -154,9 +154,9 @@ fn is_special(path: &Path) -> bool {
     path.exists() && !path.is_file()
 }
 
-fn save(path: &Path, text: &str, mode: u32) -> Result<(), Failure> {
+fn save(path: &Path, text: &str, mode: u32, may_replace: bool) -> Result<(), Failure> {
     if !is_special(path) {
-        return confdir::write(path, text.as_bytes(), mode);
+        return confdir::write(path, text.as_bytes(), mode, may_replace);
     }
     let written = OpenOptions::new().write(true).open(path);
     let written = written.and_then(|mut file| file.write_all(text.as_bytes()));

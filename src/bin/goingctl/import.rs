@@ -63,7 +63,7 @@ pub fn import(options: &Options) -> Result<u8, Failure> {
     let mode = if app.variables.is_empty() { MODE_OPEN } else { MODE_CLOSED };
     let mut is_told = true;
     for file in &files {
-        confdir::write(&directory.join(&file.name), file.text.as_bytes(), mode)?;
+        confdir::write(&directory.join(&file.name), file.text.as_bytes(), mode, options.is_forced)?;
         is_told &= tell(&file.name, "written");
     }
     if formation.count(RELEASE) > 0 && processes.iter().any(|process| process.name == RELEASE) {
