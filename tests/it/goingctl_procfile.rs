@@ -35,6 +35,7 @@ pub fn tests() -> Vec<Trial> {
         scenario!(export_says_what_is_lost),
         scenario!(export_overwrites_nothing_unasked),
         scenario!(export_writes_into_what_is_no_file),
+        scenario!(export_needs_the_whole_directory),
         scenario!(exported_words_mean_the_same_to_a_shell),
     ]
 }
@@ -470,6 +471,20 @@ fn export_writes_into_what_is_no_file() {
         assert_eq!(ran.code, OK, "{ran:?}");
         assert_eq!(reader.join().expect("no panic"), "web: a\n");
     }
+}
+
+/// Else it would be an empty Procfile that takes the place of another.
+fn export_needs_the_whole_directory() {
+    let going = app("web: a\n", None);
+    going.write("web", "cmd=new\n");
+    let mut command = command(&going);
+    command.args(["export", "--force", "-o"]).arg(going.path("app/Procfile"));
+    let directory = 3;
+    refuse(&mut command, libc::SYS_getdents64, 0, directory, libc::EIO);
+    let ran = Ran::from(command.output().expect("goingctl can be executed"));
+    assert!(ran.code == FAILED && ran.err.ends_with("/going.d: I/O error\n"), "{ran:?}");
+    let text = fs::read_to_string(going.path("app/Procfile"));
+    assert_eq!(text.expect("a file"), "web: a\n");
 }
 
 /// What needed no shell here, and would be taken apart by one there.

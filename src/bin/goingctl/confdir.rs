@@ -36,10 +36,11 @@ pub fn disabled(name: &str) -> String {
 
 /// Names of all services, those that are disabled behind the others.
 pub fn names(confdir: &Path) -> Result<Vec<String>, Failure> {
-    let what = format!("read {}", confdir.display());
-    let mut names: Vec<String> = fs::read_dir(confdir)
-        .map_err(unable(what))?
-        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+    let entries = fs::read_dir(confdir).and_then(Iterator::collect::<io::Result<Vec<_>>>);
+    let mut names: Vec<String> = entries
+        .map_err(unable(format!("read {}", confdir.display())))?
+        .iter()
+        .filter_map(|entry| entry.file_name().into_string().ok())
         .filter(|name| service_name(name.trim_start_matches('.').as_bytes()).is_some())
         .filter(|name| !name.starts_with(".."))
         .collect();
