@@ -39,6 +39,7 @@ pub fn tests() -> Vec<Trial> {
         scenario!(edit_leaves_nothing_of_a_copy_that_fails),
         scenario!(edit_spares_what_another_has_left),
         scenario!(edit_keeps_whose_a_file_is, Root),
+        scenario!(edit_executes_no_service_file),
         scenario!(logs_prints_the_end),
         scenario!(logs_follows),
         scenario!(logs_ends_amid_lines),
@@ -248,9 +249,9 @@ fn edit_asks_on_a_terminal() {
     fs::write(&editor, script).expect("room on the disk");
     let mut command = command(&going);
     command.env("VISUAL", format!("sh '{}'", editor.display())).args(["edit", "web"]);
-    let mut edit = OnTerminal::spawn(command, 80, 24);
+    let mut edit = OnTerminal::spawn(command, 200, 24);
     let shown = edit.wait_shown("Edit it again?");
-    assert!(shown.contains("web:1: unknown key \"comand\""), "{shown}");
+    assert!(shown.contains("web:1: unknown key \"comand\"; see "), "{shown}");
     edit.terminal.write_all(b"\n").expect("a terminal");
     assert_eq!(edit.finish().0, OK);
     assert_eq!(content(&going, "web"), "cmd=y\n");
@@ -354,6 +355,18 @@ fn edit_keeps_whose_a_file_is() {
     assert_eq!(edit(&going, "web", "echo cmd=y >\"$1\"").code, OK);
     assert_eq!(content(&going, "web"), "cmd=y\n");
     assert_eq!(whose(&path), (12_345, 12_346, 0o640, acl));
+}
+
+/// Neither instead of an editor, nor as one.
+fn edit_executes_no_service_file() {
+    let going = Going::new();
+    going.write("web", "cmd=x\nexit 77\n");
+    let path = going.path("going.d/web");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("our own file");
+    let mut command = command(&going);
+    command.env("PATH", "/nonexistent").env("EDITOR", " ").args(["edit", "web"]);
+    let ran = Ran::from(command.output().expect("goingctl can be executed"));
+    assert!(ran.code == FAILED && ran.err.contains("vi ended with exit status: 127"), "{ran:?}");
 }
 
 fn log(going: &Going, content: &str) {

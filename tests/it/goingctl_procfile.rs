@@ -268,7 +268,6 @@ fn import_overwrites_nothing_unasked() {
     assert_eq!(values(&going, "worker", "cmd"), ["b"]);
 }
 
-fn import_leaves_links_and_devices_what_they_are() {
 /// While the others are written.
 fn import_overwrites_nothing_that_has_just_come() {
     let going = app("web: a\nworker: b\n", None);
@@ -314,6 +313,7 @@ fn what_is_overwritten_stays_whose_it_was() {
     }
 }
 
+fn import_leaves_links_and_devices_what_they_are() {
     let going = app("web: a\n", None);
     let (path, real) = (going.path("going.d/web"), going.path("records/real"));
     // One that leads nowhere is there as well.
@@ -356,11 +356,11 @@ fn what_is_found_beside_a_procfile_is_not_waited_for() {
     fs::remove_file(&beside).expect("our own file");
     mkfifo(&beside, Mode::S_IRWXU).expect("room on the disk");
     assert!(import_to(&going, FAILED, &[]).err.contains("not a regular file"));
-    assert!(names(&going).is_empty());
     fs::remove_file(&beside).expect("our own file");
     // Of what it leads to there may be no sign for us.
     symlink("/nonexistent/env", &beside).expect("room on the disk");
     assert!(import_to(&going, FAILED, &[]).err.contains("unable to read "));
+    assert!(names(&going).is_empty());
     import_to(&going, OK, &["-e", "/dev/null"]);
     assert_eq!(names(&going), ["web"]);
 }

@@ -83,7 +83,8 @@ fn edit_until_good(name: &str, draft: &Path) -> Result<Vec<u8>, Failure> {
         match normalise(name, &text) {
             Ok(_) => return Ok(text),
             Err(failure) if io::stdin().is_terminal() => {
-                warn(&failure.text);
+                // Whoever ends it now, by a signal, is to know where the work is.
+                warn(format!("{}; see {}", failure.text, draft.display()));
                 print("Edit it again? [Y/n] ")?;
                 let mut answer = String::new();
                 let len = io::stdin().read_line(&mut answer).unwrap_or(0);
@@ -98,8 +99,10 @@ fn edit_until_good(name: &str, draft: &Path) -> Result<Vec<u8>, Failure> {
 
 /// The editor may be given with options, so a shell takes it apart, as everywhere.
 fn run_editor(draft: &Path) -> Result<(), Failure> {
-    let given = ["VISUAL", "EDITOR"].into_iter().filter_map(env::var_os);
-    let editor = given.into_iter().find(|editor| !editor.is_empty()).unwrap_or("vi".into());
+    let mut given = ["VISUAL", "EDITOR"].into_iter().filter_map(env::var_os);
+    // Of blanks alone, the shell would make the draft the command.
+    let editor = given.find(|editor| !editor.as_bytes().trim_ascii().is_empty());
+    let editor = editor.unwrap_or("vi".into());
     let mut script = OsString::from("exec ");
     script.push(&editor);
     script.push(" \"$@\"");
