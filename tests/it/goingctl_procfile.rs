@@ -439,6 +439,14 @@ fn export_says_what_is_lost() {
     let environment = going.path("env").display().to_string();
     let ran = ctl_to(&going, FAILED, &["export", "-e", &environment]);
     assert!(ran.err.contains("A has another value elsewhere"), "{ran:?}");
+    // A name in an older encoding is not to become another one.
+    going.write("api", b"cmd=b\nenv=A=caf\xe9\n");
+    let ran = ctl_to(&going, FAILED, &["export", "-e", &environment]);
+    assert!(ran.err.contains("api: a variable that cannot be said"), "{ran:?}");
+    assert!(ctl_to(&going, OK, &["export"]).out.starts_with("api: b\n"));
+    going.write("api", b"cmd=caf\xe9\n");
+    let ran = ctl_to(&going, FAILED, &["export"]);
+    assert!(ran.err.contains("api: its cmd cannot be said in a Procfile"), "{ran:?}");
 }
 
 fn export_overwrites_nothing_unasked() {

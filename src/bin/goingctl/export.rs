@@ -75,8 +75,10 @@ fn add_process(processes: &mut Vec<Process>, service: &str, text: &Text) -> Resu
         Some((name, number)) if number.parse::<u16>().is_ok() => (name.to_owned(), Some(number)),
         _ => (service.replace('@', "-"), None),
     };
-    let cmd = String::from_utf8_lossy(value(text, b"cmd").unwrap_or_default());
-    let command = procfile::command(&cmd)
+    let cmd = str::from_utf8(value(text, b"cmd").unwrap_or_default());
+    let command = cmd
+        .ok()
+        .and_then(procfile::command)
         .ok_or_else(|| fault(format!("{service}: its cmd cannot be said in a Procfile")))?;
     let ports = values(text, b"env").filter_map(|line| line.strip_prefix(b"PORT="));
     let port = ports.last().and_then(|port| str::from_utf8(port).ok()?.parse().ok());
@@ -101,8 +103,13 @@ fn add_variables(
     text: &Text,
     is_wanted: bool,
 ) -> Result<(), Failure> {
-    let lines = values(text, b"env").map(|line| String::from_utf8_lossy(line).into_owned());
-    for line in lines.filter(|line| !line.starts_with("PORT=")) {
+    for line in values(text, b"env").filter(|line| !line.starts_with(b"PORT=")) {
+        let Ok(line) = str::from_utf8(line) else {
+            if is_wanted {
+                return Err(fault(format!("{service}: a variable that cannot be said in a .env")));
+            }
+            continue;
+        };
         let Some((name, value)) = line.split_once('=') else {
             warn(format!("{service}: env={line} is not in the .env"));
             continue;
