@@ -18,6 +18,7 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 pub fn tests() -> Vec<Trial> {
@@ -34,6 +35,7 @@ pub fn tests() -> Vec<Trial> {
         scenario!(edit_leaves_interrupts_to_the_editor),
         scenario!(edit_makes_a_new_file),
         scenario!(edit_notices_that_somebody_else_was_faster),
+        scenario!(edit_brings_nothing_back_that_is_moved_away),
         scenario!(edit_follows_links_and_finds_the_disabled),
         scenario!(edit_wants_a_file),
         scenario!(edit_leaves_nothing_of_a_copy_that_fails),
@@ -285,6 +287,37 @@ fn edit_notices_that_somebody_else_was_faster() {
     let ran = edit(&going, "web", &format!("echo cmd=y >\"$1\"; echo cmd=z >'{path}'"));
     assert!(ran.code == FAILED && ran.err.contains("somebody else"), "{ran:?}");
     assert_eq!((content(&going, "web").as_str(), leftovers(&going)), ("cmd=z\n", 1));
+}
+
+/// However little time there is between the last look and the saving: what is disabled meanwhile
+/// would be there twice.
+fn edit_brings_nothing_back_that_is_moved_away() {
+    let going = Going::new();
+    going.write("web", "cmd=x\n");
+    let (shown, hidden) = (going.path("going.d/web"), going.path("going.d/.web"));
+    let (is_edited, is_over) = (going.path("editor.done"), AtomicBool::new(false));
+    let move_about = || {
+        while !is_over.load(Ordering::Relaxed) {
+            if !is_edited.exists() {
+                continue;
+            }
+            for (from, to) in [(&shown, &hidden), (&hidden, &shown)] {
+                fs::rename(from, to).expect("our own file");
+                assert!((0..100).all(|_| !from.exists()), "{} is back", from.display());
+            }
+        }
+    };
+    thread::scope(|scope| {
+        let mover = scope.spawn(move_about);
+        for number in 0..200 {
+            edit(&going, "web", &format!("echo cmd=x{number} >\"$1\"; : >\"$0.done\""));
+            // It is not there if the file was on its way still, and so could not be copied.
+            let _ = fs::remove_file(&is_edited);
+        }
+        is_over.store(true, Ordering::Relaxed);
+        mover.join().expect("nothing is there twice");
+    });
+    assert_ne!(content(&going, "web"), "cmd=x\n");
 }
 
 fn edit_follows_links_and_finds_the_disabled() {

@@ -134,6 +134,30 @@ pub fn place(draft: &Path, path: &Path, may_replace: bool) -> io::Result<()> {
     rename_only(draft, path).map_err(io_error)
 }
 
+/// Puts the next version of a file in its place, if that is still what it was; whether it was.
+pub fn replace(draft: &Path, path: &Path, before: &[u8]) -> io::Result<bool> {
+    let is_same = |path| regular::read(path).is_ok_and(|text| text == before);
+    let exchange = || {
+        let (draft, path) = (draft.as_os_str().as_bytes(), path.as_os_str().as_bytes());
+        renameat_with(CWD, draft, CWD, path, RenameFlags::EXCHANGE)
+    };
+    if !is_same(path) {
+        return Ok(false);
+    }
+    // Somebody else may be faster even now: what it was is looked at when it is out of the way.
+    match exchange() {
+        Ok(()) if is_same(draft) => {
+            let _stays = fs::remove_file(draft);
+            Ok(true)
+        }
+        Ok(()) => exchange().map(|()| false).map_err(io_error),
+        Err(Errno::NOENT) => Ok(false),
+        // See `rename_only`.
+        Err(Errno::INVAL) => fs::rename(draft, path).map(|()| true),
+        Err(errno) => Err(io_error(errno)),
+    }
+}
+
 /// Writes a file as a whole: whoever reads it sees the old one or the new one. A link stays one,
 /// and what is no regular file is none afterwards either.
 pub fn write(path: &Path, text: &[u8], mode: u32, may_replace: bool) -> Result<(), Failure> {

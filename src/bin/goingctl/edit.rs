@@ -1,6 +1,8 @@
 //! edit: an editor on a copy of a service file, which takes its place when it is good.
 
-use crate::confdir::{self, MODE_CLOSED, MODE_OPEN, draft, normalise, place, resemble, target};
+use crate::confdir::{
+    self, MODE_CLOSED, MODE_OPEN, draft, normalise, place, replace, resemble, target,
+};
 use crate::output::{EXIT_OK, Failure, fault, print, unable, warn};
 use crate::regular;
 use going::linux::raw;
@@ -24,8 +26,8 @@ pub fn edit(confdir: &Path, name: &str) -> Result<u8, Failure> {
     if service_name(name.as_bytes()).is_none() {
         return Err(fault(format!("not the name of a service: {name}")));
     }
-    let path = confdir::file(confdir, name);
-    let path = target(&path).map_err(unable(format!("edit {}", path.display())))?;
+    let file = confdir::file(confdir, name);
+    let path = target(&file).map_err(unable(format!("edit {}", file.display())))?;
     let before = match regular::read(&path) {
         Err(error) if error.kind() == ErrorKind::NotFound => None,
         read => Some(read.map_err(unable(format!("read {}", path.display())))?),
@@ -38,14 +40,22 @@ pub fn edit(confdir: &Path, name: &str) -> Result<u8, Failure> {
             let _none = fs::remove_file(&draft);
             print(format!("{name}: unchanged\n")).map(|()| EXIT_OK)
         }
-        Ok(_) if regular::read(&path).ok() != before => {
-            let draft = draft.display();
-            Err(fault(format!("{name} was changed by somebody else; see {draft}")))
-        }
         Ok(_) => {
-            let what = format!("rename {} to {}", draft.display(), path.display());
-            place(&draft, &path, before.is_some()).map_err(unable(what))?;
-            print(format!("{name}: saved\n")).map(|()| EXIT_OK)
+            let what = unable(format!("rename {} to {}", draft.display(), path.display()));
+            let placed = match &before {
+                Some(before) => replace(&draft, &path, before),
+                // That of a disabled one has no other beside it.
+                None if confdir::file(confdir, name) != file => Ok(false),
+                None => place(&draft, &path, false).map(|()| true),
+            };
+            match placed {
+                Ok(true) => print(format!("{name}: saved\n")).map(|()| EXIT_OK),
+                Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(what(error)),
+                _ => {
+                    let draft = draft.display();
+                    Err(fault(format!("{name} was changed by somebody else; see {draft}")))
+                }
+            }
         }
         Err(Failure { code, text }) if regular::read(&draft).is_ok_and(|text| text != begin) => {
             let text = format!("{text}; nothing is changed, see {}", draft.display());
