@@ -11,7 +11,7 @@ use crate::proc;
 use libtest_mimic::Trial;
 use nix::sys::signal::Signal;
 use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
@@ -54,6 +54,7 @@ pub fn tests() -> Vec<Trial> {
         scenario!(what_cannot_be_said_is_done_all_the_same),
         scenario!(two_restarts_at_once_both_end),
         scenario!(a_restart_amid_another_ends_none),
+        scenario!(another_restart_is_not_taken_for_a_touch),
         scenario!(a_restart_that_has_just_begun_is_not_undone),
         scenario!(who_has_no_right_is_told, Root),
         scenario!(a_restart_says_that_it_cannot_let_go, Root),
@@ -635,6 +636,38 @@ fn a_restart_amid_another_ends_none() {
     }
     assert!(!is_held(&going, "web"));
     going.wait_starts("web", 3);
+}
+
+/// Though its file has the number that the one before had, as ext4 gives it.
+fn another_restart_is_not_taken_for_a_touch() {
+    let going = stubborn();
+    let web = going.up("web");
+    let down = going.path("run/down");
+    let make = |name: &str| {
+        let mut options = fs::File::options();
+        let made = options.write(true).create_new(true).mode(0o744).open(down.join(name));
+        let made = made.expect("room on the disk");
+        made.metadata().expect("an open file").ino()
+    };
+    let first = make("web");
+    let late = restarting(&going);
+    going.wait_for("the late one to wait", || {
+        let has_begun = proc::status(pid(&late), "SigBlk") != "0000000000000000";
+        has_begun && proc::stat(pid(&late)).is_some_and(|stat| stat.state == 'S')
+    });
+    send(pid(&late), Signal::SIGSTOP);
+    fs::remove_file(down.join("web")).expect("our own file");
+    // Where it gives another each time, there is nothing to be taken for something else.
+    let mut others = (0..500).map(|number| format!(".{number}"));
+    let found = others.find(|other| make(other) == first).unwrap_or(".0".to_owned());
+    fs::rename(down.join(found), down.join("web")).expect("our own file");
+    send(pid(&late), Signal::SIGCONT);
+    // It looks at the file more often than that.
+    sleep(Duration::from_secs(1));
+    fs::remove_file(down.join("web")).expect("our own file");
+    send(web, Signal::SIGKILL);
+    let ran = Ran::from(late.wait_with_output().expect("our own child"));
+    assert_eq!(ran.code, OK, "{ran:?}");
 }
 
 /// One of many services is held down by another restart while this one holds the others: what it has

@@ -9,6 +9,7 @@ use going::model::config::service_name;
 use going::model::status::VERSION;
 use rustix::fd::OwnedFd;
 use rustix::fs::inotify::{WatchFlags, add_watch};
+use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
 use rustix::io::Errno;
 use rustix::process::{Pid, test_kill_process};
 use std::fs::{self, Metadata, OpenOptions};
@@ -25,17 +26,22 @@ pub struct Rundir(pub PathBuf);
 #[derive(Clone, Copy, PartialEq)]
 pub struct Mark {
     inode: u64,
+    /// When it was made, where that is known: numbers of files are used again.
+    born: Option<(i64, u32)>,
     /// When it was made or touched.
     since: (i64, i64),
     is_for_restart: bool,
 }
 
 impl Mark {
-    fn of(stat: &Metadata) -> Self {
-        let since = (stat.mtime(), stat.mtime_nsec());
+    fn of(path: &Path, stat: &Metadata) -> Self {
+        let path = path.as_os_str().as_bytes();
+        let known = statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::BTIME).ok();
+        let known = known.filter(|known| known.stx_mask & StatxFlags::BTIME.bits() != 0);
         Self {
             inode: stat.ino(),
-            since,
+            born: known.map(|known| (known.stx_btime.tv_sec, known.stx_btime.tv_nsec)),
+            since: (stat.mtime(), stat.mtime_nsec()),
             is_for_restart: stat.is_file() && stat.mode() & OWNER_EXECUTES != 0,
         }
     }
@@ -43,7 +49,8 @@ impl Mark {
     /// Whether this one, found in the place of another, is that of somebody who wants the service
     /// held down: of a restart it is not, unless it was touched.
     pub fn is_to_stay(&self, before: Option<Self>) -> bool {
-        let is_touched = before.is_some_and(|before| before.inode == self.inode);
+        let is_same = |before: Self| (before.inode, before.born) == (self.inode, self.born);
+        let is_touched = before.is_some_and(is_same);
         is_touched || !self.is_for_restart
     }
 }
@@ -118,9 +125,9 @@ impl Rundir {
 
     /// Holds a service down, by a file of this `mode`; by which one, if it was not so before.
     fn hold(&self, name: &str, mode: u32) -> io::Result<Option<Mark>> {
-        let mut options = OpenOptions::new();
-        match options.write(true).create_new(true).mode(mode).open(self.down(name)?) {
-            Ok(file) => file.metadata().map(|stat| Some(Mark::of(&stat))),
+        let (path, mut options) = (self.down(name)?, OpenOptions::new());
+        match options.write(true).create_new(true).mode(mode).open(&path) {
+            Ok(file) => file.metadata().map(|stat| Some(Mark::of(&path, &stat))),
             Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(None),
             Err(error) => Err(error),
         }
@@ -150,7 +157,8 @@ impl Rundir {
 
     /// What holds it down, if something does.
     pub fn mark(&self, name: &str) -> Option<Mark> {
-        self.down(name).ok()?.symlink_metadata().ok().map(|stat| Mark::of(&stat))
+        let path = self.down(name).ok()?;
+        path.symlink_metadata().ok().map(|stat| Mark::of(&path, &stat))
     }
 
     /// Lets it be up again.
