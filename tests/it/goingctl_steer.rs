@@ -13,8 +13,6 @@ use nix::sys::signal::Signal;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::process::{Child, Command, Stdio};
-use std::thread::sleep;
-use std::time::Duration;
 
 /// As a shell has it.
 const INTERRUPTED: i32 = 128 + Signal::SIGINT as i32;
@@ -610,6 +608,15 @@ fn two_restarts_at_once_both_end() {
     assert!(!is_held(&going, "web"));
 }
 
+/// Has a stopped one go on, and waits until it has looked at the file again.
+fn go_on(going: &Going, pid: i32) {
+    let switches = || proc::status_number(pid, "voluntary_ctxt_switches");
+    let before = switches();
+    send(pid, Signal::SIGCONT);
+    // It may go to sleep once more without a look, and looks before it goes to sleep again.
+    going.wait_for("another look", || switches() > before + 3);
+}
+
 /// One of them is late: the first has ended meanwhile, and there is a third.
 fn a_restart_amid_another_ends_none() {
     let going = stubborn();
@@ -626,9 +633,7 @@ fn a_restart_amid_another_ends_none() {
     let first = Ran::from(first.wait_with_output().expect("our own child"));
     assert_eq!(first.code, OK, "{first:?}");
     let third = restarting(&going);
-    send(pid(&late), Signal::SIGCONT);
-    // It looks at the file more often than that.
-    sleep(Duration::from_secs(1));
+    go_on(&going, pid(&late));
     send(web, Signal::SIGKILL);
     for process in [late, third] {
         let ran = Ran::from(process.wait_with_output().expect("our own child"));
@@ -661,9 +666,7 @@ fn another_restart_is_not_taken_for_a_touch() {
     let mut others = (0..500).map(|number| format!(".{number}"));
     let found = others.find(|other| make(other) == first).unwrap_or(".0".to_owned());
     fs::rename(down.join(found), down.join("web")).expect("our own file");
-    send(pid(&late), Signal::SIGCONT);
-    // It looks at the file more often than that.
-    sleep(Duration::from_secs(1));
+    go_on(&going, pid(&late));
     fs::remove_file(down.join("web")).expect("our own file");
     send(web, Signal::SIGKILL);
     let ran = Ran::from(late.wait_with_output().expect("our own child"));
