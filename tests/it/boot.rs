@@ -15,7 +15,6 @@ pub fn tests() -> Vec<Trial> {
         scenario!(services_come_up_and_come_back, Machine),
         scenario!(words_of_the_kernel_stop_nothing, Machine),
         scenario!(no_directory_is_needed, Machine),
-        scenario!(no_room_is_needed_to_power_off, Machine),
         scenario!(the_disk_of_the_program_goes, Machine),
         scenario!(the_documented_rc_script_becomes_going, Machine),
         scenario!(busybox_poweroff, Machine),
@@ -141,18 +140,6 @@ fn no_directory_is_needed() {
     let mut machine = Machine::boot(files, words);
     machine.wait_console("bare: up");
     assert_eq!(machine.wait_end(), "guest-shutdown", "{}", machine.report());
-}
-
-/// No service file can be read for want of descriptors; but the machine can be switched off. Until
-/// going is there a signal means nothing to PID 1.
-fn no_room_is_needed_to_power_off() {
-    let mut files = initramfs();
-    let tell = "(while kill -USR2 1; do usleep 100000; done) &";
-    let script = format!("{RC}{tell}\nulimit -n 6\nexec /usr/sbin/going\n");
-    files.program("init", script.as_bytes());
-    let mut machine = Machine::boot(files, "");
-    assert_eq!(machine.wait_end(), "guest-shutdown", "{}", machine.report());
-    assert!(machine.console().contains("going[1]: shutting down"), "{}", machine.report());
 }
 
 /// Nobody can read it again, and the kernel has made room of all that it could.

@@ -66,6 +66,7 @@ pub fn tests() -> Vec<Trial> {
         scenario!(who_ends_leftovers_keeps_no_log_open),
         scenario!(who_ends_leftovers_keeps_no_log_open_with_an_old_kernel),
         scenario!(what_a_child_says_goes_to_no_log_of_a_service, Root),
+        scenario!(a_machine_ends_where_no_file_could_be_read, Root),
     ]
 }
 
@@ -954,4 +955,23 @@ fn what_a_child_says_goes_to_no_log_of_a_service() {
     assert!(said.contains("web: unable to execute /nothere: No such file or directory"), "{said}");
     assert_eq!(fs::read_to_string(log).expect("its log"), "");
     going.terminate();
+}
+
+/// Whoever ends the machine needs no file in memory, as a reader does. Here the kernel lets a PID 1
+/// take over Ctrl-Alt-Del, and then ends its PID namespace in the place of a machine.
+fn a_machine_ends_where_no_file_could_be_read() {
+    let mut going = Going::new();
+    going.start_as_pid_1(|command| {
+        let (command_index, flags_index) = (2, 1);
+        refuse(command, libc::SYS_reboot, command_index, libc::RB_DISABLE_CAD, 0);
+        for flags in [libc::MFD_CLOEXEC, libc::MFD_CLOEXEC | libc::MFD_NOEXEC_SEAL] {
+            let flags = flags.cast_signed();
+            refuse(command, libc::SYS_memfd_create, flags_index, flags, libc::ENOSYS);
+        }
+    });
+    going.wait_log("unable to begin to read CONFDIR: Function not implemented");
+    going.signal(Signal::SIGUSR2);
+    // Killed by the kernel.
+    assert_eq!(going.wait_exit().code(), Some(255), "{}", going.report());
+    assert!(going.log().ends_with("going[1]: shutting down\n"), "{}", going.report());
 }
