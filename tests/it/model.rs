@@ -612,11 +612,11 @@ fn a_plan_stays_whole() {
     let mut slots = table_of(SERVICES_MAX);
     let mut texts: Vec<Vec<u8>> = vec![Vec::new(); SERVICES_MAX + 1];
     let (mut refusals, mut file) = (0, memory());
-    for round in 0..500 {
+    for round in 0..250 {
         let next = memory();
         let mut plan = Plan::new(&next);
         plan.take_over(&file, &mut slots).expect("the texts");
-        for change in 0..20 {
+        for change in 0..40 {
             let index = 1 + random.index(SERVICES_MAX);
             let longest = if random.below(16) == 0 { TEXT_MAX } else { 400 };
             let len = random.index(longest + 1);
