@@ -6,6 +6,7 @@
 //! said in the log and becomes an exit code; the supervisor sees a service that ended.
 
 mod command;
+mod descriptors;
 mod environment;
 mod output;
 mod path;

@@ -8,8 +8,8 @@
 //! Never trusts a number alone: it means a service only if that process has had it since before the
 //! file was written, in this life of the machine and in this PID namespace.
 
-use super::Birth;
 use super::path::with_path;
+use super::{Birth, descriptors};
 use crate::linux::{clock, raw, rundir, signals::signal_group};
 use crate::model::config::number;
 use crate::model::service;
@@ -32,8 +32,6 @@ const KILL_MS: u64 = 2_000;
 const LOOK_MS: u64 = 50;
 /// A clock tick of `/proc/PID/stat`: USER_HZ is 100 wherever there is a Linux that we build for.
 const TICK_MS: u64 = 10;
-/// More than a supervisor has open, however many pipes.
-const OWN_MAX: i32 = 1_024;
 /// Bytes of a pid file, and of what is read in /proc up to what is of interest, and more.
 const TEXT_MAX: usize = 512;
 
@@ -105,12 +103,7 @@ fn end_apart(text: &[u8]) -> Result<service::Pid, Errno> {
     raw::fork(|| {
         // Not of the group of a service, which may be told to end.
         let _leads = setpgid(None, None);
-        if raw::close_from(0, false).is_err() {
-            // Our own are among the first.
-            for fd in 0..OWN_MAX {
-                raw::close(fd);
-            }
-        }
+        let _closed = descriptors::close_from(0, false);
         end(text);
         raw::exit(0)
     })

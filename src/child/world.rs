@@ -4,14 +4,13 @@
 
 use super::path::with_path;
 use super::users::{self, User};
-use super::{Birth, Failure, output, scan, set_up as failed, twin};
+use super::{Birth, Failure, descriptors, output, set_up as failed, twin};
 use crate::linux::raw;
 use crate::linux::syslog::WARNING;
-use crate::model::config::{number, value};
+use crate::model::config::value;
 use linux_raw_sys::general::{SIGPIPE, SIGXFSZ};
 use rustix::io::Errno;
-use rustix::process::{Resource, Signal, chdir, chroot};
-use rustix::process::{getpid, getrlimit, setpgid, setsid};
+use rustix::process::{Signal, chdir, chroot, getpid, setpgid, setsid};
 use rustix::process::{set_parent_process_death_signal, test_kill_process_group, umask};
 use rustix::termios::{isatty, tcgetpgrp, tcsetpgrp};
 
@@ -36,7 +35,9 @@ pub fn set_up<'a>(birth: &Birth<'a>, user: &mut User) -> Result<(), Failure<'a>>
     output::connect(birth)?;
     users::look_up(birth, user)?;
     if !birth.is_main {
-        close_others().map_err(failed("close the descriptors of", name))?;
+        // All but standard input, output and error: what the supervisor was started with.
+        let closed = descriptors::close_from(3, true);
+        closed.map_err(failed("close the descriptors of", name))?;
         if let Some(root) = value(birth.text, b"chroot") {
             with_path(&[root], |path| chroot(path)).map_err(failed("change the root to", root))?;
         }
@@ -61,30 +62,6 @@ pub fn set_up<'a>(birth: &Birth<'a>, user: &mut User) -> Result<(), Failure<'a>>
     // Last: a stop signal that came in the meantime ends this process now, not half set up.
     raw::block_signals(0);
     Ok(())
-}
-
-/// Has all but standard input, output and error closed at execve(2): what the supervisor was
-/// started with.
-///
-/// # Errors
-/// Why not all of them can be found.
-#[inline(never)]
-fn close_others() -> Result<(), Errno> {
-    if raw::close_from(3, true).is_ok() {
-        return Ok(());
-    }
-    // Then one by one; and without /proc there is no telling which there are.
-    let close = |fd: u64| {
-        let fd = fd.try_into().unwrap_or(0);
-        if fd > 2 {
-            raw::close_at_exec(fd);
-        }
-    };
-    let Ok(dir) = scan::open_dir(c"/proc/self/fd") else {
-        (0..getrlimit(Resource::Nofile).current.unwrap_or(0)).for_each(close);
-        return Ok(());
-    };
-    scan::each_name(&dir, &mut |name| number(name.to_bytes()).map_or((), close))
 }
 
 /// A session of its own; but the command of the command line, on a terminal, gets a group of its

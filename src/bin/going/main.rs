@@ -340,17 +340,17 @@ impl Supervisor {
     }
 
     fn start_helper(&mut self) -> Result<(), Errno> {
-        // To end the machine there need be no room for one.
-        let plan = self.ending.is_none().then(table::plan).transpose()?;
+        if let Some((signal, _)) = self.ending {
+            // It may wait; PID 1 goes on reaping. There need be no room for a plan.
+            let ended = raw::fork(|| power::end_machine(signal, &self.log));
+            return ended.map(|pid| self.helper = Some((pid, None)));
+        }
+        let plan = table::plan()?;
         // Without it the reader says so, and all is tried again.
         self.watch = self.watch.take().or_else(|| watch::open().ok());
         let (old, watch) = (self.plan.as_ref(), self.watch.as_ref());
-        let helper = || match &plan {
-            Some(plan) => reader::run(&self.options, self.slots, plan, old, watch, &self.log),
-            // It may wait; PID 1 goes on reaping.
-            None => power::end_machine(self.ending.map_or(0, |(signal, _)| signal), &self.log),
-        };
-        self.helper = Some((raw::fork(helper)?, plan));
+        let reader = || reader::run(&self.options, self.slots, &plan, old, watch, &self.log);
+        self.helper = Some((raw::fork(reader)?, Some(plan)));
         Ok(())
     }
 
