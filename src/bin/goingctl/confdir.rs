@@ -1,9 +1,9 @@
 //! CONFDIR: what a service file says, and the leading dot that keeps going from seeing it.
 
-use crate::output::{EXIT_ABSENT, EXIT_FAILED, Failure, fault, io_error, print, unable};
+use crate::output::{EXIT_ABSENT, Failure, fault, io_error, print, unable};
 use crate::regular;
 use going::child::reader;
-use going::linux::{raw, table::Slots};
+use going::linux::table::Slots;
 use going::model::config::{Fault, Text, parse, service_name, split_words};
 use rustix::fs::{
     AtFlags, CWD, RenameFlags, XattrFlags, getxattr, linkat, removexattr, renameat_with, setxattr,
@@ -107,31 +107,24 @@ pub fn check(confdir: &Path) -> Result<bool, Failure> {
 
 /// Gives a file another name, unless there is one of that name.
 pub fn rename(confdir: &Path, from: &str, to: &str) -> Result<(), Failure> {
-    rename_only(&confdir.join(from), &confdir.join(to)).map_err(|errno| {
-        let code = if errno == Errno::NOENT { EXIT_ABSENT } else { EXIT_FAILED };
-        let why = raw::reason(errno);
-        Failure::new(code, format!("unable to rename {from} to {to}: {why}"))
+    rename_only(&confdir.join(from), &confdir.join(to)).map_err(|error| {
+        let is_absent = error.kind() == ErrorKind::NotFound;
+        let failure = unable(format!("rename {from} to {to}"))(error);
+        if is_absent { Failure { code: EXIT_ABSENT, ..failure } } else { failure }
     })
 }
 
 /// The same, for any two paths of one directory.
-fn rename_only(old: &Path, new: &Path) -> Result<(), Errno> {
+pub fn rename_only(old: &Path, new: &Path) -> io::Result<()> {
     let (old, new) = (old.as_os_str().as_bytes(), new.as_os_str().as_bytes());
-    match renameat_with(CWD, old, CWD, new, RenameFlags::NOREPLACE) {
+    let renamed = match renameat_with(CWD, old, CWD, new, RenameFlags::NOREPLACE) {
         // NFS and older ZFS, for example, cannot do that. A link overwrites nothing, either.
         Err(Errno::INVAL) => {
             linkat(CWD, old, CWD, new, AtFlags::empty()).and_then(|()| unlink(old))
         }
         renamed => renamed,
-    }
-}
-
-/// Puts the next version of a file in its place; in that of another only if there may be one.
-pub fn place(draft: &Path, path: &Path, may_replace: bool) -> io::Result<()> {
-    if may_replace {
-        return fs::rename(draft, path);
-    }
-    rename_only(draft, path).map_err(io_error)
+    };
+    renamed.map_err(io_error)
 }
 
 /// Puts the next version of a file in its place, if that is still what it was; whether it was.
@@ -159,7 +152,8 @@ pub fn replace(draft: &Path, path: &Path, before: &[u8]) -> io::Result<bool> {
 }
 
 /// Writes a file as a whole: whoever reads it sees the old one or the new one. A link stays one,
-/// and what is no regular file is none afterwards either.
+/// and what is no regular file is none afterwards either. Takes the place of another one only if it
+/// may.
 pub fn write(path: &Path, text: &[u8], mode: u32, may_replace: bool) -> Result<(), Failure> {
     let what = unable(format!("write {}", path.display()));
     let write = || {
@@ -168,10 +162,11 @@ pub fn write(path: &Path, text: &[u8], mode: u32, may_replace: bool) -> Result<(
             return Err(io::Error::new(ErrorKind::InvalidInput, "not a regular file"));
         }
         let (draft, mut file) = draft(path, mode)?;
+        let place = if may_replace { fs::rename } else { rename_only };
         let written = resemble(&draft, path, mode)
             .and_then(|()| file.write_all(text))
             .and_then(|()| file.sync_all())
-            .and_then(|()| place(&draft, path, may_replace));
+            .and_then(|()| place(&draft, path));
         if written.is_err() {
             let _none = fs::remove_file(&draft);
         }

@@ -1,8 +1,9 @@
 //! edit: an editor on a copy of a service file, which takes its place when it is good.
 
 use crate::confdir::{
-    self, MODE_CLOSED, MODE_OPEN, draft, normalise, place, replace, resemble, target,
+    self, MODE_CLOSED, MODE_OPEN, draft, normalise, rename_only, replace, resemble, target,
 };
+use crate::interrupt;
 use crate::output::{EXIT_OK, Failure, fault, print, unable, warn};
 use crate::regular;
 use going::linux::raw;
@@ -46,7 +47,7 @@ pub fn edit(confdir: &Path, name: &str) -> Result<u8, Failure> {
                 Some(before) => replace(&draft, &path, before),
                 // That of a disabled one has no other beside it.
                 None if confdir::file(confdir, name) != file => Ok(false),
-                None => place(&draft, &path, false).map(|()| true),
+                None => rename_only(&draft, &path).map(|()| true),
             };
             match placed {
                 Ok(true) => print(format!("{name}: saved\n")).map(|()| EXIT_OK),
@@ -72,11 +73,11 @@ pub fn edit(confdir: &Path, name: &str) -> Result<u8, Failure> {
 fn copy(path: &Path, is_new: bool) -> io::Result<PathBuf> {
     let (draft, mut file) = draft(path, if is_new { MODE_NEW } else { MODE_CLOSED })?;
     let copied = resemble(&draft, path, MODE_OPEN).and_then(|()| {
-        let mut text = NEW.to_vec();
-        if !is_new {
-            text.clear();
-            regular::open(path)?.read_to_end(&mut text)?;
+        if is_new {
+            return file.write_all(NEW);
         }
+        let mut text = Vec::new();
+        regular::open(path)?.read_to_end(&mut text)?;
         file.write_all(&text)
     });
     if copied.is_err() {
@@ -128,10 +129,11 @@ fn run_editor(draft: &Path) -> Result<(), Failure> {
 /// Runs a command that has the terminal. What is typed to interrupt it is not meant for us; to
 /// suspend it, it is.
 fn wait_for(mut command: Command) -> io::Result<ExitStatus> {
+    let before = interrupt::ignored().unwrap_or(0);
     let mut child = command.spawn()?;
-    let leave_keys = |is_left| [SIGINT, SIGQUIT].map(|key| raw::set_ignored(key, is_left));
-    leave_keys(true);
+    let keys = [SIGINT, SIGQUIT].into_iter().filter(|key| !interrupt::has(before, *key));
+    keys.clone().for_each(|key| raw::set_ignored(key, true));
     let status = child.wait();
-    leave_keys(false);
+    keys.for_each(|key| raw::set_ignored(key, false));
     status
 }

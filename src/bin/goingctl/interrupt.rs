@@ -27,7 +27,7 @@ impl Interrupts {
     /// The exit code of a program that was asked to end, if it was: that of shells.
     pub fn code(&self) -> Option<u8> {
         while let Some(signal) = self.signals.read() {
-            let is_ignored = self.ignored >> signal.saturating_sub(1) & 1 == 1;
+            let is_ignored = has(self.ignored, signal);
             let mut ending = ENDING.iter().filter_map(|ending| u8::try_from(ending.as_raw()).ok());
             let number = ending.find(|ending| u32::from(*ending) == signal && !is_ignored);
             if let Some(number) = number {
@@ -38,8 +38,13 @@ impl Interrupts {
     }
 }
 
-/// What /proc says of that; none where there is none.
-fn ignored() -> Option<u64> {
+/// Whether the signal is one of these, a bit for each.
+pub fn has(signals: u64, signal: u32) -> bool {
+    signals >> signal.saturating_sub(1) & 1 == 1
+}
+
+/// Which are ignored, as /proc says; none where there is none.
+pub fn ignored() -> Option<u64> {
     let text = fs::read_to_string("/proc/self/status").ok()?;
     let bits = text.lines().find_map(|line| line.strip_prefix("SigIgn:"))?;
     u64::from_str_radix(bits.trim(), 16).ok()
