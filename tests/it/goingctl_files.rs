@@ -10,7 +10,7 @@ use crate::proc;
 use libtest_mimic::Trial;
 use nix::libc;
 use nix::sys::resource::{Resource, setrlimit};
-use nix::sys::signal::Signal;
+use nix::sys::signal::{SigHandler, Signal, signal};
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 use std::fs::{self, OpenOptions};
@@ -251,9 +251,18 @@ fn edit_asks_on_a_terminal() {
     fs::write(&editor, script).expect("room on the disk");
     let mut command = command(&going);
     command.env("VISUAL", format!("sh '{}'", editor.display())).args(["edit", "web"]);
+    // SAFETY: no handler is installed.
+    let ignore = || Ok(unsafe { signal(Signal::SIGQUIT, SigHandler::SigIgn) }.map(drop)?);
+    // SAFETY: between fork and exec it calls the kernel only.
+    unsafe { command.pre_exec(ignore) };
     let mut edit = OnTerminal::spawn(command, 200, 24);
     let shown = edit.wait_shown("Edit it again?");
     assert!(shown.contains("web:1: unknown key \"comand\"; see "), "{shown}");
+    // What was ignored from the beginning stays so, and nothing else.
+    let pid = edit.process.id().try_into().expect("a pid");
+    let ignored = u64::from_str_radix(&proc::status(pid, "SigIgn"), 16).expect("a set of signals");
+    let (interrupt, quit) = (1 << 1, 1 << 2);
+    assert_eq!(ignored & (interrupt | quit), quit);
     edit.terminal.write_all(b"\n").expect("a terminal");
     assert_eq!(edit.finish().0, OK);
     assert_eq!(content(&going, "web"), "cmd=y\n");
