@@ -5,22 +5,23 @@
 //!
 //! - [`model`] **decides**. Bytes, numbers and enums; no descriptor, no clock, no syscall. Begin
 //!   with [`model::service`], the state machine, and [`model::config`], the service file.
-//!   [`model::lines`], [`model::stamp`] and [`model::priority`] are goinglog's, in the same manner.
-//! - `src/bin/going/` **ties** the parts: one table, one rescan, one `poll`.
-//! - [`linux`] **acts**, in the supervisor's own process, one kernel facility a file. It decides
+//!   [`model::lines`], [`model::stamp`] and [`model::priority`] do the same for goinglog.
+//! - `src/bin/going/` **ties** the parts together: one table, one rescan, one `poll`.
+//! - [`linux`] **acts**, in the supervisor's own process, one kernel facility per file. It decides
 //!   nothing and waits for nothing. [`linux::raw`] holds the only unsafe code.
-//! - [`child`] **becomes** the service, between fork(2) and execve(2), or reads the service files
-//!   and leaves a plan behind, or ends the machine: each in a process of its own, where what goes
-//!   wrong harms nobody else.
-//! - `src/bin/goinglog/` is a program of its own, the log writer, see goinglog(1). It shares what
-//!   it can use of the library, and its rules.
-//! - `src/bin/goingctl/` is a program of its own, with std, that going does not need; see
-//!   goingctl(1).
+//! - [`child`] is what forked processes run. It **becomes** the service, between fork(2) and
+//!   execve(2); or reads the service files and leaves a plan behind; or ends the machine. Whatever
+//!   goes wrong there harms no other process.
+//! - `src/bin/goinglog/` is the log writer, a separate program; see goinglog(1). It follows the
+//!   same rules, and uses what it can of the library.
+//! - `src/bin/goingctl/` shows and steers services, a separate program that uses std and that
+//!   going can do without; see goingctl(1).
 //!
-//! What neither going nor goinglog does: allocate, start threads, or panic on input, on a full
-//! table or on a failed syscall; nor does either wait anywhere but in the one `poll`: only children
-//! do. (goinglog may wait for a syslog daemon, too, a second at the most, else its writers would;
-//! and as long for standard error, to say what it says only once.)
+//! Neither going nor goinglog ever allocates, starts a thread, or panics on input, on a full table
+//! or on a failed syscall. Both wait in one place only, their `poll`; only forked children may
+//! block elsewhere. (There are two exceptions in goinglog, of one second at most: it waits for a
+//! syslog daemon, because otherwise the services that log to it would, and for standard error, so
+//! that a message need not be repeated.)
 #![no_std]
 
 pub mod child;

@@ -1,5 +1,5 @@
 //! The one clock: `CLOCK_BOOTTIME`, see clock_gettime(2). It never goes back, never jumps when the
-//! date is set, and goes on while the machine sleeps.
+//! date is set, and keeps running while the machine is suspended.
 
 use linux_raw_sys::general::CLOCK_BOOTTIME;
 

@@ -1,6 +1,6 @@
-//! Acts, in the supervisor's own process: one kernel facility a file.
+//! Acts, in the supervisor's own process: one kernel facility per file.
 //!
-//! Decides nothing, and waits for nothing but in [`signals::Signals::wait`], the one `poll`.
+//! Never decides anything, and never waits but in [`signals::Signals::wait`], the one `poll`.
 
 pub mod clock;
 pub mod options;

@@ -1,6 +1,6 @@
-//! The command line, and where we are: what is true from the start to the end.
+//! The command line, and the place where we run: what is settled at the start.
 //!
-//! Never changes, and opens nothing.
+//! Never changes afterwards, and never opens a file.
 
 use crate::linux::{clock, raw::Strings, stdio, syslog};
 use crate::model::order::Place;
@@ -9,40 +9,40 @@ use rustix::fs::Mode;
 use rustix::process::{getpid, umask};
 use rustix::system::{RebootCommand, reboot};
 
-/// Misused, see sysexits.h(3head).
+/// The exit code of a usage error, see sysexits.h(3head).
 const EXIT_USAGE: u8 = 64;
 
 const USAGE: &str = include_str!("usage");
 const VERSION: &str = concat!("going ", env!("CARGO_PKG_VERSION"), "\n");
 
-/// What the supervisor was told.
+/// The options and what else the start has settled.
 pub struct Options {
     /// The directory of the service files.
     pub confdir: &'static CStr,
-    /// The directory of what is true now.
+    /// The directory of the state: status, lock, pid files, and what is held down.
     pub rundir: &'static CStr,
-    /// Whether the files are to be checked, no more.
+    /// Whether only to check the service files.
     pub check: bool,
-    /// The words behind `--`: the main command, if there are any.
+    /// The words after `--`: the main command, if there are any.
     pub main: Strings<'static>,
-    /// The umask of the main command; ours, and that of services, is 022.
+    /// The umask for the main command; ours, and that of services, is 022.
     pub umask: Mode,
     /// Where we run.
     pub place: Place,
-    /// Since when.
+    /// When we started.
     pub start_ms: u64,
 }
 
 impl Options {
-    /// Reads the command line. On a machine of our own nothing in it ends the program: the kernel
-    /// hands on what it does not know itself.
+    /// Reads the command line. As PID 1 of the machine nothing in it ends the program, because the
+    /// kernel passes on every word of its own command line that it does not know.
     ///
     /// # Errors
-    /// The exit code, when what was asked for is done, or nothing can be.
+    /// The exit code: after `-h` or `-V`, or of a usage error.
     pub fn new(mut words: Strings<'static>) -> Result<Self, u8> {
         let (mut confdir, mut rundir, mut check) = (c"/etc/going.d", c"/run/going", false);
-        // On a machine of our own Ctrl-Alt-Del becomes a signal, INT, by the way; in a container
-        // the kernel refuses that to PID 1.
+        // Only PID 1 of the machine may do this; in a container the kernel refuses. From then on
+        // Ctrl-Alt-Del sends INT to us, which we want anyway.
         let place = match getpid().is_init().then(|| reboot(RebootCommand::CadOff)) {
             None => Place::Process,
             Some(Err(_)) => Place::Container,
@@ -57,7 +57,7 @@ impl Options {
                 b"-r" if let Some(path) = words.next() => rundir = path,
                 b"--" if words.count() > 0 => break,
                 _ if place == Place::Machine => {
-                    // The console may take nothing.
+                    // By the log, which never waits: the console may take nothing.
                     syslog::Log::open().say(syslog::WARNING, format_args!("passed over: {shown}"));
                 }
                 b"-n" => check = true,

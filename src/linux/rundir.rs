@@ -1,7 +1,7 @@
 //! RUNDIR: the lock that keeps a second supervisor out, and the status.
 //!
-//! Never needed: without it going works, but a second one is not noticed. Found by its path each
-//! time, for it may be made anew while we run.
+//! Never required: without it going works, but does not notice a second going. It is opened by path
+//! every time, because somebody may replace it while we run.
 
 use core::ffi::CStr;
 use core::fmt::{self, Write};
@@ -10,41 +10,41 @@ use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags, Stat};
 use rustix::fs::{fcntl_lock, fstat, mkdirat, open, openat, renameat, statat};
 use rustix::io::{Errno, write};
 
-/// What every file in it is opened with: nothing that waits, nothing that leads elsewhere.
+/// How every file in it is opened: without waiting, and without following a link.
 pub const FLAGS: OFlags =
     OFlags::CREATE.union(OFlags::NOFOLLOW).union(OFlags::NONBLOCK).union(OFlags::CLOEXEC);
-/// Whoever can open a file can lock it: nobody else is to.
+/// The mode of files that are locked: anybody who can open one could lock it, too.
 pub const PRIVATE: Mode = Mode::RUSR.union(Mode::WUSR);
 
-/// Opens RUNDIR, made if need be.
+/// Opens RUNDIR, and creates it if it is missing.
 ///
 /// # Errors
 /// Those of open(2).
 pub fn open_dir(path: &CStr) -> Result<OwnedFd, Errno> {
     let open = || open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
     open().or_else(|_| match mkdirat(CWD, path, Mode::from_raw_mode(0o755)) {
-        // Made by us, or by another of our processes at the same moment.
+        // EEXIST: another of our processes has created it at the same moment.
         Ok(()) | Err(Errno::EXIST) => open(),
         Err(errno) => Err(errno),
     })
 }
 
-/// Takes RUNDIR/lock, with a lock of fcntl(2): one of flock(2) would also be that of every child
-/// until it is a service.
+/// Locks RUNDIR/lock with fcntl(2). A lock of flock(2) would be shared with every child until its
+/// execve(2), and so outlive us.
 ///
 /// # Errors
-/// EAGAIN if another supervisor has the lock; else why RUNDIR cannot be used.
+/// EAGAIN if another supervisor has the lock; otherwise why RUNDIR cannot be used.
 pub fn lock(path: &CStr) -> Result<OwnedFd, Errno> {
     let file = openat(open_dir(path)?, c"lock", FLAGS | OFlags::RDWR, PRIVATE)?;
     fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive).map(|()| file)
 }
 
-/// Lines of the status that are written at once.
+/// Lines of the status per write(2).
 const LINES_MAX: usize = 8;
 
-/// Writes RUNDIR/status, under another name first, so that nobody reads half of one: the `first`
-/// line, and the others. If RUNDIR is not the one that `lock` is of, it is locked before; whether
-/// that was so.
+/// Writes RUNDIR/status: the `first` line, and the others. Writes it under another name and then
+/// renames it, so that nobody can read half of it. If RUNDIR is not the directory that `lock` is
+/// in, because it was replaced, it is locked first. Returns whether that was so.
 ///
 /// # Errors
 /// Those of open(2), write(2) and rename(2), and of [`lock`].
@@ -57,7 +57,8 @@ pub fn write_status(
     let dir = open_dir(path)?;
     let place = |stat: Stat| (stat.st_dev, stat.st_ino);
     let there = statat(&dir, c"lock", AtFlags::SYMLINK_NOFOLLOW).map(place);
-    // Closed before it is opened anew: it may be the same file, and lose both locks with one.
+    // Closed before it is opened again: if it is the same file after all, closing one descriptor
+    // would drop the lock of the other, see fcntl(2).
     lock.take_if(|lock| there.is_err() || fstat(lock).map(place) != there);
     let is_new = lock.is_none();
     if is_new {
@@ -65,7 +66,7 @@ pub fn write_status(
     }
     let flags = FLAGS | OFlags::WRONLY | OFlags::TRUNC;
     let file = openat(&dir, c"status.new", flags, Mode::from_raw_mode(0o644))?;
-    // Each is a name, and seven words and numbers.
+    // A line has less than 128 bytes: it is a name, and six short words and numbers.
     let mut lines = heapless::String::<{ LINES_MAX * 128 }>::new();
     lines.write_fmt(first).map_err(|_| Errno::MSGSIZE)?;
     while !lines.is_empty() {

@@ -1,8 +1,8 @@
-//! Signals: as something to read, and sent to process groups, whose terminal is seen to here too;
-//! and the one place where the program waits.
+//! Signals: read from a descriptor, and sent to process groups; the terminal that such a group may
+//! have; and the one place where the program waits.
 //!
-//! All signals are blocked for good, so none can interrupt anything, and none is lost between
-//! looking and waiting. Never handles one: what a signal means is for `bin/` to say.
+//! All signals stay blocked, so that none interrupts anything, and none is lost between looking for
+//! it and waiting. Never installs a handler, and never decides what a signal means.
 
 use crate::linux::{clock, raw};
 use crate::model::service::Pid;
@@ -11,44 +11,46 @@ use rustix::fd::OwnedFd;
 use rustix::io::{Errno, read};
 use rustix::termios::{tcgetpgrp, tcsetpgrp};
 
-/// Between two looks when there is no waiting for anything.
+/// The interval of looking for work if poll(2) itself fails.
 const PAUSE: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
 
 /// The signals of this process.
 pub struct Signals(OwnedFd);
 
 impl Signals {
-    /// Blocks all signals, from now on.
+    /// Blocks all signals, for as long as the program runs.
     ///
     /// # Errors
     /// Those of signalfd(2).
     pub fn new() -> Result<Self, Errno> {
         raw::block_signals(u64::MAX);
-        // Whoever started us may have left some ignored. With SIGCHLD the kernel would do the
-        // reaping, and services would inherit it.
+        // Our parent may have left some ignored. Services would inherit that, and if SIGCHLD is
+        // ignored, the kernel reaps children itself.
         (1..=linux_raw_sys::general::_NSIG).for_each(|signal| raw::set_ignored(signal, false));
         raw::signal_descriptor().map(Self)
     }
 
-    /// Waits until there is a signal, one of `others` can be read, or it is `due_ms`; or less.
+    /// Waits until there is a signal, one of `others` can be read, or `due_ms` is reached. May
+    /// return early.
     pub fn wait(&self, due_ms: Option<u64>, others: [Option<&OwnedFd>; 2]) {
         let left_ms = due_ms.map(|due_ms| due_ms.saturating_sub(clock::now_ms()));
         let timeout = left_ms.and_then(|ms| core::time::Duration::from_millis(ms).try_into().ok());
-        // In the place of one that is not there the signals stand a second time.
+        // In place of a missing one we wait for the signals twice.
         let [first, second] = others.map(|fd| fd.unwrap_or(&self.0));
         let mut fds = [first, second, &self.0].map(|fd| PollFd::new(fd, PollFlags::IN));
-        // EINTR (after STOP and CONT) is an early return like any other: nothing will be due. What
-        // else there is, as a limit of descriptors that was set to 0, leaves nothing else to do.
+        // EINTR, after STOP and CONT, is an early return, which does no harm. After any other
+        // error, such as EINVAL if somebody has set our limit of descriptors below 3, all that is
+        // left is to look for work from time to time.
         if poll(&mut fds, timeout.as_ref()).is_err_and(|errno| errno != Errno::INTR) {
             let _elapsed = poll(&mut [], Some(&PAUSE));
         }
     }
 
-    /// A signal that has come, if one has; does not wait. Are there more, the next
-    /// [`Signals::wait`] does not, either.
+    /// Returns a signal that has come, if there is one. Never waits. If there are more, the next
+    /// [`Signals::wait`] returns at once.
     ///
-    /// None, too, if it is one that we have brought upon ourselves: PIPE, by a message to a pipe
-    /// that nobody reads, or XFSZ. They mean nothing, and are nobody else's.
+    /// Returns none, too, for a signal that this process has caused itself: PIPE, by a message to a
+    /// pipe that nobody reads, or XFSZ. It means nothing, and must not reach the main command.
     pub fn read(&self) -> Option<u32> {
         // A struct signalfd_siginfo seen as numbers, see signalfd(2).
         let mut record = [[0; 4]; 32];
@@ -58,8 +60,9 @@ impl Signals {
     }
 }
 
-/// Takes the terminal, if that is our standard input, from the group that `pid` leads, which is to
-/// be no more: else whoever has started us could not read from it again.
+/// Takes the terminal back from the process group that `pid` leads, which has ended, if our
+/// standard input is a terminal that this group has in the foreground. Otherwise the shell that has
+/// started us could not read from it again.
 pub fn take_terminal(pid: Pid) {
     let terminal = raw::stdio(0);
     if tcgetpgrp(terminal).is_ok_and(|group| group.as_raw_nonzero() == pid) {
@@ -67,12 +70,13 @@ pub fn take_terminal(pid: Pid) {
     }
 }
 
-/// Sends `signal` to the process group that `pid` leads, which is not reaped yet: after that its
-/// number may be anybody's. Right after fork(2), when there is no such group yet, it goes to the
-/// process itself.
+/// Sends `signal` to the process group that `pid` leads. That process must not be reaped yet, for
+/// then its number may be another's. If there is no such group yet, right after fork(2), the signal
+/// goes to the process itself.
 pub fn signal_group(pid: Pid, signal: u32) {
     if raw::kill(pid.get().wrapping_neg(), signal) < 0 {
-        // ESRCH: it has ended. EPERM: it is another user's now; that it does not stop will be said.
+        // If this fails, too: ESRCH, it has ended. EPERM, it has become another user's; that it
+        // does not stop will be logged.
         raw::kill(pid.get(), signal);
     }
 }

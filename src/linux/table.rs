@@ -1,8 +1,8 @@
-//! The table: a slot for each service, with what is known of it, what became of it, and the pipe
-//! that others log to it through.
+//! The table: a slot for each service, with what should be, what is, and the pipe that others log
+//! to it through.
 //!
-//! A service keeps its slot as long as it is known. A pipe is kept open as long, so that no line is
-//! lost while one side is not there; it is never read or written here.
+//! A service keeps its slot until it is forgotten. Its log pipe stays open for as long, so that no
+//! line is lost while a writer or the reader is down. Never reads or writes a pipe.
 
 use crate::model::entry::{Entry, LOGGED_TO, SERVICES_MAX};
 use crate::model::service::Service;
@@ -15,17 +15,17 @@ use rustix::pipe::{PipeFlags, pipe_with};
 pub struct Slot {
     /// What the last rescan has found out about it.
     pub entry: Entry,
-    /// What runs, if it does.
+    /// Its state, and the history of its processes.
     pub service: Service,
-    /// Its standard input, and what others write to.
+    /// Its log pipe: the end that is its standard input, and the end that others write to.
     pub pipe: Option<(OwnedFd, OwnedFd)>,
 }
 
-/// All of them, the main command first.
+/// The table. The main command comes first.
 pub type Slots = heapless::Vec<Slot, { SERVICES_MAX + 1 }>;
 
 impl Slot {
-    /// That of a service of which this is known since `since_ms`.
+    /// A slot for a new service, known since `since_ms`.
     pub fn new(entry: Entry, since_ms: u64) -> Self {
         Self { entry, service: Service { since_ms, ..Service::default() }, pipe: None }
     }
@@ -35,7 +35,7 @@ impl Slot {
         self.service.pid().is_some()
     }
 
-    /// Opens its pipe, if somebody logs to it and it has none.
+    /// Opens its log pipe, if another service logs to it and there is none yet.
     ///
     /// # Errors
     /// EMFILE, ENFILE.
@@ -47,12 +47,13 @@ impl Slot {
     }
 }
 
-/// An empty plan, which a reader will write: a file in memory.
+/// Creates an empty plan, a file in memory, for a reader to write.
 ///
 /// # Errors
-/// EMFILE, ENFILE, ENOMEM, and ENOSYS where the kernel was built without.
+/// EMFILE, ENFILE, ENOMEM, and ENOSYS if the kernel was built without memfd_create(2).
 pub fn plan() -> Result<OwnedFd, Errno> {
     let create = |flags| memfd_create(c"plan", MemfdFlags::CLOEXEC | flags);
-    // What is not to be executed has to be called so since Linux 6.3, and cannot be before.
+    // From Linux 6.3 on a machine may demand that a file says it will not be executed; an older
+    // kernel does not know the flag.
     create(MemfdFlags::NOEXEC_SEAL).or_else(|_| create(MemfdFlags::empty()))
 }

@@ -1,13 +1,13 @@
-//! inotify(7): that something has changed. What it was is for the rescan to find out.
+//! inotify(7): tells that something has changed. Never looks at what it was: a rescan finds out.
 
 use rustix::fd::OwnedFd;
 use rustix::fs::inotify::{CreateFlags, init};
 use rustix::io::{Errno, read};
 
-/// Bytes read at once; no event is longer, for a name has 1024 bytes at the most, in FUSE.
+/// Bytes read at once. No event is longer: a name has at most 1024 bytes, in FUSE.
 const EVENTS_LEN: usize = 2048;
 
-/// Opens what readers add their watches to.
+/// Opens an inotify descriptor, to which readers will add their watches.
 ///
 /// # Errors
 /// EMFILE, ENOMEM, ENOSYS.
@@ -15,8 +15,8 @@ pub fn open() -> Result<OwnedFd, Errno> {
     init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)
 }
 
-/// Whether something has changed since the last call. Does not wait. Not all of it is read at once:
-/// whoever makes changes may be faster.
+/// Whether something has changed since the last call. Never waits. Reads one bufferful only,
+/// because changes may come faster than we can read them all.
 pub fn has_news(watch: &OwnedFd) -> bool {
     read(watch, &mut [0; EVENTS_LEN]).is_ok()
 }

@@ -1,14 +1,14 @@
-//! An entry of the plan: what a rescan has found out about one service, as far as the supervisor
-//! has to know.
+//! An entry of the plan: what the supervisor has to know of what a rescan has found out about one
+//! service.
 //!
-//! The reader of a rescan passes it on as a [`Record`], which `child::plan` makes. What the service
-//! file says beyond it is for the service's own child to read.
+//! The reader passes it on as a [`Record`], which `child::plan` encodes. The supervisor never sees
+//! the rest of the service file: only the service's own child reads that.
 
 use crate::model::service::{Policy, Restart, Want};
 
-/// Services, rejected files among them.
+/// Services, including rejected files.
 pub const SERVICES_MAX: usize = 256;
-/// The place of the main command, which nobody logs to; the services have those behind it.
+/// The index of the main command, which no service can log to. The services come after it.
 pub const MAIN: usize = 0;
 /// Bytes of one service's name.
 pub const NAME_MAX: usize = 32;
@@ -16,33 +16,34 @@ pub const NAME_MAX: usize = 32;
 /// The name of a service, which is that of its file.
 pub type Name = heapless::String<NAME_MAX, u8>;
 
-/// Bits of [`Entry::flags`]: the file is gone.
+/// Bit of [`Entry::flags`]: the file is gone.
 pub const GONE: u32 = 1;
-/// A version of the file was good: there is something to run.
+/// Bit of [`Entry::flags`]: there are settings to run it with, for some version of the file was
+/// good.
 pub const GOOD: u32 = 2;
-/// A file in RUNDIR/down holds the service down.
+/// Bit of [`Entry::flags`]: a file in RUNDIR/down holds the service down.
 pub const HELD: u32 = 4;
-/// Somebody logs to it, or did.
+/// Bit of [`Entry::flags`]: another service logs to it, or once did.
 pub const LOGGED_TO: u32 = 8;
-/// It is to start anew: something else is known of it than before.
+/// Bit of [`Entry::flags`]: the service has to be restarted, because its settings have changed.
 pub const EDITED: u32 = 16;
 
-/// In the order of the numbers that stand for them.
+/// Indexed by the number that a [`Record`] has for each.
 const RESTARTS: [Restart; 4] = [Restart::Always, Restart::Failure, Restart::Never, Restart::Exit];
-/// An entry as it is passed on: eight numbers in the order of its fields, but the name last.
+/// An encoded entry: eight numbers in the order of its fields, then the name.
 pub type Record = [[u8; 4]; 8 + NAME_MAX / 4];
 
 /// What is known of one service.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Entry {
-    /// Its name; empty as long as the entry is nobody's.
+    /// Its name; empty if the entry is unused.
     pub name: Name,
-    /// See [`GONE`] and the others.
+    /// [`GONE`] and the others.
     pub flags: u32,
-    /// What its file says to us.
+    /// The part of its file that concerns the supervisor.
     pub policy: Policy,
-    /// Its normalised text, for children to find: where it begins in the plan, its bytes, and their
-    /// hash: whatever goes wrong, nobody is to run with the settings of another.
+    /// Where children find its normalised text in the plan: offset, length, and hash. The hash
+    /// makes sure that, whatever goes wrong, no service runs with the settings of another.
     pub text: [u32; 3],
 }
 
@@ -52,12 +53,13 @@ impl Entry {
         self.flags & flag != 0
     }
 
-    /// What the files want of the service. To be unwanted for a moment is what starts it anew.
+    /// What the files want of the service. An edited one is unwanted for one tick, which restarts
+    /// it.
     pub fn want(&self) -> Want {
         if self.flags & (GONE | GOOD | HELD | EDITED) == GOOD { Want::Up } else { Want::Down }
     }
 
-    /// What a reader has passed on, see `child::plan`.
+    /// Decodes what a reader has written, see `child::plan`.
     pub fn decode(record: Record) -> Self {
         let numbers = record.map(u32::from_ne_bytes);
         let [flags, restart, stop, timeout_ms, log, start, len, hash, name @ ..] = numbers;

@@ -1,7 +1,7 @@
-//! Decides: what a service file means, what a service does next, what passes from a rescan to the
+//! Decides: what a service file means, what a service does next, and what a rescan passes on to the
 //! supervisor; for goinglog, which line goes where.
 //!
-//! Pure: it never sees a descriptor, reads a clock or makes a syscall. Time is an argument, in
+//! Pure: never sees a descriptor, reads a clock or makes a syscall. Time is an argument, in
 //! milliseconds of `CLOCK_BOOTTIME`.
 
 pub mod config;

@@ -1,10 +1,10 @@
-//! What a signal asks of the supervisor: the table of going(8).
+//! What a signal asks of the supervisor: the table in going(8).
 //!
-//! Never sends or receives one.
+//! Never sends or receives a signal.
 
 use linux_raw_sys::general::{SIGINT, SIGPWR, SIGTERM, SIGUSR1, SIGUSR2};
 
-/// RTMIN+3 as the kernel counts, what systemd(1) has taken for power off.
+/// RTMIN+3 as the kernel counts, which systemd(1) introduced for powering off.
 const SIGPOWER: u32 = 37;
 
 /// Where the supervisor runs.
@@ -18,9 +18,9 @@ pub enum Place {
     Machine,
 }
 
-/// Whether `signal` ends everything in that `place`; with what is for `child::power` to know. (HUP,
-/// everywhere, asks for a rescan.) As long as there is a main command all but TERM are that one's,
-/// unless they are for the whole machine.
+/// Whether `signal` begins the shutdown in that `place`. (HUP asks for a rescan everywhere.) While
+/// there is a main command it gets all signals but TERM, unless they concern the whole machine.
+/// What becomes of the machine afterwards is decided in `child::power`.
 pub fn is_ending(signal: u32, place: Place, has_main: bool) -> bool {
     match (signal, place) {
         (SIGTERM, _) | (SIGINT | SIGUSR1 | SIGUSR2 | SIGPWR | SIGPOWER, Place::Machine) => true,

@@ -1,8 +1,9 @@
 //! The state machine of one service: every transition, in the one `match` of [`Service::step`].
 //!
-//! What *is* ([`State`]) and what is *wanted* ([`Want`]) are two things. No deadline is stored:
-//! each follows from the state, how long it has lasted and what is wanted. Whoever calls `step`
-//! carries the returned [`Action`] out, and comes back with what came of it as an [`Event`].
+//! What a service *is* ([`State`]) is kept apart from what is *wanted* of it ([`Want`]). No
+//! deadline is stored: each follows from the state, from how long that has lasted, and from what is
+//! wanted. The caller of `step` carries out the returned [`Action`] and reports the result as the
+//! next [`Event`].
 //!
 //! ```text
 //!           spawned         no longer wanted
@@ -13,54 +14,54 @@
 //!    └─ not wanted ─ Done not to be respawned
 //! ```
 //!
-//! Who was up for less than 5 s is not Down but in Backoff, where it has to wait. An edited
-//! service is not wanted for one tick: that alone restarts it, ends its backoff, and makes one that
-//! was done start again.
+//! A service that was up for less than 5 s goes to Backoff instead of Down, and has to wait there.
+//! An edited service is unwanted for one tick. That is all it takes to restart it, to end its
+//! backoff, or to start it again if it was done.
 //!
-//! Never knows a service's name, sends a signal or looks at a clock.
+//! Never knows a service's name, sends a signal or reads a clock.
 
 use Event::{Ended, Spawned, Tick};
 use State::{Backoff, Done, Down, Draining, Killed, Stopping, Up};
 use core::num::NonZeroI32;
 use linux_raw_sys::general::SIGKILL;
 
-/// Who stays up so long is respawned at once when it ends.
+/// A service that was up for this long is respawned at once when it ends.
 const STEADY_MS: u64 = 5_000;
-/// Who stays up so long has its row of quick deaths forgotten.
+/// A service that was up for this long starts over with the shortest delay.
 const STABLE_MS: u64 = 30_000;
-/// How long the first quick death in a row puts off the next start; each further one doubles it.
+/// The delay after the first quick death in a row; each further one doubles it.
 const DELAY_MS: u64 = 1_000;
-/// Until it is so long.
+/// The longest delay.
 const DELAY_MAX_MS: u64 = 30_000;
-/// From the stop signal to KILL, where the service does not say otherwise.
+/// From the stop signal to KILL, unless the service file has a `timeout`.
 pub const TIMEOUT_MS: u32 = 5_000;
-/// From end-of-file to the stop signal: the time to write down what is left.
+/// From end-of-file to the stop signal: time for a log reader to write out what it still has.
 const DRAIN_MS: u64 = 1_000;
-/// From that stop signal to KILL.
+/// From the stop signal to KILL, for a log reader that has seen end-of-file.
 const DRAIN_TIMEOUT_MS: u64 = 2_000;
-/// From KILL until a shutdown no longer waits: a process may be in disk sleep for ever.
+/// From KILL until a shutdown stops waiting: a process in disk sleep may never end.
 const GIVE_UP_MS: u64 = 2_000;
 
-/// The main process of a service, leader of its group.
+/// The main process of a service, which leads its process group.
 pub type Pid = NonZeroI32;
 
 /// What a service is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum State {
-    /// Has no process; started as soon as it is wanted.
+    /// Has no process, and starts as soon as it is wanted.
     #[default]
     Down,
-    /// The same, but not before some time has passed.
+    /// Has no process, and starts when it is wanted and its delay is over.
     Backoff,
-    /// Ended, and is not to be respawned.
+    /// Has ended, and is not to be respawned.
     Done,
-    /// Has this process, which runs.
+    /// Runs as this process.
     Up(Pid),
-    /// It was told end-of-file: it reads what is left of what others have logged to it.
+    /// Sees end-of-file, and reads the rest of what others have logged to it.
     Draining(Pid),
-    /// It was told the stop signal.
+    /// Was sent the stop signal.
     Stopping(Pid),
-    /// It was told KILL; only reaping can follow.
+    /// Was sent KILL; all that can follow is reaping.
     Killed(Pid),
 }
 
@@ -71,56 +72,56 @@ pub enum Want {
     Up,
     /// Not running.
     Down,
-    /// Not running, and soon: the supervisor itself is to end.
+    /// Not running, because of a shutdown, which waits for no service for ever.
     Shutdown,
-    /// The same, but others have logged to it: it may finish reading first.
+    /// Not running, because of a shutdown, but it may first finish reading what others have logged.
     Drain,
-    /// Not running, now: the supervisor was told so a second time.
+    /// Not running, and killed at once: a second signal has hastened the shutdown.
     Kill,
 }
 
 /// How a process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
-    /// By itself, with this code.
+    /// It exited with this code.
     Exited(u8),
-    /// By this signal.
+    /// This signal killed it.
     Killed(u8),
 }
 
-/// Which end of a process is no reason to respawn it.
+/// Whether a service that ends is respawned.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Restart {
-    /// None.
+    /// However it ends.
     #[default]
     Always,
-    /// Exit code 0.
+    /// Unless it exits 0.
     Failure,
-    /// Any.
+    /// Not at all.
     Never,
-    /// Any, and the supervisor ends with it.
+    /// Not at all, and the supervisor ends too.
     Exit,
 }
 
-/// What a service file says to the supervisor: of starting and stopping, and of whom to wait for.
+/// The part of a service file that concerns the supervisor itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Policy {
     /// The key `restart`.
     pub restart: Restart,
-    /// The key `stop`, a signal.
+    /// The key `stop`, a signal number.
     pub stop: u32,
     /// The key `timeout`; 0 means never.
     pub timeout_ms: u32,
-    /// The key `log`, if it names a service: the place of that.
+    /// The key `log`, if it names a service: the index of that service.
     pub log: Option<u16>,
 }
 
 /// What happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// Time passed, or something else is wanted.
+    /// Time has passed, or what is wanted has changed.
     Tick(Want),
-    /// [`Action::Spawn`] made this process, or none, with this policy.
+    /// [`Action::Spawn`] made this process, or failed to make one, with this policy.
     Spawned(Option<Pid>, Policy),
     /// Its process was reaped.
     Ended(End),
@@ -140,20 +141,20 @@ pub enum Action {
 pub struct Service {
     /// What it is.
     pub state: State,
-    /// Since when.
+    /// When it entered this state.
     pub since_ms: u64,
-    /// How long the last start in a row of quick deaths was put off, or is in backoff.
+    /// The current or the last delay in a row of quick deaths.
     pub delay_ms: u64,
-    /// Of the process there is, or was last: another file makes it no other process.
+    /// What its process was started with, which a later edit of its file does not change.
     pub policy: Policy,
-    /// Processes until now.
+    /// How many processes it has had.
     pub starts: u32,
     /// How the last of them ended.
     pub end: Option<End>,
 }
 
 impl Service {
-    /// The one transition function: takes what happened at `now_ms`, returns what to do.
+    /// The one transition function: takes what happened at `now_ms`, returns what to do about it.
     pub fn step(&mut self, event: Event, now_ms: u64) -> Option<Action> {
         let restart = self.policy.restart;
         let lasted_ms = now_ms.saturating_sub(self.since_ms);
@@ -163,7 +164,7 @@ impl Service {
             (Down | Backoff, Spawned(Some(pid), _)) => Up(pid),
             (Down | Backoff, Spawned(None, _)) => Backoff,
 
-            // As it should be, or not due yet.
+            // All is as it should be, or nothing is due yet.
             (Backoff | Done | Up(_), Tick(Want::Up)) | (Down, Tick(_)) => return None,
             (Backoff | Done, Tick(_)) => Down,
             (Up(pid), Tick(Want::Drain)) => Draining(pid),
@@ -179,7 +180,7 @@ impl Service {
             (Up(_), Ended(_)) if lasted_ms < STEADY_MS => Backoff,
             (Up(_) | Draining(_) | Stopping(_) | Killed(_), Ended(_)) => Down,
 
-            // Cannot happen: who has no process does not end, and who has one is not spawned.
+            // Cannot happen: without a process nothing ends, and with one nothing is spawned.
             (Down | Backoff | Done, Ended(_)) => return None,
             (Done | Up(_) | Draining(_) | Stopping(_) | Killed(_), Spawned(..)) => return None,
         };

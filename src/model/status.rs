@@ -1,25 +1,25 @@
-//! RUNDIR/status: what it says, for people, awk(1) and goingctl(1) alike.
+//! RUNDIR/status: its format, for people, awk(1) and goingctl(1) alike.
 //!
 //! The first line is `going VERSION PID SINCE`: [`VERSION`], the supervisor's process and when it
-//! started. Each further line is one service, in fields that are parted by single blanks:
+//! started. Each further line is one service. Its fields are separated by single blanks:
 //!
 //! | field | |
 //! |---|---|
 //! | name | |
-//! | state | `up`, `down`, `stopping`, `backoff`, `done`, or `rejected`: has no settings |
+//! | state | `up`, `down`, `stopping`, `backoff`, `done`, or `rejected` if there are no settings |
 //! | pid | of the main process, or `-` |
-//! | since | when it became so |
-//! | starts | number of processes until now |
+//! | since | when it entered this state |
+//! | starts | how many processes it has had |
 //! | last end | `exit:CODE`, `signal:NUMBER`, or `-` |
 //! | next start | when it is due, in backoff, or `-` |
 //!
-//! Times are milliseconds of `CLOCK_BOOTTIME`. Fields may be added at the end only.
+//! Times are milliseconds of `CLOCK_BOOTTIME`. Fields may only be added at the end.
 
 use crate::model::entry::{Entry, GOOD};
 use crate::model::service::{End, Service, State, Want};
 use core::fmt::{Display, from_fn};
 
-/// Of the format: only fields in the middle of a line would change it.
+/// The version of the format. It changes only if fields do other than at the end of a line.
 pub const VERSION: u8 = 1;
 
 /// One service, as a line.
@@ -44,7 +44,7 @@ pub fn line(entry: &Entry, service: &Service) -> impl Display {
     })
 }
 
-/// A number that may be missing.
+/// Shows a number that may be missing.
 fn or_dash(number: Option<&impl Display>) -> &dyn Display {
     number.map_or(&"-", |number| number)
 }

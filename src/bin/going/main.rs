@@ -1,8 +1,8 @@
 //! going(8), the supervisor: from the command line to the loop, which waits, reads signals, reaps,
-//! hears what a rescan found, and lets every service take its next step.
+//! adopts what a rescan has found, and lets every service take its next step.
 //!
-//! The one place that turns an [`Action`] into a syscall. Waits nowhere but at the end of each
-//! turn, and ends by a shutdown alone.
+//! The one place that turns an [`Action`] into a syscall. Never waits but at the end of each turn
+//! of the loop, and never ends but by a shutdown.
 #![no_std]
 #![no_main]
 
@@ -24,34 +24,35 @@ use rustix::io::{Errno, pread};
 use rustix::mm::{MlockAllFlags, mlockall};
 use rustix::process::{self, WaitOptions, getpid, set_child_subreaper, waitpid};
 
-/// Children reaped in one go: signals, deadlines and messages have their turn in between.
+/// Children reaped in one turn of the loop, so that a flood of them cannot hold up signals,
+/// deadlines and messages.
 const REAP_MAX: usize = 256;
 
-/// From the last change of a file until CONFDIR is read: a change may have several steps.
+/// From the last change of a file to the rescan: one edit may consist of several changes.
 const QUIET_MS: u64 = 200;
-/// From the first change, should there be no quiet.
+/// From the first change to the rescan, if the changes do not stop.
 const WAIT_MS: u64 = 2_000;
-/// While CONFDIR cannot be read or watched, or there is no room for the status, it is tried again
-/// so often: the one exception to no polling.
+/// The interval of retries while CONFDIR cannot be read or watched, or while there is no room for
+/// the status: the one exception to the rule that nothing is polled.
 const RETRY_MS: u64 = 5_000;
 
 going::program!(run, Slots);
 
-/// The program; its exit code.
+/// Runs the program, and returns its exit code.
 fn run(words: Strings<'static>, slots: &'static mut Slots) -> u8 {
     stdio::fill();
     let started = Options::new(words).and_then(|it| Supervisor::new(it, slots));
-    // Once it runs nothing but a shutdown ends it: what fails is said, survived and tried again.
+    // Past this line only a shutdown ends the program: failures are logged, survived and retried.
     started.map_or_else(|code| code, |mut supervisor| supervisor.run())
 }
 
-/// No input leads here. Should a defect do so after all, it says where; PID 1 stays, for the
-/// machine and what runs on it depend on that.
+/// No input leads here. If a defect ever does, the message says where. PID 1 then stays and does
+/// nothing, because its end would stop the machine.
 #[panic_handler]
 fn panic(info: &core::panic::PanicInfo) -> ! {
     let log = Log::open();
     log.say(ERROR, format_args!("{info}"));
-    // And on the console, where somebody may look who has no syslog any more.
+    // Also on the console, for whoever no longer has a syslog.
     Log { socket: None, ..log }.say(ERROR, format_args!("{info}"));
     while getpid().is_init() {
         let _interrupted = rustix::event::poll(&mut [], None);
@@ -59,69 +60,71 @@ fn panic(info: &core::panic::PanicInfo) -> ! {
     raw::exit(EXIT_SET_UP.into())
 }
 
-/// Everything there is.
+/// The whole state of the program.
 struct Supervisor {
     options: Options,
     slots: &'static mut Slots,
     log: Log,
     signals: Signals,
-    /// Tells of changes in CONFDIR and RUNDIR/down.
+    /// The inotify descriptor, which reports changes in CONFDIR and RUNDIR/down.
     watch: Option<OwnedFd>,
-    /// What services are started by.
+    /// The current plan, from which services are started.
     plan: Option<OwnedFd>,
-    /// The process that reads CONFDIR or, at the very end, ends the machine, as long as there is
-    /// one, and the plan that it makes.
+    /// The child that reads CONFDIR, with the plan that it writes; or, at the very end, the child
+    /// that ends the machine.
     helper: Option<(Pid, Option<OwnedFd>)>,
-    /// When the next helper is to be started.
+    /// When the next helper is due.
     rescan_ms: Option<u64>,
-    /// When CONFDIR is to be read at the latest, if there is a change that has not been read yet.
+    /// The latest time to read CONFDIR, if it has changed since it was read.
     latest_ms: Option<u64>,
-    /// The signal that everything ends by, once it is to end, and how often a signal has said so:
-    /// the second one hastens it.
+    /// In a shutdown, the signal that began it, and how many signals have asked for it: the second
+    /// one hastens it.
     ending: Option<(u32, u8)>,
-    /// The exit code that a service has brought about.
+    /// The exit code, if the end of a service decides it.
     code: Option<u8>,
-    /// Whether something has become of a service since the status was written.
+    /// Whether the status has to be written, because a service has changed.
     has_news: bool,
-    /// Why the status could not be written the last time; else that RUNDIR is the one it was.
+    /// How writing the status went the last time; see [`rundir::write_status`].
     written: Result<bool, Errno>,
-    /// That of RUNDIR, if it could be locked.
+    /// The lock on RUNDIR, if we have it.
     lock: Option<OwnedFd>,
 }
 
 impl Supervisor {
-    /// Start-up, unless the files are to be checked, no more.
+    /// Starts up; or, with `-n`, only checks the service files.
     ///
     /// # Errors
-    /// The exit code, when that is done, or start-up fails; why is said.
+    /// The exit code, if the files were checked, or if start-up failed, which is logged.
     fn new(options: Options, slots: &'static mut Slots) -> Result<Self, u8> {
         if options.check {
             return Err(reader::check(options.confdir, slots));
         }
         let log = Log::open();
         let signals = Signals::new().map_err(|errno| {
-            // Without a descriptor there may be no log to say it in.
+            // If we are out of descriptors the log may have none either.
             stdio::print(2, &["going: unable to start: ", raw::reason(errno), "\n"]);
             EXIT_SET_UP
         })?;
         if options.place == Place::Machine {
-            // The disk that it would be read from once more may be gone, or hang, by then.
+            // Pages of the program could be dropped, and then the disk that they have to be read
+            // from again may be gone or hang.
             let _as_it_is = mlockall(MlockAllFlags::CURRENT);
         }
         let lock = rundir::lock(options.rundir);
-        // All else that can be wrong with RUNDIR is said when the status cannot be written there.
+        // Anything else that is wrong with RUNDIR is logged when the status cannot be written.
         if matches!(lock, Err(Errno::AGAIN)) && options.place != Place::Machine {
             let path = options.rundir.to_bytes().escape_ascii();
             log.say(ERROR, format_args!("unable to start: another going runs on RUNDIR {path}"));
             return Err(EXIT_SET_UP);
         }
-        // The main command comes first, under a name that no file can have.
+        // The main command comes first. No file can have its name.
         let name = Name::try_from("(main)").unwrap_or_default();
         let policy = Policy { restart: Restart::Exit, stop: SIGTERM, timeout_ms: 0, log: None };
         let main = Entry { name, flags: GOOD, policy, ..Entry::default() };
         let main = if options.main.count() > 0 { main } else { Entry::default() };
         let _fits = slots.push(Slot::new(main, options.start_ms));
-        // Whatever loses its parent below us becomes ours to reap; as PID 1 it does so anyway.
+        // Descendants that lose their parent become our children, to be reaped. As PID 1 they do
+        // so anyway.
         let _elsewhere = set_child_subreaper(Some(getpid()));
         Ok(Self {
             options,
@@ -145,11 +148,12 @@ impl Supervisor {
     fn run(&mut self) -> u8 {
         loop {
             self.take_signal();
-            // There may always be more: whoever makes them may be faster than we are.
+            // A limited number: children may end faster than we can reap them.
             let has_more = (0..REAP_MAX).all(|_| self.reap_one().is_some());
             let tick_ms = (0..self.slots.len()).filter_map(|index| self.tick(index)).min();
             let is_over = self.ending.is_some() && !self.slots.iter().any(Slot::is_up);
-            // Who had their turn before may wait for what has just come about, and are asked again.
+            // After a change, services that have had their turn may have been waiting for just
+            // that: everything is looked at once more before we wait.
             let more_ms = (has_more || self.has_news).then_some(0);
             self.write_status();
             if is_over && self.options.place != Place::Machine {
@@ -160,12 +164,12 @@ impl Supervisor {
         }
     }
 
-    /// Does what a signal asks for, if one has come. The command of the command line gets it, too.
+    /// Does what a signal asks for, if one has come, or passes it on to the main command.
     fn take_signal(&mut self) {
         let Some(signal) = self.signals.read() else { return };
         let main = self.slots.get(MAIN).and_then(|main| main.service.pid());
         if is_ending(signal, self.options.place, main.is_some()) {
-            // The command is stopped by the shutdown.
+            // The shutdown itself sends the main command its signal.
             self.end(signal);
             self.ending = self.ending.map(|(first, told)| (first, told.saturating_add(1)));
         } else if let Some(pid) = main
@@ -174,13 +178,13 @@ impl Supervisor {
             signal_group(pid, signal);
         }
         if signal == SIGHUP {
-            // At once, whether there is quiet or not.
+            // At once, without waiting for a quiet moment.
             (self.rescan_ms, self.latest_ms) = (Some(0), Some(0));
         }
     }
 
-    /// Begins to end everything, unless that has begun. No file is read any more: the next helper
-    /// ends the machine.
+    /// Begins the shutdown, unless it has begun. From now on no file is read: the next helper is
+    /// the one that ends the machine.
     fn end(&mut self, signal: u32) {
         if self.ending.is_none() {
             self.log.say(INFO, format_args!("shutting down"));
@@ -189,17 +193,18 @@ impl Supervisor {
         }
     }
 
-    /// Reaps a child that has ended, if there is one: a service, a helper, or an orphan that became
-    /// ours.
+    /// Reaps one child that has ended, if there is one: a service, a helper, or an orphan that we
+    /// have adopted.
     fn reap_one(&mut self) -> Option<()> {
         let (pid, end) = raw::peek_ended_child()?;
         let index = self.slots.iter().position(|slot| slot.service.pid() == Some(pid));
         if index.is_some() {
-            // What is left of its group; until the leader is reaped nobody else has the number.
+            // Kills the rest of its process group. Until the leader is reaped no other group can
+            // have its number.
             signal_group(pid, SIGKILL);
             take_terminal(pid);
         }
-        // Should that fail, the loop waits first: whoever cannot be reaped is peeked at again.
+        // If that fails, give up this turn: the same child will be found again after the next wait.
         waitpid(process::Pid::from_raw(pid.get()), WaitOptions::NOHANG).ok()??;
         if let Some((_, plan)) = self.helper.take_if(|(helper, _)| *helper == pid) {
             self.hear(end, plan);
@@ -207,16 +212,18 @@ impl Supervisor {
         index.map_or(Some(()), |index| self.ended(index, end))
     }
 
-    /// Takes the step that the end of its process means to a service, and says so.
+    /// Lets the service at `index` take the step that follows from the end of its process, and logs
+    /// it.
     fn ended(&mut self, index: usize, end: End) -> Option<()> {
-        // Whoever sends the stop signal to all processes may have been faster than we are.
+        // Even in state Up, its end was asked for if it is unwanted: somebody who signals all
+        // processes at once may have reached it before we did.
         let is_wanted = self.want(index, self.slots.get(index)?) == Want::Up;
         let Slot { entry: Entry { name, .. }, service, .. } = self.slots.get_mut(index)?;
         let before = *service;
         service.step(Event::Ended(end), clock::now_ms());
         self.has_news = true;
         let is_unasked = is_wanted && matches!(before.state, State::Up(_));
-        // The code is that of whoever ends for the same reason, as shells have it.
+        // The exit code is the one that a shell would report.
         let (how, number, code) = match end {
             End::Exited(code) => ("exited", code, code),
             End::Killed(signal) => ("killed by signal", signal, signal.saturating_add(128)),
@@ -231,19 +238,19 @@ impl Supervisor {
         }
         if before.policy.restart == Restart::Exit && (is_unasked || index == MAIN) {
             self.code = self.code.or(Some(code));
-            // As if the power failed: a machine is switched off.
+            // As after a power failure: a machine of our own is switched off.
             self.end(SIGPWR);
         }
         Some(())
     }
 
-    /// Lets the service at `index` take the step that is due, and says when the next one is.
+    /// Lets the service at `index` take the step that is due, and returns when the next one is.
     fn tick(&mut self, index: usize) -> Option<u64> {
         let want = self.want(index, self.slots.get(index)?);
         let slot = self.slots.get_mut(index)?;
         let before = slot.service;
         slot.entry.flags &= !EDITED;
-        // The last that could write has ended: end-of-file.
+        // The last of its writers has ended: closing the pipe lets it see end-of-file.
         slot.pipe.take_if(|_| want == Want::Drain);
         let action = slot.service.step(Event::Tick(want), clock::now_ms());
         self.has_news |= action.is_some() || slot.service.state != before.state;
@@ -263,27 +270,29 @@ impl Supervisor {
         self.slots.get(index)?.service.due_ms(want)
     }
 
-    /// What the service in this `slot`, which is that at `index`, should be.
+    /// What is wanted of the service in this `slot`, whose index is `index`.
     fn want(&self, index: usize, slot: &Slot) -> Want {
         let logs_to_it = |other: &&Slot| other.service.policy.log.map(usize::from) == Some(index);
         let writers = self.slots.iter().filter(logs_to_it).map(Slot::is_up);
-        // Whether one of them is up, if there are any; not looked for before it matters.
+        // Whether one of its writers is up, if it has any. Looking for them takes a walk over the
+        // table, and matters in a shutdown only.
         match (self.ending, self.ending.and_then(|_| writers.max())) {
             (None, _) => slot.entry.want(),
             (Some((_, 2..)), _) => Want::Kill,
-            // It takes its time, as it would without us; the others end after it.
+            // The main command may take its time, as it could without us. The others follow it.
             _ if index == MAIN => Want::Down,
             _ if self.slots.get(MAIN).is_some_and(Slot::is_up) => slot.entry.want(),
-            // Who once was logged to, and is no more, is like any other.
+            // Nobody logs to it, even if somebody did before.
             (_, None) => Want::Shutdown,
             (_, Some(false)) => Want::Drain,
-            // It may log to one of those, who then waits for it.
+            // It is being stopped already. It may log to another reader that waits for its end, so
+            // that must not take for ever.
             _ if matches!(slot.service.state, State::Stopping(_)) => Want::Shutdown,
             _ => slot.entry.want(),
         }
     }
 
-    /// Makes the process of a service.
+    /// Spawns the service at `index`.
     fn spawn(&mut self, index: usize) -> Option<()> {
         let Entry { name, policy, .. } = self.slots.get(index)?.entry.clone();
         let mut pipes = [Some(index), policy.log.map(usize::from)].into_iter().flatten();
@@ -305,8 +314,8 @@ impl Supervisor {
         Some(())
     }
 
-    /// Takes note of changes, and starts a helper if that is due and there is none; says when it is
-    /// due by itself. In a shutdown that is not before all `is_over`: then it ends the machine.
+    /// Takes note of changes, starts a helper if one is due and none is running, and returns when
+    /// the next one is due. In a shutdown none is, until it `is_over`: then one ends the machine.
     fn help(&mut self, is_over: bool) -> Option<u64> {
         if self.watch.as_ref().is_some_and(watch::has_news) {
             let latest_ms = clock::now_ms().saturating_add(WAIT_MS);
@@ -314,7 +323,8 @@ impl Supervisor {
             self.rescan_ms = Some(latest_ms.min(clock::now_ms().saturating_add(QUIET_MS)));
         }
         let may_start = self.helper.is_none() && (is_over || self.ending.is_none());
-        // Whoever has ended and has no file any more is forgotten then, which may make room.
+        // A rescan also forgets services that have ended and have no file any more, which may make
+        // room for others.
         if may_start && self.slots.iter().any(|slot| slot.entry.has(GONE) && !slot.is_up()) {
             self.rescan_in(QUIET_MS);
         }
@@ -324,7 +334,7 @@ impl Supervisor {
                 let what = if is_over { "end the machine" } else { "read CONFDIR" };
                 let why = raw::reason(errno);
                 self.log.say(WARNING, format_args!("unable to begin to {what}: {why}"));
-                // What is left makes room.
+                // Perhaps there are too many processes: those that are left make room.
                 let _room = is_over.then(|| raw::kill(-1, SIGKILL));
                 self.rescan_in(RETRY_MS);
             }
@@ -332,7 +342,7 @@ impl Supervisor {
         self.rescan_ms.filter(|_| may_start)
     }
 
-    /// Has CONFDIR read after so long at the latest.
+    /// Makes a rescan due after `wait_ms`, unless one is due earlier.
     #[inline(never)]
     fn rescan_in(&mut self, wait_ms: u64) {
         let due_ms = clock::now_ms().saturating_add(wait_ms);
@@ -341,12 +351,12 @@ impl Supervisor {
 
     fn start_helper(&mut self) -> Result<(), Errno> {
         if let Some((signal, _)) = self.ending {
-            // It may wait; PID 1 goes on reaping. There need be no room for a plan.
+            // A child may wait for the disk while PID 1 goes on reaping. It needs no plan.
             let ended = raw::fork(|| power::end_machine(signal, &self.log));
             return ended.map(|pid| self.helper = Some((pid, None)));
         }
         let plan = table::plan()?;
-        // Without it the reader says so, and all is tried again.
+        // If there is none, the reader reports it, and another rescan follows.
         self.watch = self.watch.take().or_else(|| watch::open().ok());
         let (old, watch) = (self.plan.as_ref(), self.watch.as_ref());
         let reader = || reader::run(&self.options, self.slots, &plan, old, watch, &self.log);
@@ -354,8 +364,8 @@ impl Supervisor {
         Ok(())
     }
 
-    /// Hears how a helper ended, which has left this plan. Whoever has not come to the end has
-    /// failed.
+    /// Takes note of how a helper ended, which may have written this `plan`. A plan counts only if
+    /// its reader has come to the end.
     fn hear(&mut self, end: End, plan: Option<OwnedFd>) {
         if let (End::Killed(signal), None) = (end, self.ending) {
             let text = format_args!("unable to read CONFDIR: killed by signal {signal}");
@@ -368,8 +378,9 @@ impl Supervisor {
         }
     }
 
-    /// Takes over the entries of a plan, and makes it the one that services are started by. If not
-    /// all can be read, those that were notice that their text is not in the old one.
+    /// Takes over the entries of a plan, from which services are then started. If reading it fails
+    /// half-way, the entries that were taken over point to texts that the old plan does not have,
+    /// which their services notice by the hash.
     fn adopt(&mut self, plan: OwnedFd) -> Result<(), Errno> {
         let mut record = Record::default();
         self.has_news = true;
@@ -382,7 +393,8 @@ impl Supervisor {
                 Some(slot) if slot.entry.name == entry.name => slot.entry = entry,
                 Some(slot) => {
                     *slot = Slot::new(entry, clock::now_ms());
-                    // Who still logs to the one before does not log to this one.
+                    // A process that still logs to the former owner of this slot does not log to
+                    // the new one.
                     let logs = self.slots.iter_mut().map(|slot| &mut slot.service.policy.log);
                     logs.for_each(|log| *log = log.filter(|log| usize::from(*log) != index));
                 }
@@ -393,7 +405,7 @@ impl Supervisor {
         Ok(())
     }
 
-    /// Brings RUNDIR/status up to date; what fails is tried again with the next news.
+    /// Brings RUNDIR/status up to date. If that fails it is tried again with the next change.
     fn write_status(&mut self) {
         if !core::mem::take(&mut self.has_news) {
             return;
@@ -403,14 +415,15 @@ impl Supervisor {
         let lines = known.map(|slot| line(&slot.entry, &slot.service));
         let written = rundir::write_status(self.options.rundir, &mut self.lock, first, lines);
         if matches!(written, Err(Errno::NOSPC | Errno::DQUOT | Errno::MFILE | Errno::NFILE)) {
-            // What makes room may be no news, and the one that is there is no longer true.
+            // The status is out of date, and when there is room again no change may tell us.
             self.rescan_in(RETRY_MS);
         }
-        // Only of the first time is it news that RUNDIR was another one.
+        // `Ok(true)`, a new RUNDIR, is stored as `Ok(false)`, for the next time it is the same one.
+        // So the two differ if RUNDIR is new, or if an error has come, changed or gone.
         if core::mem::replace(&mut self.written, written.and(Ok(false))) == written {
             return;
         }
-        // RUNDIR may be another one than before: nobody has looked into it yet.
+        // RUNDIR may have been replaced, and the new one may hold other services down.
         let Err(errno) = written else { return self.rescan_in(QUIET_MS) };
         let (path, why) = (self.options.rundir.to_bytes().escape_ascii(), raw::reason(errno));
         self.log.say(WARNING, format_args!("unable to write status in RUNDIR {path}: {why}"));
