@@ -1,4 +1,4 @@
-//! The command: its words, where it is found, and execve(2).
+//! The command: splitting it into words, finding the program, and execve(2).
 //!
 //! Never uses a shell, and never expands anything.
 
@@ -12,7 +12,7 @@ use core::ffi::CStr;
 use heapless::Vec;
 use rustix::io::Errno;
 
-/// Becomes the command of `birth`, or says why not.
+/// Becomes the command of `birth`, or logs why that is impossible.
 #[inline(never)]
 pub fn execute(birth: &Birth, user: &User) -> ! {
     if birth.is_main {
@@ -23,7 +23,7 @@ pub fn execute(birth: &Birth, user: &User) -> ! {
     }
     let cmd = value(birth.text, b"cmd").unwrap_or_default();
     let mut words = Text::new();
-    // The reader has split it before: it can be split, and every word has room.
+    // The reader has split it before, so this succeeds, and every word has room.
     let _split = split_words(cmd, |byte| words.push(byte).ok());
     let mut list = Vec::<&CStr, WORDS_MAX>::new();
     let mut words = words.split_inclusive(|&byte| byte == 0);
@@ -52,8 +52,8 @@ pub fn execute(birth: &Birth, user: &User) -> ! {
     }
 }
 
-/// Puts the environment together in so much room, and executes with it; none if that is not enough.
-/// Not inlined: what of the stack is not used costs nothing.
+/// Collects the environment in a list of `N`, and executes with it; none if the list is too short.
+/// Never inlined, so that the longer list takes stack only if it is needed.
 #[inline(never)]
 fn in_room<const N: usize>(
     birth: &Birth,
@@ -65,7 +65,7 @@ fn in_room<const N: usize>(
     Strings::new(&mut [None; N], &list).map(execute)
 }
 
-/// Why `program` could not be executed.
+/// Makes a failure of why `program` could not be executed.
 fn failed(program: &CStr, errno: Errno) -> Failure<'_> {
     let code = match errno {
         Errno::NOENT | Errno::NOTDIR => EXIT_NOT_FOUND,
@@ -74,10 +74,10 @@ fn failed(program: &CStr, errno: Errno) -> Failure<'_> {
     Failure { code, verb: "execute", object: program.to_bytes(), why: raw::reason(errno) }
 }
 
-/// Executes `program`, looked for in PATH if it has no slash, as execvp(3) does.
+/// Executes `program`, after a search in PATH if it has no slash, as execvp(3) does.
 fn search(program: &CStr, words: Strings, environment: Strings) -> Errno {
     let execute = |path: &CStr| raw::execve(path, words, environment);
-    // One without a name is in no directory.
+    // An empty name would match the directories themselves.
     if program.is_empty() || program.to_bytes().contains(&b'/') {
         return execute(program);
     }
@@ -85,9 +85,9 @@ fn search(program: &CStr, words: Strings, environment: Strings) -> Errno {
     for dir in environment::path(environment).split(|&byte| byte == b':') {
         let dir = if dir.is_empty() { b"." } else { dir };
         match with_path(&[dir, b"/", program.to_bytes()], |path| Ok(execute(path))) {
-            // Not there, or too long to be.
+            // Not in this directory; or the path would be too long.
             Err(_) | Ok(Errno::NOENT | Errno::NOTDIR) => {}
-            // Another directory may have one that may be executed.
+            // A later directory may have one that can be executed.
             Ok(Errno::ACCESS) => result = Errno::ACCESS,
             Ok(errno) => return errno,
         }

@@ -1,6 +1,7 @@
-//! The environment of a service: where it begins, what `user` adds to it, and the lines `env`.
+//! The environment of a service: the default or inherited one, what `user` adds to it, and the
+//! lines `env`.
 //!
-//! Never copies a string: each entry points to where it is anyway.
+//! Never copies a string: each entry of the list points to where the string is stored already.
 
 use super::Birth;
 use super::users::{FIELD_MAX, User};
@@ -10,25 +11,26 @@ use crate::model::order::Place;
 use core::ffi::CStr;
 use heapless::{Vec, VecView};
 
-/// Entries of most environments, and one for the end.
+/// Room for most environments, with the null pointer at the end.
 pub const FEW: usize = 128;
-/// Entries of all others, likewise: what is inherited may be much.
+/// Room for all others, likewise: a large environment may be inherited.
 pub const MANY: usize = 4096;
-/// Where a command without a slash is looked for.
+/// The default PATH.
 const PATH: &CStr = c"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// `NAME=VALUE` made of a field of /etc/passwd, with its NUL.
+/// `NAME=VALUE`, made of a field of /etc/passwd, with its NUL.
 type Variable = Vec<u8, { FIELD_MAX + 16 }>;
 
-/// What entries point to that has no place elsewhere.
+/// The strings that are stored nowhere else as C strings.
 pub struct Strings {
     /// The service's text, each line of it a C string.
     lines: Text,
+    /// What `user` adds.
     account: Vec<Variable, 4>,
 }
 
 impl Strings {
-    /// Makes them, for a service that runs as `user`.
+    /// Makes the strings for a service that runs as `user`.
     pub fn new(birth: &Birth, user: &User) -> Self {
         let ends = |&byte: &u8| if byte == b'\n' { 0 } else { byte };
         let lines = birth.text.iter().map(ends).collect();
@@ -50,8 +52,8 @@ impl Strings {
     }
 }
 
-/// Fills `list` with all entries, each name once; later ones in place of earlier ones. None if they
-/// are too many. Once for all sizes of lists, not once for each.
+/// Fills `list` with all entries. Each name occurs once: later entries replace earlier ones. None
+/// if there are too many. Takes a view, so that there is one function for lists of all lengths.
 #[inline(never)]
 pub fn collect_in<'a>(
     list: &mut VecView<&'a CStr>,
@@ -65,7 +67,7 @@ pub fn collect_in<'a>(
     let lines = strings.lines.split_inclusive(|&byte| byte == 0);
     let settings = lines.filter_map(|line| line.strip_prefix(b"env=")).filter_map(to_string);
     let set = settings.flat_map(move |setting| {
-        // What has a value is no name.
+        // If the setting has a value, no entry's name equals it.
         let is_meant = move |entry: &&CStr| setting == c"*" || name(entry) == setting.to_bytes();
         let value = setting.to_bytes().contains(&b'=').then_some(setting);
         value.into_iter().chain(own.filter(is_meant))
@@ -81,13 +83,13 @@ pub fn collect_in<'a>(
     Some(())
 }
 
-/// The value of PATH in an environment, or the default one.
+/// The value of PATH in `environment`, or the default one.
 pub fn path(environment: raw::Strings<'_>) -> &[u8] {
     let mut entries = environment.chain([PATH]);
     entries.find_map(|entry| entry.to_bytes().strip_prefix(b"PATH=")).unwrap_or_default()
 }
 
-/// What stands before the `=`.
+/// The part of an entry before the `=`.
 fn name(entry: &CStr) -> &[u8] {
     entry.to_bytes().split(|&byte| byte == b'=').next().unwrap_or_default()
 }

@@ -1,9 +1,9 @@
-//! What runs in processes of their own, forked from the supervisor: the service until execve(2),
-//! the reader of a rescan, the end of the machine.
+//! What runs in child processes of the supervisor: a service until its execve(2), the reader of a
+//! rescan, and the end of the machine.
 //!
-//! Each works on a copy of the supervisor's memory that goes with the process, may wait as long as
-//! it likes, and ends with [`raw::exit`] or execve(2) alone. What fails in a service's child is
-//! said in the log and becomes an exit code; the supervisor sees a service that ended.
+//! Each works on its own copy of the supervisor's memory, and may wait as long as it likes. It
+//! never returns: it ends by [`raw::exit`] or execve(2). A failure in the child of a service is
+//! logged and becomes its exit code, so the supervisor just sees a service that has ended.
 
 mod command;
 mod descriptors;
@@ -30,38 +30,39 @@ use rustix::io::Errno;
 use rustix::process::{Pid, getppid};
 use users::User;
 
-/// Set-up failed, as s6 has it: that of a service, or of the supervisor.
+/// The exit code if the set-up fails, of a service or of the supervisor; the same as in s6.
 pub const EXIT_SET_UP: u8 = 111;
-/// The program cannot be executed, as shells have it.
+/// The exit code if the program cannot be executed; the same as in shells.
 const EXIT_NOT_EXECUTABLE: u8 = 126;
-/// The program does not exist, as shells have it.
+/// The exit code if the program does not exist; the same as in shells.
 const EXIT_NOT_FOUND: u8 = 127;
 
-/// What the child takes from the supervisor.
+/// What the child of a service takes from the supervisor.
 pub struct Birth<'a> {
     /// The service's name.
     name: &'a str,
     /// Its normalised text.
     text: &'a [u8],
-    /// All services, for it may log to one; and its place among them.
+    /// All services, because it may log to one of them.
     slots: &'a Slots,
+    /// Its own place among them.
     index: usize,
-    /// What the supervisor was told.
+    /// The options of the supervisor.
     options: &'a Options,
-    /// Whether it is the main command, out of the command line.
+    /// Whether it is the main command, from the command line.
     is_main: bool,
-    /// Where to say what goes wrong.
+    /// Where failures are logged.
     syslog: &'a Log,
 }
 
 impl Birth<'_> {
-    /// Whether the supervisor has died, so that another may have taken over.
+    /// Whether the supervisor has died. Another one may have taken over.
     fn is_orphan(&self) -> bool {
         getppid().map(Pid::as_raw_pid) != Some(self.syslog.pid)
     }
 }
 
-/// Why there is no service: `unable to VERB OBJECT: WHY`.
+/// Why a service could not be started: `unable to VERB OBJECT: WHY`.
 struct Failure<'a> {
     code: u8,
     verb: &'static str,
@@ -75,13 +76,12 @@ impl fmt::Display for Failure<'_> {
     }
 }
 
-/// A step of the set-up that failed.
+/// Makes the failure of a step of the set-up out of its error.
 fn set_up<'a>(verb: &'static str, object: &'a [u8]) -> impl FnOnce(Errno) -> Failure<'a> {
     move |errno| Failure { code: EXIT_SET_UP, verb, object, why: raw::reason(errno) }
 }
 
-/// The way from a copy of the supervisor to the service at `index`, whose settings are in the
-/// `plan`. Never returns.
+/// Turns this copy of the supervisor into the service at `index`, whose settings are in the `plan`.
 pub fn become_service(
     slots: &Slots,
     index: usize,
@@ -102,9 +102,9 @@ pub fn become_service(
     }
 }
 
-/// Says why there is no service.
+/// Logs why there is no service, and exits.
 fn give_up(birth: &Birth, failure: &Failure) -> ! {
-    // PIPE, of a message that nobody reads, is not what this is to end by.
+    // PIPE, caused by a message that nobody reads, must not end this process before its exit code.
     raw::block_signals(u64::MAX);
     birth.syslog.send(ERROR, format_args!("{}: {failure}", birth.name));
     raw::exit(failure.code.into())

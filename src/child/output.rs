@@ -1,4 +1,5 @@
-//! Standard input, output and error of a service: the keys `log`, and who logs to it.
+//! Standard input, output and error of a service: the key `log`, and the pipe by which others log
+//! to it.
 //!
 //! Never waits for a reader: a FIFO without one is an error.
 
@@ -16,10 +17,11 @@ use rustix::pipe::{PipeFlags, fcntl_getpipe_size, pipe_with};
 use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout};
 use rustix::termios::isatty;
 
-/// The mode of a log pipe. Nobody comes to its inode but by a descriptor that he could use as well.
+/// The mode of a log pipe. It gives nothing away: its inode can be reached only through a
+/// descriptor of the pipe.
 const ANYBODY_WRITES: Mode = Mode::RUSR.union(Mode::WUSR).union(Mode::WGRP).union(Mode::WOTH);
 
-/// Connects all three, as far as they are not to stay what they are.
+/// Connects all three; those of the main command stay as they are.
 pub fn connect<'a>(birth: &Birth<'a>) -> Result<(), Failure<'a>> {
     if birth.is_main {
         return Ok(());
@@ -27,11 +29,11 @@ pub fn connect<'a>(birth: &Birth<'a>) -> Result<(), Failure<'a>> {
     let log = value(birth.text, b"log").unwrap_or(b"inherit");
     let slot = birth.slots.get(birth.index);
     let pipe = |slot: &'a Slot| slot.pipe.as_ref();
-    // One that it has from before its file went and came back is nobody's.
+    // If its file was removed and came back, it may still have an old pipe that nobody logs to.
     let stdin = slot.filter(|slot| slot.entry.has(LOGGED_TO)).and_then(pipe).map(|(read, _)| read);
     connect_input(stdin).map_err(failed("open", b"/dev/null"))?;
     let reader = slot.and_then(|slot| birth.slots.get(usize::from(slot.entry.policy.log?)));
-    // One that has ended and has no file any more is only waiting to be forgotten.
+    // A reader that has ended and has no file any more is about to be forgotten.
     let reader = reader.filter(|slot| slot.is_up() || !slot.entry.has(GONE));
     let refused = |why| Failure { code: EXIT_SET_UP, verb: "log to", object: log, why };
     let connected = match (log, reader.and_then(pipe)) {
@@ -42,7 +44,8 @@ pub fn connect<'a>(birth: &Birth<'a>) -> Result<(), Failure<'a>> {
             return Err(refused("they log in a circle"));
         }
         (_, Some((_, write))) => {
-            // Who logs may be any user, and opens /dev/stdout by that name: it may write anyway.
+            // So that a service that runs as any user can open /dev/stdout by name; it can write to
+            // the pipe anyway.
             let _by_name = fchmod(write, ANYBODY_WRITES);
             connect_output(write)
         }
@@ -55,13 +58,15 @@ pub fn connect<'a>(birth: &Birth<'a>) -> Result<(), Failure<'a>> {
     Ok(())
 }
 
-/// Opens a pipe that others have too anew, without waiting: what a service makes of its descriptor
-/// is nobody else's business then. Who shared it with node, which sets O_NONBLOCK, would lose what
-/// the pipe has no room for; and so would whoever comes after. A terminal, too: it is commonly open
-/// for reading, and what somebody types there, a password perhaps, is not for a service to read.
+/// Replaces the descriptor `fd`, if it is a pipe or a terminal, by one that is opened separately,
+/// so that its flags are this service's alone. Otherwise a service such as node, which sets
+/// O_NONBLOCK, would make every other service that shares the pipe, now or later, lose what the
+/// pipe has no room for. And a terminal is usually open for reading, too: what is typed there,
+/// perhaps a password, is not meant for a service.
 ///
 /// # Errors
-/// Those of open(2), without /proc for example, and EBADF if it is neither: then it stays shared.
+/// Those of open(2), without /proc for example, and EBADF if it is neither a pipe nor a terminal.
+/// The descriptor then stays shared.
 fn open_anew(fd: i32, path: &CStr) -> Result<(), Errno> {
     let shared = raw::stdio(fd);
     if !isatty(shared) {
@@ -75,13 +80,13 @@ fn open_anew(fd: i32, path: &CStr) -> Result<(), Errno> {
     }
 }
 
-/// Connects the standard input to `pipe`, or else to what has nothing to say.
+/// Connects standard input to `pipe`; without one, to something that is at its end.
 fn connect_input(pipe: Option<&OwnedFd>) -> Result<(), Errno> {
     if let Some(pipe) = pipe {
         return dup2_stdin(pipe);
     }
     let null = open(c"/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
-    // Where there is no /dev, a pipe without a writer will do.
+    // Without /dev, a pipe without a writer will do.
     let null = null.or_else(|_| pipe_with(PipeFlags::CLOEXEC).map(|(read, _)| read))?;
     dup2_stdin(&null)
 }
@@ -90,22 +95,22 @@ fn connect_output(file: &OwnedFd) -> Result<(), Errno> {
     dup2_stdout(file).and_then(|()| dup2_stderr(file))
 }
 
-/// Connects the output to a file that is appended to.
+/// Connects standard output and error to the file at `path`, to be appended to.
 fn connect_log(path: &[u8]) -> Result<(), Errno> {
     let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE;
     with_path(&[path], |path| open_at_once(path, flags)).and_then(|file| connect_output(&file))
 }
 
-/// Opens a file, and does not wait for who is at the other end of a FIFO.
+/// Opens a file without waiting for the other end of a FIFO.
 #[inline(never)]
 fn open_at_once(path: &CStr, flags: OFlags) -> Result<OwnedFd, Errno> {
     let mode = Mode::RUSR | Mode::WUSR | Mode::RGRP;
     let file = open(path, flags | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::CLOEXEC, mode)?;
-    // Only opening it was not to wait.
+    // Only open(2) had to be non-blocking.
     fcntl_setfl(&file, flags & OFlags::APPEND).map(|()| file)
 }
 
-/// Whether what the service at `index` logs comes back to it, or to one of those it goes through.
+/// Whether the chain of log readers that begins at `index` runs into a circle.
 fn is_circle(slots: &Slots, index: usize) -> bool {
     let next = |index: &usize| slots.get(*index)?.entry.policy.log.map(usize::from);
     core::iter::successors(Some(index), next).nth(SERVICES_MAX).is_some()

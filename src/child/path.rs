@@ -1,17 +1,19 @@
-//! Paths that are put together, as the kernel takes them.
+//! Paths, put together from parts and ended with a NUL, as the kernel wants them.
+//!
+//! Never looks at the file system.
 
 use core::ffi::CStr;
 use heapless::Vec;
 use rustix::io::Errno;
 
-/// Bytes of a path with its NUL, see limits.h(0p).
+/// Bytes of a path, including its NUL, see limits.h(0p).
 const PATH_MAX: usize = 4096;
 
 /// A path with its NUL.
 type Path = Vec<u8, PATH_MAX>;
 
-/// Calls `visit` with `parts` put together. It gets the path where it is: it is large, and every
-/// page of the stack costs a child a page fault.
+/// Calls `visit` with the path that `parts` make. The path is passed by reference instead of being
+/// returned, because it is large, and each page of the stack costs a child a page fault.
 ///
 /// # Errors
 /// ENAMETOOLONG, and those of `visit`.
@@ -24,7 +26,8 @@ pub fn with_path<T>(
     visit(join(parts, &mut path)?)
 }
 
-/// Puts `parts` together in `path`. Once for all, not once for each `visit`.
+/// Puts `parts` together in `path`. A function of its own, so that it exists once, and not once for
+/// each type of `visit`.
 #[inline(never)]
 fn join<'a>(parts: &[&[u8]], path: &'a mut Path) -> Result<&'a CStr, Errno> {
     for part in parts.iter().chain(&[&b"\0"[..]]) {

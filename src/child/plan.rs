@@ -1,8 +1,8 @@
-//! The plan: what should be, as a reader leaves it behind, in a file in memory: the normalised text
-//! of every service, what was told of CONFDIR, and last of all the entries.
+//! The plan: what should be, written by a reader to a file in memory. It holds the normalised text
+//! of every service, then the faults that were reported, and finally the entries.
 //!
-//! Each reader writes a plan of its own from the beginning, so nobody ever reads half of one, and
-//! there are no gaps in it. Of the texts the supervisor sees nothing.
+//! Each reader writes a new plan from the beginning, so it has no gaps, and nobody ever reads one
+//! that is half written. The supervisor reads the entries, but never the texts.
 
 use crate::linux::table::{Slot, Slots};
 use crate::model::config::{POOL_MAX, Text, hash};
@@ -12,16 +12,16 @@ use heapless::Vec;
 use rustix::fd::OwnedFd;
 use rustix::io::{Errno, pread, pwrite};
 
-/// Room for the texts: those of before, and what comes in their place.
+/// Room for the texts: those of the old plan, and the ones that replace them.
 const TEXTS_MAX: u64 = 2 * POOL_MAX as u64;
-/// Where it stands what was told; nothing is 0.
+/// The offset of the hashes of reported faults; 0 is none.
 const TOLD: u64 = TEXTS_MAX;
-/// Where it stands whether CONFDIR has never been read.
+/// The offset of a byte that says whether CONFDIR has never been read.
 const IS_FIRST: u64 = TOLD + 4 * SERVICES_MAX as u64;
-/// Where the entries begin, in the order of the table.
+/// The offset of the entries, which are in the order of the table.
 pub const ENTRIES: u64 = IS_FIRST + 1;
 
-/// Hashes of the faults that were found: each is told once, as long as it lasts.
+/// Hashes of faults. A fault is reported once for as long as it lasts.
 pub type Told = Vec<[u8; 4], SERVICES_MAX>;
 
 /// A plan that is being written.
@@ -29,18 +29,18 @@ pub struct Plan<'a> {
     file: &'a OwnedFd,
     /// Where the next text goes.
     end: u64,
-    /// Bytes of the texts that are somebody's.
+    /// Bytes of the texts that are in use.
     len: usize,
 }
 
 impl<'a> Plan<'a> {
-    /// One in `file`, which is empty.
+    /// Begins a plan in `file`, which is empty.
     pub fn new(file: &'a OwnedFd) -> Self {
         Self { file, end: 0, len: 0 }
     }
 
-    /// Takes over the texts of all `slots` from the plan before; what was told according to that,
-    /// and whether CONFDIR has never been read.
+    /// Takes over the texts of all `slots` from the `old` plan. Returns the faults that were
+    /// reported before, and whether CONFDIR has never been read.
     ///
     /// # Errors
     /// Those of read(2) and write(2).
@@ -48,7 +48,7 @@ impl<'a> Plan<'a> {
         let mut text = Text::new();
         for Slot { entry, .. } in slots {
             match read_text(old, entry, &mut text) {
-                // It has to be good once more.
+                // Its settings are lost: its file has to be read again.
                 Err(Errno::BADMSG) => entry.flags &= !GOOD,
                 read => read?,
             }
@@ -63,7 +63,7 @@ impl<'a> Plan<'a> {
         Ok((told, is_first != [0]))
     }
 
-    /// The text of `entry`.
+    /// Reads the text of `entry`.
     ///
     /// # Errors
     /// Those of read(2).
@@ -71,10 +71,10 @@ impl<'a> Plan<'a> {
         read_text(self.file, entry, text)
     }
 
-    /// Gives `entry` this text; whether it had another one.
+    /// Gives `entry` this text. Returns whether it had another one before.
     ///
     /// # Errors
-    /// E2BIG if there is no room for it, and those of read(2) and write(2); then nothing changes.
+    /// E2BIG if there is no room for it, and those of read(2) and write(2). Then nothing changes.
     pub fn set_text(&mut self, entry: &mut Entry, text: &[u8]) -> Result<bool, Errno> {
         let mut old = Text::new();
         self.read_text(entry, &mut old)?;
@@ -93,7 +93,7 @@ impl<'a> Plan<'a> {
         Ok(true)
     }
 
-    /// Adds all that is not a text.
+    /// Writes all that follows the texts.
     ///
     /// # Errors
     /// Those of write(2).
@@ -107,16 +107,17 @@ impl<'a> Plan<'a> {
             .try_for_each(|(slot, offset)| self.write(encode(&slot.entry).as_flattened(), offset))
     }
 
-    /// Writes all of `bytes`.
+    /// Writes all of `bytes`, or fails.
     fn write(&self, bytes: &[u8], offset: u64) -> Result<(), Errno> {
         if pwrite(self.file, bytes, offset)? == bytes.len() { Ok(()) } else { Err(Errno::NOSPC) }
     }
 }
 
-/// The text of `entry`, out of the plan in `file`.
+/// Reads the text of `entry` from the plan in `file`.
 ///
 /// # Errors
-/// EBADMSG if that is another one, then there is none in `text`; and those of read(2).
+/// EBADMSG if the text found there is not the one that the entry means; `text` is empty then. And
+/// those of read(2).
 pub fn read_text(file: &OwnedFd, entry: &Entry, text: &mut Text) -> Result<(), Errno> {
     text.clear();
     let [start, len, hash_of_it] = entry.text;
@@ -132,7 +133,7 @@ pub fn read_text(file: &OwnedFd, entry: &Entry, text: &mut Text) -> Result<(), E
     Err(Errno::BADMSG)
 }
 
-/// An entry as it is passed on.
+/// Encodes an entry for the plan; the opposite of [`Entry::decode`].
 ///
 /// ```
 /// use going::child::plan::encode;

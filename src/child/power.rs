@@ -1,4 +1,6 @@
-//! The end of the machine, in a process of its own: it waits, which PID 1 must not.
+//! The end of the machine, in a child process, because it has to wait, which PID 1 must not.
+//!
+//! Never decides that the machine is to end.
 
 use crate::linux::raw;
 use crate::linux::syslog::{ERROR, Log};
@@ -10,14 +12,14 @@ use rustix::io::Errno;
 use rustix::process::{Pid, WaitOptions, waitpid};
 use rustix::system::{RebootCommand, reboot};
 
-/// From TERM to KILL, for whatever is no service.
+/// From TERM to KILL, for processes that belong to no service.
 const TERM_MS: u64 = 2_000;
-/// For sync(2): a disk may never answer.
+/// The time that sync(2) is given: a disk may never answer.
 const SYNC_MS: u64 = 10_000;
-/// How often it is looked whether that has ended.
+/// The interval of looking whether sync(2) has returned.
 const LOOK_MS: u64 = 20;
 
-/// What the machine comes to when `signal` has ended everything: the table of going(8).
+/// How `signal` ends the machine: the table in going(8).
 pub fn command(signal: u32) -> RebootCommand {
     match signal {
         SIGTERM | SIGINT => RebootCommand::Restart,
@@ -28,7 +30,7 @@ pub fn command(signal: u32) -> RebootCommand {
 
 /// Ends all processes but PID 1, writes everything to disk, and ends the machine as `signal` says.
 pub fn end_machine(signal: u32, log: &Log) -> ! {
-    // Whether there is anybody does not matter.
+    // It does not matter whether any process is left.
     raw::kill(-1, SIGTERM);
     raw::kill(-1, SIGCONT);
     wait(TERM_MS);
@@ -39,7 +41,7 @@ pub fn end_machine(signal: u32, log: &Log) -> ! {
     });
     match syncing {
         Ok(pid) => {
-            // Looked at, for there need be no room for a descriptor that tells of its end.
+            // By looking again and again: there may be no room for a pidfd that tells of its end.
             for _ in 0..SYNC_MS / LOOK_MS {
                 if !matches!(waitpid(Pid::from_raw(pid.get()), WaitOptions::NOHANG), Ok(None)) {
                     break;

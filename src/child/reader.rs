@@ -1,9 +1,9 @@
-//! The reader: a process for each rescan, which reads CONFDIR and RUNDIR/down, compares all with
-//! its copy of the table, and leaves a plan behind.
+//! The reader: a child process for each rescan. It reads CONFDIR and RUNDIR/down, compares what it
+//! finds with its copy of the table, and leaves a plan behind.
 //!
-//! So no byte of a service file is parsed in the supervisor, and a directory that hangs stalls
-//! nothing but the rescan. The plan counts when the reader has ended: the supervisor never sees
-//! half a change. A file that is no good changes nothing but the log.
+//! So the supervisor never parses a byte of a service file, and a directory that hangs stalls
+//! nothing but the rescan. The plan is adopted only when the reader has ended, so the supervisor
+//! never sees half a change. A bad file never changes anything; it is only reported.
 
 use super::path::with_path;
 use super::plan::{Plan, Told};
@@ -26,7 +26,7 @@ use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, Signal};
 use rustix::process::{getrlimit, set_parent_process_death_signal, setrlimit};
 
-/// What makes a rescan due.
+/// The changes of a directory that make a rescan due.
 const WATCHED: WatchFlags = WatchFlags::CREATE
     .union(WatchFlags::CLOSE_WRITE)
     .union(WatchFlags::MOVE)
@@ -36,22 +36,23 @@ const WATCHED: WatchFlags = WatchFlags::CREATE
     .union(WatchFlags::MOVE_SELF)
     .union(WatchFlags::ONLYDIR);
 
-/// How a rescan ends, as its exit code: all could be read, or the rescan is to be repeated.
+/// Exit code of a reader: everything was read.
 pub const COMPLETE: u8 = 0;
-/// See [`COMPLETE`]: a file has just changed, and is to be read when it has settled; or there may
-/// be room now for one that there was none for.
+/// Exit code of a reader: the rescan has to be repeated soon, because a file has changed too
+/// recently to be read, or because there may now be room for one that was turned away.
 pub const UNSETTLED: u8 = 1;
-/// See [`COMPLETE`]: a file could not be read, for a reason that has nothing to do with it.
+/// Exit code of a reader: a file could not be read, for a reason that may pass.
 pub const UNREAD: u8 = 2;
-/// See [`COMPLETE`]: CONFDIR could not be read or watched. Whoever ends otherwise has no plan.
+/// Exit code of a reader: CONFDIR could not be read or watched. Any greater code means that there
+/// is no plan.
 pub const INCOMPLETE: u8 = 3;
 
-/// Who has changed so short a time ago may be about to change again.
+/// A file that was changed less than this ago may be about to change again.
 const SETTLE_MS: u64 = 150;
 
-/// `going -n`: prints what is wrong with the service files in `confdir`; the exit code.
+/// `going -n`: prints what is wrong with the service files in `confdir`. Returns the exit code.
 pub fn check(confdir: &CStr, slots: &mut Slots) -> u8 {
-    // That there is no room is to be said; here, signals are not blocked.
+    // Signals are not blocked here, and this one would kill us where EFBIG is to be reported.
     raw::set_ignored(SIGXFSZ, true);
     let code = Cell::new(0);
     let print = |line: &str| code.set(code.get() | stdio::print(1, &[line, "\n"]));
@@ -59,15 +60,15 @@ pub fn check(confdir: &CStr, slots: &mut Slots) -> u8 {
     code.get() | u8::from(!is_good)
 }
 
-/// Whether the service files in `confdir` are good. Has `say` say what is wrong, or that nothing
-/// is, a line each.
+/// Whether the service files in `confdir` are good. Calls `say` with a line for each fault, or with
+/// one that says there is none.
 pub fn is_good(confdir: &CStr, slots: &mut Slots, say: &dyn Fn(&str)) -> bool {
     let say = |text: fmt::Arguments<'_>| {
         let mut message = Message::default();
         let _cut = message.write_fmt(text);
         say(&message.0);
     };
-    // The place of the main command, which this is not about.
+    // The slot of the main command, which is not checked.
     let _fits = slots.push(Slot::new(Entry::default(), 0));
     allow_files();
     let read = table::plan().and_then(|file| {
@@ -83,8 +84,8 @@ pub fn is_good(confdir: &CStr, slots: &mut Slots, say: &dyn Fn(&str)) -> bool {
     read == Ok(true)
 }
 
-/// Does a rescan in this process, a child; leaves a plan in `file`, and begins with the `old` one,
-/// if there is one.
+/// Does a rescan in this process, a child. Begins with the `old` plan, if there is one, and leaves
+/// a new one in `file`.
 pub fn run(
     options: &Options,
     slots: &mut Slots,
@@ -93,15 +94,15 @@ pub fn run(
     watch: Option<&OwnedFd>,
     log: &Log,
 ) -> ! {
-    // What it finds is of use to this supervisor alone.
+    // Nobody but this supervisor can use the plan.
     let _old = set_parent_process_death_signal(Some(Signal::KILL));
     allow_files();
-    // Who reads from them is to see end-of-file, even if this takes long.
+    // This may take long, and must not keep a log reader from seeing end-of-file.
     slots.iter_mut().for_each(|slot| slot.pipe = None);
     let say = |text: fmt::Arguments<'_>| log.say(WARNING, text);
     let mut reader = Reader::new(options.confdir, slots, file, &say);
     match reader.rescan(options.rundir, watch, old) {
-        // Where nothing can be read, nothing can be done.
+        // If CONFDIR could not be read we do not know which services will be started.
         Ok(is_read) if reader.is_first && is_read => drop(reader.end_leftovers(options.rundir)),
         Ok(_) => {}
         Err(errno) => {
@@ -117,29 +118,31 @@ pub fn run(
 struct Reader<'a> {
     /// CONFDIR.
     confdir: &'a CStr,
-    /// What was known before, and is brought up to date.
+    /// The table, which is brought up to date.
     slots: &'a mut Slots,
     /// The plan that is being written.
     plan: Plan<'a>,
-    /// The faults of the last rescan.
+    /// The faults that the last rescan has found.
     told: Told,
-    /// Those of this one.
+    /// The faults that this one has found.
     faults: Told,
-    /// Whether a file was turned away for lack of room, and whether there is more room than before.
+    /// Whether a file was turned away for lack of room.
     is_full: bool,
+    /// Whether there is more room than before.
     is_roomier: bool,
-    /// Whether CONFDIR has never been read: files are taken as they are then, even those that have
-    /// just changed.
+    /// Whether CONFDIR has never been read. Then even files that have just changed are taken as
+    /// they are.
     is_first: bool,
-    /// How it will end; and why it fails, if it does.
+    /// The exit code.
     outcome: u8,
+    /// Why there is no plan, if it could not be written.
     failed: Option<Errno>,
-    /// Says what is told.
+    /// Reports a fault.
     say: &'a dyn Fn(fmt::Arguments),
 }
 
 impl<'a> Reader<'a> {
-    /// A rescan of `confdir`, whose plan goes to `file`.
+    /// Prepares a rescan of `confdir`, whose plan goes to `file`.
     fn new(
         confdir: &'a CStr,
         slots: &'a mut Slots,
@@ -164,7 +167,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// All of it, but for the leftovers; begins with the `old` plan. Whether CONFDIR could be read.
+    /// Does the whole rescan except for leftovers, beginning with the `old` plan. Returns whether
+    /// CONFDIR could be read.
     ///
     /// # Errors
     /// Why there is no plan.
@@ -176,7 +180,7 @@ impl<'a> Reader<'a> {
     ) -> Result<bool, Errno> {
         for slot in self.slots.iter_mut() {
             slot.entry.flags &= !EDITED;
-            // Who has no file any more, and is not started, is forgotten when he has ended.
+            // A service that has ended and has no file any more is forgotten.
             if slot.entry.has(GONE) && !slot.is_up() {
                 *slot = Slot::new(Entry::default(), 0);
             }
@@ -184,7 +188,7 @@ impl<'a> Reader<'a> {
         if let Some(old) = old {
             (self.told, self.is_first) = self.plan.take_over(old, self.slots)?;
         }
-        // First the watch: what changes from now on is for the next rescan.
+        // The watch comes first, so that any change from now on leads to the next rescan.
         let watched = watch_dir(watch, self.confdir);
         let is_read = self.read_confdir();
         if let Err(errno) = watched
@@ -204,7 +208,8 @@ impl<'a> Reader<'a> {
             return Err(errno);
         }
         if self.outcome != COMPLETE {
-            // Nothing is known of what was not read: what was told of that is not told again.
+            // Faults of what could not be read this time may still be there. They are kept, so that
+            // they are not reported again.
             for hash in &self.told {
                 let _full =
                     if self.faults.contains(hash) { Ok(()) } else { self.faults.push(*hash) };
@@ -213,11 +218,12 @@ impl<'a> Reader<'a> {
         self.plan.finish(&self.faults, self.is_first && !is_read, self.slots).map(|()| is_read)
     }
 
-    /// Brings the table up to date with CONFDIR; whether that could be read.
+    /// Brings the table up to date with CONFDIR. Returns whether that could be read.
     fn read_confdir(&mut self) -> bool {
         let result = scan::open_dir(self.confdir).and_then(|dir| {
             scan::each_name(&dir, &mut |name| self.read_file(&dir, name))?;
-            // Not before: one that was deleted while it is held open has no files, and is no order.
+            // Only now, for getdents(2) has failed if CONFDIR was deleted while a bind mount keeps
+            // it: it has no files then, but that does not ask for all services to be stopped.
             for Slot { entry, .. } in self.slots.iter_mut().skip(1) {
                 if !entry.name.is_empty() && scan::has(&dir, &entry.name) == Some(false) {
                     entry.flags |= GONE;
@@ -225,7 +231,7 @@ impl<'a> Reader<'a> {
             }
             Ok(())
         });
-        // The main command alone needs none.
+        // With a main command there need not be a CONFDIR.
         let is_needed = self.slots.first().is_none_or(|main| main.entry.name.is_empty());
         if let Some(errno) = result.err().filter(|errno| is_needed || *errno != Errno::NOENT) {
             self.tell_of_confdir("read", errno);
@@ -238,7 +244,7 @@ impl<'a> Reader<'a> {
         result.is_ok()
     }
 
-    /// Brings the table up to date with one file, or says what is wrong with it.
+    /// Brings the table up to date with one file, or reports what is wrong with it.
     fn read_file(&mut self, dir: &OwnedFd, file_name: &CStr) {
         let (mut file, mut text) = (scan::File::new(), Text::new());
         let bytes = file_name.to_bytes();
@@ -255,7 +261,7 @@ impl<'a> Reader<'a> {
                 return;
             }
             if read.is_err() && scan::has(dir, &name) == Some(false) {
-                // Removed just now: that is no fault.
+                // It was removed just now, which is no fault.
                 return;
             }
             let Some(index) = self.find_or_add(&name) else {
@@ -285,13 +291,13 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The place of the service `name`, or of nobody if that is empty.
+    /// Finds the service `name`, or an unused slot if `name` is empty.
     fn find(&self, name: &[u8]) -> Option<usize> {
         let mut places = self.slots.iter().zip(0..).skip(1);
         places.find(|(slot, _)| slot.entry.name.as_bytes() == name).map(|(_, index)| index)
     }
 
-    /// The place of the service `name`, made if need be; none if the table is full.
+    /// Finds the service `name`, or adds it; none if the table is full.
     fn find_or_add(&mut self, name: &Name) -> Option<usize> {
         let index = self.find(name.as_bytes()).or_else(|| self.find(b""));
         let index = index.unwrap_or(self.slots.len());
@@ -304,7 +310,7 @@ impl<'a> Reader<'a> {
         Some(index)
     }
 
-    /// Gives the service at `index` this text; none if there is no room for it.
+    /// Gives the service at `index` this text. None if there is no room for it.
     fn set_text(&mut self, index: usize, text: &[u8]) -> Option<()> {
         let entry = &mut self.slots.get_mut(index)?.entry;
         let [_, old_len, _] = entry.text;
@@ -320,13 +326,13 @@ impl<'a> Reader<'a> {
         Some(())
     }
 
-    /// Finds out who is held down. Makes the directory if need be.
+    /// Finds out which services are held down. Creates the directory if it is missing.
     fn read_down(&mut self, rundir: &CStr, watch: Option<&OwnedFd>) -> Result<(), Errno> {
         let has_rundir = rundir::open_dir(rundir).is_ok();
         let dir = with_path(&[rundir.to_bytes(), b"/down"], |path| {
-            // Whether it is there will be seen at once.
+            // If this fails, so does opening it.
             let _exists = mkdirat(CWD, path, Mode::from_raw_mode(0o755));
-            // Without a watch a HUP does it, which is not worth a message.
+            // Without a watch HUP still works. That is not worth a message.
             let _unheard = watch_dir(watch, path);
             scan::open_dir(path)
         });
@@ -340,11 +346,12 @@ impl<'a> Reader<'a> {
                 entry.flags ^= HELD;
             }
         }
-        // What is wrong with RUNDIR itself is said when the status cannot be written there.
+        // A fault of RUNDIR itself is reported when the status cannot be written.
         if has_rundir { dir.map(|_| ()) } else { Ok(()) }
     }
 
-    /// Finds out what the texts say to the supervisor: how to start and stop, and who is logged to.
+    /// Finds out what the texts tell the supervisor: how to restart and stop services, and which of
+    /// them are logged to.
     fn read_texts(&mut self) -> Result<(), Errno> {
         let mut text = Text::new();
         for index in 1..self.slots.len() {
@@ -359,10 +366,10 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// Whoever is logged to for the first time starts anew, reading a pipe then: he may be done for
-    /// having had nothing to read. So does everybody who logs to it: should he have a pipe, it is
-    /// that of one who is gone. But not those of them that have neither a process nor a start that
-    /// is due: they are done.
+    /// A service that is logged to for the first time is restarted, to read from a pipe; even if it
+    /// is done, because it may have ended for lack of anything to read. So are the services that
+    /// log to it: if they have a pipe, it leads to a service that is gone. But those that are done
+    /// stay done: they have neither a process nor a start that is due.
     fn find_logs(&mut self) {
         let mark = |slot: &mut Slot| {
             if slot.service.pid().is_some() || slot.service.due_ms(Want::Up).is_some() {
@@ -381,25 +388,25 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Ends what a killed supervisor has left behind of services that will not be started now.
-    /// Those that will see to it themselves.
+    /// Ends what a killed supervisor has left behind of services that are not going to be started.
+    /// The others do that themselves when they start.
     fn end_leftovers(&self, rundir: &CStr) -> Result<(), Errno> {
         let dir = twin::open_pids(rundir)?;
         let is_started = |slot: &Slot| slot.entry.flags & (GONE | GOOD | HELD) == GOOD;
         scan::each_name(&dir, &mut |name| {
             let is_this = |slot: &&Slot| slot.entry.name.as_bytes() == name.to_bytes();
             if !self.slots.iter().find(is_this).is_some_and(is_started) {
-                // What cannot be read, as a directory, tells of nobody.
+                // What cannot be read, such as a directory, is no pid file.
                 let _ended = twin::end_leftover(&dir, name);
             }
         })
     }
 
-    /// Says what is wrong, unless it was already so the last time.
+    /// Reports a fault, unless the last rescan has found it, too.
     #[inline(never)]
     fn tell(&mut self, hash: u32, text: fmt::Arguments) {
         let hash = hash.to_ne_bytes();
-        // What cannot be remembered would be told again and again.
+        // A fault for which there is no room would be reported again and again.
         if self.faults.push(hash).is_ok() && !self.told.contains(&hash) {
             (self.say)(text);
         }
@@ -413,8 +420,8 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Has what is meant for files on disk limit the plan as little as possible: not everybody may lift
-/// such a limit.
+/// Raises the limit of file sizes, which is meant for files on disk, as far as possible, because
+/// the plan is a file, too. Only root may raise it beyond the hard limit.
 fn allow_files() {
     let maximum = getrlimit(Resource::Fsize).maximum;
     for maximum in [maximum, None] {
@@ -422,7 +429,7 @@ fn allow_files() {
     }
 }
 
-/// Has `watch` tell of what changes in the directory at `path`.
+/// Adds the directory at `path` to `watch`.
 fn watch_dir(watch: Option<&OwnedFd>, path: &CStr) -> Result<(), Errno> {
     add_watch(watch.ok_or(Errno::MFILE)?, path, WATCHED).map(|_| ())
 }

@@ -1,7 +1,7 @@
-//! CONFDIR: the names in it, and what its files say.
+//! Reads directories, and the files in CONFDIR.
 //!
-//! Follows links to files, opens nothing that could wait, and takes regular files only. Decides
-//! neither what a service is nor what becomes of it.
+//! Follows links to files, and accepts regular files only. Never opens anything in a way that could
+//! block, and never decides what a service is or what becomes of it.
 
 use super::path::with_path;
 use crate::linux::raw;
@@ -15,10 +15,11 @@ use rustix::fd::OwnedFd;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, fstat, open, openat, statat};
 use rustix::io::{Errno, read};
 
-/// Bytes read from a directory or a file at once: an entry has a name of 1024 at the most, in FUSE.
+/// Bytes read from a directory or a file at once. A directory entry fits: its name has at most 1024
+/// bytes, in FUSE.
 const CHUNK_LEN: usize = 2048;
 
-/// One file, and room for the chunk that shows that it is longer than allowed.
+/// The contents of a file, with room for the chunk that shows that it is too long.
 pub type File = Vec<u8, { FILE_MAX + CHUNK_LEN }>;
 
 /// Opens the directory at `path`.
@@ -29,10 +30,10 @@ pub fn open_dir(path: &CStr) -> Result<OwnedFd, Errno> {
     open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
 }
 
-/// Calls `visit` with every name in `dir`, `.` and `..` among them.
+/// Calls `visit` with every name in `dir`, including `.` and `..`.
 ///
 /// # Errors
-/// Those of getdents(2); the names until then were visited.
+/// Those of getdents(2). The names before the error have been visited.
 pub fn each_name(dir: &OwnedFd, visit: &mut dyn FnMut(&CStr)) -> Result<(), Errno> {
     let mut chunk = [MaybeUninit::uninit(); CHUNK_LEN];
     let mut entries = RawDir::new(dir, &mut chunk);
@@ -42,8 +43,8 @@ pub fn each_name(dir: &OwnedFd, visit: &mut dyn FnMut(&CStr)) -> Result<(), Errn
     Ok(())
 }
 
-/// Whether there is such a name in `dir`; none if that cannot be said. A link that leads nowhere is
-/// there.
+/// Whether `dir` has an entry called `name`, even a dangling link; none if that cannot be found
+/// out.
 pub fn has(dir: &OwnedFd, name: &str) -> Option<bool> {
     let look = |path: &CStr| statat(dir, path, AtFlags::SYMLINK_NOFOLLOW);
     match with_path(&[name.as_bytes()], look) {
@@ -55,14 +56,14 @@ pub fn has(dir: &OwnedFd, name: &str) -> Option<bool> {
 
 /// Why a file cannot be read.
 pub enum Unreadable {
-    /// It is a directory, a FIFO…
+    /// It is not a regular file, but a directory or a FIFO for example.
     Irregular,
-    /// Those of open(2) and read(2).
+    /// open(2) or read(2) has failed.
     Failed(Errno),
 }
 
 impl Unreadable {
-    /// In words.
+    /// The reason in words.
     pub fn reason(&self) -> &'static str {
         match self {
             Self::Irregular => "not a regular file",
@@ -70,13 +71,13 @@ impl Unreadable {
         }
     }
 
-    /// Whether that says nothing of the file, neither what it is, nor where it leads, nor whose it
-    /// is, so that it is worth another look.
+    /// Whether the reason may pass without a change of the file, so that it is worth trying again.
+    /// It will not if it is about what the file is, where it leads, or whose it is.
     pub fn is_passing(&self) -> bool {
         use Errno as E;
         let Self::Failed(errno) = *self else { return false };
         let is_lost = matches!(errno, E::NOENT | E::NOTDIR | E::LOOP | E::NAMETOOLONG);
-        // Not EPERM: that is a program that looks for viruses, see fanotify(7).
+        // EPERM does pass: it comes from a virus scanner, see fanotify(7).
         !is_lost && !matches!(errno, E::ACCESS | E::NXIO | E::NODEV)
     }
 }
@@ -87,8 +88,9 @@ impl From<Errno> for Unreadable {
     }
 }
 
-/// Reads the file `name` in `dir` into `file`, to its end or until it is longer than [`FILE_MAX`];
-/// says how long ago it was changed, in ms: 0 if that was meanwhile, for then it may be half of it.
+/// Reads the file `name` in `dir` into `file`, up to its end or until it is longer than
+/// [`FILE_MAX`]. Returns how long ago the file was changed, in ms: 0 if it was changed while it was
+/// read, because what was read may then be half a change.
 ///
 /// # Errors
 /// Why it cannot be read.
@@ -108,14 +110,14 @@ pub fn read_file(dir: &OwnedFd, name: &CStr, file: &mut File) -> Result<u64, Unr
             break;
         }
     }
-    // Looked at again: should it be changed from now on, this is what it was before.
+    // The time once more: changes from here on have no part in what was read.
     let stat = fstat(&opened)?;
     if (stat.st_ctime, stat.st_ctime_nsec) != (before.st_ctime, before.st_ctime_nsec) {
         return Ok(0);
     }
     let seconds = stat.st_ctime.try_into().unwrap_or(0);
     let changed = Duration::new(seconds, stat.st_ctime_nsec.try_into().unwrap_or(0));
-    // In the future if the clock was set back meanwhile: then it was some time ago.
+    // A time in the future means that the clock was set back since: that was a while ago.
     let age_ms = raw::time(CLOCK_REALTIME)
         .checked_sub(changed)
         .and_then(|age| age.as_millis().try_into().ok());

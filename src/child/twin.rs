@@ -1,12 +1,12 @@
 //! No service runs twice, even if the supervisor was killed and started again.
 //!
-//! `RUNDIR/pid/NAME` says which process is the service. A child writes itself there, and before it
-//! does, it ends the process that the file names, should that still be the service. It is locked
-//! meanwhile, so two children of different supervisors take turns, and who finds his own supervisor
-//! dead when his turn comes leaves.
+//! `RUNDIR/pid/NAME` says which process is the service. A child that becomes the service writes its
+//! own process ID there. Before that it ends the process that the file names, if that is still the
+//! service. The file is locked meanwhile, so children of different supervisors take turns. One that
+//! finds its own supervisor dead when its turn comes gives up.
 //!
-//! Never trusts a number alone: it means a service only if that process has had it since before the
-//! file was written, in this life of the machine and in this PID namespace.
+//! Never trusts a process ID alone: it counts only if that process existed before the file was
+//! written, since the same boot and in the same PID namespace.
 
 use super::path::with_path;
 use super::{Birth, descriptors};
@@ -24,22 +24,22 @@ use rustix::io::{Errno, pread, pwrite};
 use rustix::process::{Pid, PidfdFlags, WaitOptions};
 use rustix::process::{getpid, pidfd_open, setpgid, waitpid};
 
-/// From TERM, which the kernel has sent when the supervisor died, to KILL.
+/// From TERM to KILL. The kernel has sent a TERM, too, when the supervisor died.
 const TERM_MS: u64 = 5_000;
-/// From KILL until we start all the same: a process may be in disk sleep for ever.
+/// From KILL until we start all the same: a process in disk sleep may never end.
 const KILL_MS: u64 = 2_000;
-/// How often it is looked for, where the kernel tells nobody of its end.
+/// The interval of looking for the process where there is no pidfd that tells of its end.
 const LOOK_MS: u64 = 50;
-/// A clock tick of `/proc/PID/stat`: USER_HZ is 100 wherever there is a Linux that we build for.
+/// A clock tick of `/proc/PID/stat`: USER_HZ is 100 on every architecture that we build for.
 const TICK_MS: u64 = 10;
-/// Bytes of a pid file, and of what is read in /proc up to what is of interest, and more.
+/// More than the bytes of a pid file, and than those of a file in /proc up to what we look for.
 const TEXT_MAX: usize = 512;
 
 /// The beginning of a small file.
 type Text = Vec<u8, TEXT_MAX>;
 
-/// Makes this process the one and only `birth`; does nothing without RUNDIR, nor for an orphan,
-/// which will be told to leave.
+/// Makes sure that this process is the only one of its service. Does nothing without RUNDIR, nor if
+/// the supervisor has died, because the set-up is going to fail then.
 ///
 /// # Errors
 /// Why the file cannot be written.
@@ -49,9 +49,9 @@ pub fn be_the_only_one(birth: &Birth) -> Result<(), Errno> {
     let dir = if let Ok(dir) = open_pids(rundir) {
         dir
     } else {
-        // Said when the status cannot be written there.
+        // That RUNDIR is missing is reported when the status cannot be written.
         let Ok(made) = rundir::open_dir(rundir) else { return Ok(()) };
-        // Whether it is there will be seen at once.
+        // If this fails, so does opening it.
         let _exists = mkdirat(&made, c"pid", Mode::from_raw_mode(0o755));
         open_pids(rundir)?
     };
@@ -60,16 +60,16 @@ pub fn be_the_only_one(birth: &Birth) -> Result<(), Errno> {
         return Ok(());
     }
     end_and_wait(&read_text(&file)?);
-    // Without /proc nobody could tell this process from another of its number.
+    // Without /proc a later supervisor could not tell this process from another with its number.
     let (life, now) = (life().ok_or(Errno::NOSYS)?, clock::now_ms() / TICK_MS);
     let line: String<TEXT_MAX> =
         format!("{} {now} {life}\n", getpid().as_raw_pid()).map_err(|_| Errno::MSGSIZE)?;
-    // What is left of a longer line is behind this one's end.
+    // The rest of a longer old line may remain, but after the end of this one.
     pwrite(&file, line.as_bytes(), 0).map(|_| ())
 }
 
-/// Ends the process that the pid file `text` means, if it still is there. Who waits for that can be
-/// stopped, and yet it is ended.
+/// Ends the process that the pid file `text` means, if it is still there, and waits for its end.
+/// While it waits, this process can be stopped, but the other one is ended all the same.
 fn end_and_wait(text: &[u8]) {
     if find(text).is_none() {
         return;
@@ -78,15 +78,16 @@ fn end_and_wait(text: &[u8]) {
         raw::block_signals(0);
         return end(text);
     };
-    // It may not have come to that yet; and what is left of our group ends with us.
+    // It does so itself, but may not have come to that yet, and what is left of our process group
+    // is killed if we end.
     let _leads = setpgid(other, other);
     raw::block_signals(0);
-    // A service would not know what to do with a child of ours.
+    // Reaped, because a service does not expect to have a child.
     let _reaped = waitpid(other, WaitOptions::empty());
 }
 
-/// Ends what a killed supervisor has left behind of the service whose file in `dir` is `name`. What
-/// the file says now is what is ended, whoever starts meanwhile; so it needs no lock.
+/// Ends what a killed supervisor has left behind of the service whose pid file in `dir` is `name`.
+/// It ends the process that the file names at this moment, and so needs no lock.
 ///
 /// # Errors
 /// Why the file cannot be read, or why there is no process.
@@ -96,12 +97,12 @@ pub fn end_leftover(dir: &OwnedFd, name: &CStr) -> Result<(), Errno> {
     end_apart(&read_text(&file)?).map(|_| ())
 }
 
-/// Ends the process that the pid file `text` means, if it still is there, in a process of its own,
-/// which nobody stops: it may take its time. It keeps nothing open: whoever reads from a pipe is to
-/// see the end of that, and whoever waits for the lock need not wait for this.
+/// Ends the process that the pid file `text` means, if it is still there. Does so in a new process,
+/// which may take its time because nobody stops it. That keeps no descriptor open, so it keeps
+/// nobody from seeing the end of a pipe or from taking the lock.
 fn end_apart(text: &[u8]) -> Result<service::Pid, Errno> {
     raw::fork(|| {
-        // Not of the group of a service, which may be told to end.
+        // Out of the process group of the service, which may be signalled.
         let _leads = setpgid(None, None);
         let _closed = descriptors::close_from(0, false);
         end(text);
@@ -109,7 +110,7 @@ fn end_apart(text: &[u8]) -> Result<service::Pid, Errno> {
     })
 }
 
-/// Opens the directory of the pid files, itself and not what a link in its place leads to.
+/// Opens the directory of the pid files. Does not follow a link in its place.
 ///
 /// # Errors
 /// Those of open(2).
@@ -118,55 +119,56 @@ pub fn open_pids(rundir: &CStr) -> Result<OwnedFd, Errno> {
     with_path(&[rundir.to_bytes(), b"/pid"], |path| open(path, flags, Mode::empty()))
 }
 
-/// Opens a pid file, and waits until it is ours.
+/// Opens a pid file, and waits for its lock.
 fn lock(dir: &OwnedFd, name: &CStr) -> Result<OwnedFd, Errno> {
     let file = openat(dir, name, rundir::FLAGS | OFlags::RDWR, rundir::PRIVATE)?;
     let locked = flock(&file, FlockOperation::NonBlockingLockExclusive).or_else(|_| {
-        // Who waits can be stopped.
+        // While it waits, this process can be stopped.
         raw::block_signals(0);
         flock(&file, FlockOperation::LockExclusive)
     });
     locked.map(|()| file)
 }
 
-/// The beginning of `file`.
+/// Reads the beginning of `file`.
 fn read_text(file: &OwnedFd) -> Result<Text, Errno> {
     let mut text = [0; TEXT_MAX];
     let len = pread(file, &mut text, 0)?;
     Ok(text.into_iter().take(len).collect())
 }
 
-/// The beginning of a file in /proc.
+/// Reads the beginning of a file in /proc.
 fn read_proc(path: &[&[u8]]) -> Option<Text> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;
     let file = with_path(path, |path| open(path, flags, Mode::empty()));
     read_text(&file.ok()?).ok()
 }
 
-/// What tells this life of the machine from all others, see proc_sys_kernel(5), and the numbers
-/// that processes have here from those elsewhere, see pid_namespaces(7): of two namespaces with the
-/// same inode, the second has begun when all of the first had ended.
+/// A text that identifies this boot of the machine, see proc_sys_kernel(5), and this PID namespace,
+/// see pid_namespaces(7). Two namespaces may have the same inode one after the other, but the
+/// second begins only when all processes of the first have ended.
 fn life() -> Option<String<TEXT_MAX>> {
     let boot = read_proc(&[b"/proc/sys/kernel/random/boot_id"])?;
-    // A kernel without namespaces has no such file.
+    // A kernel without PID namespaces does not have this file.
     let numbers = stat(c"/proc/self/ns/pid").map_or(0, |stat| stat.st_ino);
     format!("{} {numbers}", str::from_utf8(boot.trim_ascii_end()).ok()?).ok()
 }
 
-/// The process that the pid file `text` means, if there still is that one; and what tells of its
-/// end, which Linux has since 5.3.
+/// Finds the process that the pid file `text` means, if it is still there; and a pidfd that tells
+/// of its end, from Linux 5.3 on.
 fn find(text: &[u8]) -> Option<(Pid, Option<OwnedFd>)> {
     let blank = |byte: &u8| *byte == b' ';
     let mut fields = text.split(|&byte| byte == b'\n').next()?.splitn(3, blank);
     let (digits, written, here) = (fields.next()?, number(fields.next()?)?, fields.next()?);
     let pid = Pid::from_raw(number(digits)?.try_into().ok()?);
-    // Our own number was that of another in a PID namespace that is no more.
+    // If it is our own, it was another process's in a PID namespace that is gone.
     let pid = pid.filter(|pid| *pid != getpid())?;
-    // The descriptor first: what is then found true of the number is true of the process.
+    // The pidfd first: what is then found out about the number is true of the process that it
+    // holds.
     let descriptor = pidfd_open(pid, PidfdFlags::empty()).ok();
-    // A /proc of another PID namespace tells of other processes.
+    // If /proc is that of another PID namespace it tells of other processes; /proc/self shows it.
     let own = number(read_proc(&[b"/proc/self/stat"])?.split(blank).next()?)?;
-    // The 20th field behind the name in parentheses, see proc_pid_stat(5).
+    // The start time, 20 fields after the name in parentheses, see proc_pid_stat(5).
     let stat = read_proc(&[b"/proc/", digits, b"/stat"])?;
     let began = number(stat.rsplit(|&byte| byte == b')').next()?.split(blank).nth(20)?)?;
     let is_known = own == u64::try_from(getpid().as_raw_pid()).ok()?;
@@ -174,7 +176,7 @@ fn find(text: &[u8]) -> Option<(Pid, Option<OwnedFd>)> {
     (is_known && is_it).then_some((pid, descriptor))
 }
 
-/// Ends the process that the pid file `text` means, if it still is there.
+/// Ends the process that the pid file `text` means, if it is still there.
 fn end(text: &[u8]) {
     let Some((pid, process)) = find(text) else { return };
     for (signal, wait_ms) in [(SIGTERM, TERM_MS), (SIGKILL, KILL_MS)] {

@@ -1,7 +1,7 @@
 //! Users and groups, from /etc/passwd and /etc/group: passwd(5), group(5).
 //!
-//! Reads them byte by byte, so no line is too long, and knows no other source of accounts. Never
-//! falls back to another identity than the one that was asked for.
+//! Reads these files byte by byte, so that no line is too long. Never uses another source of
+//! accounts, and never falls back to an identity other than the one that was asked for.
 
 use super::{Birth, EXIT_SET_UP, Failure, set_up as failed};
 use crate::model::config::{self, value};
@@ -12,28 +12,28 @@ use rustix::io::{Errno, read};
 use rustix::process::{Gid, Uid, getgid, getuid};
 use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 
-/// Groups of one user; the kernel takes 65536.
+/// Groups of one user. (The kernel would accept 65536.)
 const GROUPS_MAX: usize = 1024;
-/// Bytes of one field, and of an environment variable that is made of one.
+/// Bytes of one field, and of the value of an environment variable that is made of one.
 pub const FIELD_MAX: usize = 256;
 
-/// Where /etc/group has the members of a group.
+/// The index of the field of /etc/group that lists the members.
 const MEMBERS: usize = 3;
 
 /// One field of a line.
 type Field = Vec<u8, FIELD_MAX>;
 
-/// Whom a service runs as; what is none stays as it is.
+/// The identity that a service runs as. None means unchanged.
 #[derive(Default)]
 pub struct User {
     uid: Option<u32>,
     gid: Option<u32>,
-    /// The name, the directory and the shell that /etc/passwd has.
+    /// The name, the home directory and the shell in /etc/passwd.
     pub account: Option<[Field; 3]>,
 }
 
-/// Finds out whom the service asks for: `user`, which is as by default; and joins the groups, while
-/// there still is the /etc/group that they are in.
+/// Fills in `user`, which is the default, with the identity that the service asks for. Joins its
+/// supplementary groups, too: they are looked up in /etc/group, which is out of reach after chroot.
 #[inline(never)]
 pub fn look_up<'a>(birth: &Birth<'a>, user: &mut User) -> Result<(), Failure<'a>> {
     let text = birth.text;
@@ -62,10 +62,10 @@ pub fn look_up<'a>(birth: &Birth<'a>, user: &mut User) -> Result<(), Failure<'a>
     }
 }
 
-/// Joins the groups of `user`, whom `asked` is, and no others. Who is that user already, and may
-/// not change them, keeps those there are.
+/// Joins the groups of `user`, whom the key `user` calls `asked`, and no others. Without
+/// privileges, a process that is this user already keeps the groups that it has.
 ///
-/// Not inlined: most services have none, and need no room for them.
+/// Never inlined, because most services have no user, and need no stack for groups.
 #[inline(never)]
 fn join_groups<'a>(birth: &Birth<'a>, asked: &'a [u8], user: &User) -> Result<(), Failure<'a>> {
     let mut groups = Vec::new();
@@ -75,7 +75,7 @@ fn join_groups<'a>(birth: &Birth<'a>, asked: &'a [u8], user: &User) -> Result<()
     let own = user.gid.map(Gid::from_raw).filter(|own| !groups.contains(own));
     let fits = own.is_none_or(|own| groups.push(own).is_ok());
     let joined = if fits { set_thread_groups(&groups) } else { Err(Errno::TOOBIG) };
-    // Nobody needs the privileges of root to be who he is.
+    // To stay the same user takes no privileges.
     let is_it = || (user.uid, user.gid) == (Some(getuid().as_raw()), Some(getgid().as_raw()));
     if joined == Err(Errno::PERM) && is_it() {
         return Ok(());
@@ -83,8 +83,8 @@ fn join_groups<'a>(birth: &Birth<'a>, asked: &'a [u8], user: &User) -> Result<()
     joined.map_err(failed("change the user of", birth.name.as_bytes()))
 }
 
-/// Becomes `user`, who has joined the groups. The order matters: who is no longer root may do
-/// nothing of this.
+/// Becomes `user`, whose groups have been joined. The user ID comes last, because a process that is
+/// no longer root may not change its group.
 pub fn become_user(user: &User) -> Result<(), Errno> {
     if let Some(gid) = user.gid.map(Gid::from_raw) {
         set_thread_res_gid(gid, gid, gid)?;
@@ -95,13 +95,13 @@ pub fn become_user(user: &User) -> Result<(), Errno> {
     Ok(())
 }
 
-/// The number that `value` is, if it is one. The last of them is no one's: setuid(2) takes it for
-/// "unchanged".
+/// The user or group ID that `value` is, if it is a number. The greatest one is none: setresuid(2)
+/// takes it for "unchanged".
 fn number(value: &[u8]) -> Option<u32> {
     config::number(value)?.try_into().ok().filter(|number| *number != u32::MAX)
 }
 
-/// Finds the line of the user called or numbered `asked`.
+/// Finds the line of /etc/passwd whose name or number is `asked`.
 fn find_user(asked: &[u8], user: &mut User) -> Result<(), Errno> {
     user.uid = number(asked);
     let by_number = user.uid.is_some();
@@ -127,7 +127,7 @@ fn find_user(asked: &[u8], user: &mut User) -> Result<(), Errno> {
     })
 }
 
-/// The number of the group called `asked`.
+/// Finds the number of the group called `asked`.
 fn find_group(asked: &[u8]) -> Result<Option<u32>, Errno> {
     let (mut is_asked, mut gid) = (false, None);
     each_field(c"/etc/group", &mut |index, field| match index {
@@ -138,10 +138,10 @@ fn find_group(asked: &[u8]) -> Result<Option<u32>, Errno> {
     Ok(gid)
 }
 
-/// The groups that have the user called `name` as a member; who has no name is in none.
+/// Finds the groups that have the user called `name` as a member. An empty name is in none.
 fn find_groups(name: &[u8], groups: &mut Vec<Gid, GROUPS_MAX>) -> Result<(), Errno> {
     let (mut gid, mut fits) = (None, true);
-    // A group without members has an empty one.
+    // A group without members has an empty field there.
     let is_name = |field: &[u8]| field == name && !name.is_empty();
     each_field(c"/etc/group", &mut |index, field| match (index, gid) {
         (2, _) => gid = number(field),
@@ -153,12 +153,13 @@ fn find_groups(name: &[u8], groups: &mut Vec<Gid, GROUPS_MAX>) -> Result<(), Err
     if fits { Ok(()) } else { Err(Errno::TOOBIG) }
 }
 
-/// Calls `visit` with each field of each line of the file at `path`: its index, and its bytes. What
-/// is parted by commas has the same index. A field that is too long is visited as an empty one.
+/// Calls `visit` with the index and the bytes of each field of each line of the file at `path`. The
+/// members of a group, which commas separate, are visited one by one with the same index. A field
+/// that is too long is visited as an empty one.
 fn each_field(path: &CStr, visit: &mut dyn FnMut(usize, &Field)) -> Result<(), Errno> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let file = match open(path, flags, Mode::empty()) {
-        // A container of one program has neither file, nor any account.
+        // A container that holds just one program has neither file, and no accounts.
         Err(Errno::NOENT) => return Ok(()),
         opened => opened?,
     };
@@ -168,7 +169,7 @@ fn each_field(path: &CStr, visit: &mut dyn FnMut(usize, &Field)) -> Result<(), E
         // The last line may lack its end.
         let bytes = if len == 0 { &b"\n"[..] } else { chunk.get(..len).unwrap_or_default() };
         for &byte in bytes {
-            // Only the members of a group are a list; a directory may well have a comma in it.
+            // Commas separate the members of a group only; a home directory may contain one.
             if !matches!(byte, b':' | b'\n') && (byte, index) != (b',', MEMBERS) {
                 fits &= field.push(byte).is_ok();
                 continue;

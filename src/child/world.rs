@@ -1,6 +1,7 @@
-//! The world that a service finds: session, signals, descriptors, root, directory, identity.
+//! The world of a service: session, signals, descriptors, root, working directory, identity.
 //!
-//! Never gives a service more than it is to have because something failed: then there is none.
+//! Never starts a service with more rights than it should have: if any step fails, it does not
+//! start.
 
 use super::path::with_path;
 use super::users::{self, User};
@@ -14,13 +15,13 @@ use rustix::process::{Signal, chdir, chroot, getpid, setpgid, setsid};
 use rustix::process::{set_parent_process_death_signal, test_kill_process_group, umask};
 use rustix::termios::{isatty, tcgetpgrp, tcsetpgrp};
 
-/// Builds the world of `birth`, in the order that the steps need; finds out who the `user` is.
+/// Builds the world of `birth`, in the order that the steps depend on; fills in `user`.
 ///
-/// Not inlined, as some other steps are not: the stack that one has used is there for the next.
+/// Never inlined, like some of the steps, so that they use the same stack one after the other.
 #[inline(never)]
 pub fn set_up<'a>(birth: &Birth<'a>, user: &mut User) -> Result<(), Failure<'a>> {
     let name = birth.name.as_bytes();
-    // What fails from here on is said to the syslogd of the old root.
+    // From here on failures go to the syslogd of the old root.
     birth.syslog.connect();
     make_session(birth).map_err(failed("make a session for", name))?;
     if let Err(errno) = twin::be_the_only_one(birth) {
@@ -31,11 +32,11 @@ pub fn set_up<'a>(birth: &Birth<'a>, user: &mut User) -> Result<(), Failure<'a>>
     if birth.is_main {
         umask(birth.options.umask);
     }
-    // What needs the old root comes first.
+    // These need the old root.
     output::connect(birth)?;
     users::look_up(birth, user)?;
     if !birth.is_main {
-        // All but standard input, output and error: what the supervisor was started with.
+        // All but standard input, output and error: the supervisor may have inherited others.
         let closed = descriptors::close_from(3, true);
         closed.map_err(failed("close the descriptors of", name))?;
         if let Some(root) = value(birth.text, b"chroot") {
@@ -43,30 +44,30 @@ pub fn set_up<'a>(birth: &Birth<'a>, user: &mut User) -> Result<(), Failure<'a>>
         }
     }
     users::become_user(user).map_err(failed("change the user of", name))?;
-    // It is forgotten at every change of user.
+    // Only now, because a change of user resets it.
     let death = set_parent_process_death_signal(Some(Signal::TERM));
     death.map_err(failed("die with the supervisor of", name))?;
     if birth.is_orphan() {
         return Err(failed("outlive the supervisor of", name)(Errno::SRCH));
     }
     if !birth.is_main {
-        // As the user, who may have put a link there: it is to lead nowhere that he may not go.
+        // As the user, who may own a link on the way: it must not lead where the user may not go.
         let cwd = value(birth.text, b"cwd").unwrap_or(b"/");
         with_path(&[cwd], |path| chdir(path)).map_err(failed("change to", cwd))?;
     }
-    // What our own messages and files have brought upon us is not meant for the service.
+    // Discards signals that our own messages and files have caused: the service must not get them.
     for signal in [SIGPIPE, SIGXFSZ] {
         raw::set_ignored(signal, true);
         raw::set_ignored(signal, false);
     }
-    // Last: a stop signal that came in the meantime ends this process now, not half set up.
+    // Last, so that a stop signal that has come meanwhile does not end the set-up half-way.
     raw::block_signals(0);
     Ok(())
 }
 
-/// A session of its own; but the command of the command line, on a terminal, gets a group of its
-/// own and the terminal: in another session it would lose that. The terminal only if it is ours to
-/// give: in the background of a shell it is not.
+/// Makes a session. But the main command, if it is on a terminal, gets just a process group and the
+/// foreground of the terminal, because a new session would lose the terminal. It gets the
+/// foreground only if that is ours to give, which it is not in the background of a shell.
 fn make_session(birth: &Birth) -> Result<(), Errno> {
     if !birth.is_main || !isatty(raw::stdio(0)) {
         return setsid().map(|_| ());
@@ -79,7 +80,7 @@ fn make_session(birth: &Birth) -> Result<(), Errno> {
     if others.is_some() {
         return Ok(());
     }
-    // It has no terminal after all if that is another session's.
+    // Fails if the terminal is that of another session.
     let _kept = tcsetpgrp(raw::stdio(0), getpid());
     Ok(())
 }

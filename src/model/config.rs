@@ -1,11 +1,11 @@
-//! One service file: from bytes to normalised text, or to the line and the reason why not.
+//! One service file: turns its bytes into normalised text, or into the first fault and its line.
 //!
-//! Normalised text is `key=value\n` for every setting, in the file's order, without comments and
-//! blanks. Who needs a value looks it up by key, and whether a file changed is one comparison of
-//! bytes.
+//! Normalised text is `key=value\n` for every setting, in the order of the file, without comments
+//! and blanks. Values are looked up in it by key, and comparing two texts tells whether the
+//! settings have changed.
 //!
-//! Runs in children alone (see `child::reader`) and in the tools, never in the supervisor. Never
-//! opens anything.
+//! Runs in children (see `child::reader`) and in goingctl, never in the supervisor. Never opens a
+//! file.
 
 pub use crate::model::entry::{NAME_MAX, Name};
 use crate::model::service::{Policy, Restart, TIMEOUT_MS};
@@ -16,7 +16,7 @@ use linux_raw_sys::general::SIGTERM;
 pub const TEXT_MAX: usize = 4096;
 /// Bytes of the texts of all services together.
 pub const POOL_MAX: usize = 48 * 1024;
-/// Bytes of one file, comments included.
+/// Bytes of one file, including comments.
 pub const FILE_MAX: usize = 16 * 1024;
 /// Lines `env` of one file.
 pub const ENV_MAX: usize = 128;
@@ -25,17 +25,17 @@ pub const WORDS_MAX: usize = 128;
 /// Bytes of the name of a user or a group.
 pub const ACCOUNT_MAX: usize = 64;
 
-/// Normalised text of one service file, or the words of its `cmd`, which are never longer.
+/// The normalised text of one service file, or the words of its `cmd`, which are never longer.
 pub type Text = Vec<u8, TEXT_MAX>;
-/// Why a line was rejected, and what in it.
+/// Why a line was rejected, and which part of it.
 pub type Reason<'a> = (&'static str, &'a [u8]);
-/// The line, counted from 1, or 0 for the file as a whole, and the reason.
+/// The line, counted from 1, or 0 for the file as a whole; and the reason.
 pub type Fault<'a> = (u32, Reason<'a>);
 
-/// A key, whether a value will do for it, and what it should be.
+/// A key, the test of its values, and what is wrong with a value that fails it.
 type Key = (&'static [u8], fn(&[u8]) -> bool, &'static str);
 
-/// Every key there is; `env` alone may be given more than once.
+/// All keys. Only `env` may be given more than once.
 const KEYS: [Key; 10] = [
     (b"cmd", is_command, "not a command of 1 to 128 words with every quote closed:"),
     (b"cwd", is_absolute, "not an absolute path:"),
@@ -55,7 +55,7 @@ pub const SIGNALS: [&str; 31] = [
     "PIPE", "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG",
     "XCPU", "XFSZ", "VTALRM", "PROF", "WINCH", "IO", "PWR", "SYS",
 ];
-/// The last signal there is.
+/// The greatest signal number.
 const SIGNAL_MAX: u8 = 64;
 
 /// `name` as a service's name, if it is one: `[A-Za-z0-9_@-]{1,32}`, run-parts(8)'s rule and `@`.
@@ -72,19 +72,19 @@ pub fn service_name(name: &[u8]) -> Option<Name> {
     Name::try_from(name).ok().filter(|_| is_name)
 }
 
-/// The values that `key` has in normalised `text`, in order.
+/// The values of `key` in normalised `text`, in order.
 pub fn values<'a>(text: &'a [u8], key: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
     let lines = text.split(|&byte| byte == b'\n');
     lines.filter_map(move |line| line.strip_prefix(key)?.strip_prefix(b"="))
 }
 
-/// The value of a `key` that is given once at the most.
+/// The value of a `key` that is given at most once.
 pub fn value<'a>(text: &'a [u8], key: &'a [u8]) -> Option<&'a [u8]> {
     values(text, key).next()
 }
 
-/// What normalised `text` says to the supervisor. The service that it logs to has the place `log`:
-/// the text has only its name.
+/// The part of normalised `text` that concerns the supervisor. `log` is the index of the service
+/// that it logs to, of which the text has only the name.
 pub fn policy(text: &[u8], log: Option<u16>) -> Policy {
     let restart = match value(text, b"restart") {
         Some(b"failure") => Restart::Failure,
@@ -97,23 +97,23 @@ pub fn policy(text: &[u8], log: Option<u16>) -> Policy {
     Policy { restart, stop: number(b"stop").unwrap_or(SIGTERM), timeout_ms, log }
 }
 
-/// The number that `digits` are, if they are digits and nothing else.
+/// The number that `digits` stand for, if they are digits and nothing else.
 pub fn number(digits: &[u8]) -> Option<u64> {
     let text = str::from_utf8(digits).ok().filter(|_| digits.iter().all(u8::is_ascii_digit));
     text?.parse().ok()
 }
 
-/// A number that tells one message about a file from another: FNV-1a of all `parts`.
+/// FNV-1a of all `parts`. It tells texts apart, and messages about files.
 #[inline(never)]
 pub fn hash(parts: [&[u8]; 3]) -> u32 {
     let mix = |hash: u32, &byte: &u8| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193);
     parts.into_iter().flatten().fold(0x811c_9dc5, mix)
 }
 
-/// Leaves the normalised form of the service file `raw` in `text`.
+/// Parses the service file `raw`, and leaves its normalised form in `text`.
 ///
 /// # Errors
-/// The first fault of the file, and the line it is on. What is missing is missing on the last one.
+/// The first fault of the file, and its line. A missing key is reported on the last line.
 ///
 /// ```
 /// use going::model::config::{Text, parse, value};
@@ -136,7 +136,7 @@ pub fn parse<'a>(raw: &'a [u8], text: &mut Text) -> Result<(), Fault<'a>> {
     value(text, b"cmd").map(|_| ()).ok_or((line, ("missing key", b"cmd")))
 }
 
-/// Appends one line, trimmed, to `text`.
+/// Parses one line, which has been trimmed, and appends it to `text`.
 fn parse_line<'a>(line: &'a [u8], text: &mut Text) -> Result<(), Reason<'a>> {
     if line.contains(&0) {
         return Err(("NUL byte in", line));
@@ -171,8 +171,8 @@ fn parse_line<'a>(line: &'a [u8], text: &mut Text) -> Result<(), Reason<'a>> {
     if fits { Ok(()) } else { Err(("more than 4096 bytes of settings with", key)) }
 }
 
-/// Splits `cmd` into words: calls `push` with every byte of each, and a NUL behind it. None if a
-/// quote or a backslash is left open, or as soon as `push` returns none.
+/// Splits `cmd` into words: calls `push` with every byte of each word, and a NUL after it. None if
+/// a quote is not closed, if a backslash is the last byte, or as soon as `push` returns none.
 ///
 /// Blanks separate. `'…'` is literal; in `"…"` a backslash stands for itself unless `"` or `\`
 /// follows; outside quotes a backslash makes the next byte literal. Nothing is expanded.
@@ -210,7 +210,7 @@ pub fn split_words(cmd: &[u8], mut push: impl FnMut(u8) -> Option<()>) -> Option
     quote.is_none().then_some(())
 }
 
-/// Whether there is a word, the first one is not empty, and there are not too many.
+/// Whether it can be split into words, not too many, of which the first is not empty.
 fn is_command(value: &[u8]) -> bool {
     let (mut first, mut words) = (0, 0_usize);
     let split = split_words(value, |byte| {
@@ -231,18 +231,18 @@ fn is_environment(value: &[u8]) -> bool {
     !value.is_empty() && !value.starts_with(b"=")
 }
 
-/// Whether it can stand in the first field of a line of passwd(5) or group(5).
+/// Whether it can be the first field of a line of passwd(5) or group(5).
 fn is_account(value: &[u8]) -> bool {
     let is_allowed = |byte: &u8| byte.is_ascii_graphic() && !b":,".contains(byte);
     !value.is_empty() && value.len() <= ACCOUNT_MAX && value.iter().all(is_allowed)
 }
 
-/// Whether it says where output goes.
+/// Whether it says where the output goes.
 fn is_log(value: &[u8]) -> bool {
     is_absolute(value) || service_name(value).is_some()
 }
 
-/// Whether it says what a service is respawned after.
+/// Whether it says after which ends a service is respawned.
 fn is_restart(value: &[u8]) -> bool {
     matches!(value, b"always" | b"failure" | b"never" | b"exit")
 }
@@ -252,7 +252,7 @@ fn is_seconds(value: &[u8]) -> bool {
     value.len() <= 6 && number(value).is_some()
 }
 
-/// The number of the signal called or numbered `value`.
+/// The signal whose name or number is `value`.
 ///
 /// ```
 /// use going::model::config::signal;
