@@ -15,14 +15,14 @@ use rustix::io::{Errno, pread, pwrite};
 /// Room for the texts: those of the old plan, and the ones that replace them.
 const TEXTS_MAX: u64 = 2 * POOL_MAX as u64;
 /// The offset of the hashes of reported faults; 0 is none.
-const TOLD: u64 = TEXTS_MAX;
+const FAULTS: u64 = TEXTS_MAX;
 /// The offset of a byte that says whether CONFDIR has never been read.
-const IS_FIRST: u64 = TOLD + 4 * SERVICES_MAX as u64;
+const IS_FIRST: u64 = FAULTS + 4 * SERVICES_MAX as u64;
 /// The offset of the entries, which are in the order of the table.
 pub const ENTRIES: u64 = IS_FIRST + 1;
 
 /// Hashes of faults. A fault is reported once for as long as it lasts.
-pub type Told = Vec<[u8; 4], SERVICES_MAX>;
+pub type Faults = Vec<[u8; 4], SERVICES_MAX>;
 
 /// A plan that is being written.
 pub struct Plan<'a> {
@@ -44,7 +44,7 @@ impl<'a> Plan<'a> {
     ///
     /// # Errors
     /// Those of read(2) and write(2).
-    pub fn take_over(&mut self, old: &OwnedFd, slots: &mut Slots) -> Result<(Told, bool), Errno> {
+    pub fn take_over(&mut self, old: &OwnedFd, slots: &mut Slots) -> Result<(Faults, bool), Errno> {
         let mut text = Text::new();
         for Slot { entry, .. } in slots {
             match read_text(old, entry, &mut text) {
@@ -56,11 +56,11 @@ impl<'a> Plan<'a> {
             self.set_text(entry, &text)?;
         }
         let mut hashes = [[0; 4]; SERVICES_MAX];
-        pread(old, hashes.as_flattened_mut(), TOLD)?;
+        pread(old, hashes.as_flattened_mut(), FAULTS)?;
         let mut is_first = [0];
         pread(old, &mut is_first, IS_FIRST)?;
-        let told = hashes.into_iter().filter(|hash| *hash != [0; 4]).collect();
-        Ok((told, is_first != [0]))
+        let faults = hashes.into_iter().filter(|hash| *hash != [0; 4]).collect();
+        Ok((faults, is_first != [0]))
     }
 
     /// Reads the text of `entry`.
@@ -97,8 +97,8 @@ impl<'a> Plan<'a> {
     ///
     /// # Errors
     /// Those of write(2).
-    pub fn finish(&self, told: &Told, is_first: bool, slots: &Slots) -> Result<(), Errno> {
-        self.write(told.as_flattened(), TOLD)?;
+    pub fn finish(&self, faults: &Faults, is_first: bool, slots: &Slots) -> Result<(), Errno> {
+        self.write(faults.as_flattened(), FAULTS)?;
         self.write(&[is_first.into()], IS_FIRST)?;
         let offsets = (ENTRIES..).step_by(size_of::<Record>());
         slots

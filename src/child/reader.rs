@@ -6,7 +6,7 @@
 //! never sees half a change. A bad file never changes anything; it is only reported.
 
 use super::path::with_path;
-use super::plan::{Plan, Told};
+use super::plan::{Faults, Plan};
 use super::{EXIT_SET_UP, scan, twin};
 use crate::linux::options::Options;
 use crate::linux::syslog::{Log, Message, WARNING};
@@ -107,7 +107,7 @@ pub fn run(
         Ok(_) => {}
         Err(errno) => {
             let why = raw::reason(errno);
-            reader.tell(0, format_args!("unable to make a plan: {why}"));
+            reader.report(0, format_args!("unable to make a plan: {why}"));
             raw::exit(EXIT_SET_UP.into());
         }
     }
@@ -123,9 +123,9 @@ struct Reader<'a> {
     /// The plan that is being written.
     plan: Plan<'a>,
     /// The faults that the last rescan has found.
-    told: Told,
+    old_faults: Faults,
     /// The faults that this one has found.
-    faults: Told,
+    faults: Faults,
     /// Whether a file was turned away for lack of room.
     is_full: bool,
     /// Whether there is more room than before.
@@ -149,14 +149,14 @@ impl<'a> Reader<'a> {
         file: &'a OwnedFd,
         say: &'a dyn Fn(fmt::Arguments),
     ) -> Self {
-        let (plan, told, faults) = (Plan::new(file), Told::new(), Told::new());
+        let (plan, old_faults, faults) = (Plan::new(file), Faults::new(), Faults::new());
         let (is_full, is_roomier, is_first) = (false, false, true);
         let (outcome, failed) = (COMPLETE, None);
         Self {
             confdir,
             slots,
             plan,
-            told,
+            old_faults,
             faults,
             is_full,
             is_roomier,
@@ -186,7 +186,7 @@ impl<'a> Reader<'a> {
             }
         }
         if let Some(old) = old {
-            (self.told, self.is_first) = self.plan.take_over(old, self.slots)?;
+            (self.old_faults, self.is_first) = self.plan.take_over(old, self.slots)?;
         }
         // The watch comes first, so that any change from now on leads to the next rescan.
         let watched = watch_dir(watch, self.confdir);
@@ -194,14 +194,14 @@ impl<'a> Reader<'a> {
         if let Err(errno) = watched
             && is_read
         {
-            self.tell_of_confdir("watch", errno);
+            self.report_confdir("watch", errno);
             self.outcome = INCOMPLETE;
         }
         if let Err(errno) = self.read_down(rundir, watch) {
             let (path, why) = (rundir.to_bytes(), raw::reason(errno));
             let hash = hash([b"down", path, why.as_bytes()]);
             let path = path.escape_ascii();
-            self.tell(hash, format_args!("unable to read down in RUNDIR {path}: {why}"));
+            self.report(hash, format_args!("unable to read down in RUNDIR {path}: {why}"));
         }
         self.read_texts()?;
         if let Some(errno) = self.failed {
@@ -210,7 +210,7 @@ impl<'a> Reader<'a> {
         if self.outcome != COMPLETE {
             // Faults of what could not be read this time may still be there. They are kept, so that
             // they are not reported again.
-            for hash in &self.told {
+            for hash in &self.old_faults {
                 let _full =
                     if self.faults.contains(hash) { Ok(()) } else { self.faults.push(*hash) };
             }
@@ -234,7 +234,7 @@ impl<'a> Reader<'a> {
         // With a main command there need not be a CONFDIR.
         let is_needed = self.slots.first().is_none_or(|main| main.entry.name.is_empty());
         if let Some(errno) = result.err().filter(|errno| is_needed || *errno != Errno::NOENT) {
-            self.tell_of_confdir("read", errno);
+            self.report_confdir("read", errno);
         }
         if result.is_err() {
             self.outcome = INCOMPLETE;
@@ -286,8 +286,8 @@ impl<'a> Reader<'a> {
         let (name, (line, (reason, what))) = (bytes.escape_ascii(), fault);
         let hash = hash([bytes, reason.as_bytes(), &file]);
         match (line, what.escape_ascii()) {
-            (0, what) => self.tell(hash, format_args!("{name}: {reason}: {what}")),
-            (_, what) => self.tell(hash, format_args!("{name}:{line}: {reason} \"{what}\"")),
+            (0, what) => self.report(hash, format_args!("{name}: {reason}: {what}")),
+            (_, what) => self.report(hash, format_args!("{name}:{line}: {reason} \"{what}\"")),
         }
     }
 
@@ -404,19 +404,19 @@ impl<'a> Reader<'a> {
 
     /// Reports a fault, unless the last rescan has found it, too.
     #[inline(never)]
-    fn tell(&mut self, hash: u32, text: fmt::Arguments) {
+    fn report(&mut self, hash: u32, text: fmt::Arguments) {
         let hash = hash.to_ne_bytes();
         // A fault for which there is no room would be reported again and again.
-        if self.faults.push(hash).is_ok() && !self.told.contains(&hash) {
+        if self.faults.push(hash).is_ok() && !self.old_faults.contains(&hash) {
             (self.say)(text);
         }
     }
 
-    fn tell_of_confdir(&mut self, verb: &str, errno: Errno) {
+    fn report_confdir(&mut self, verb: &str, errno: Errno) {
         let (path, why) = (self.confdir.to_bytes(), raw::reason(errno));
         let hash = hash([verb.as_bytes(), path, why.as_bytes()]);
         let path = path.escape_ascii();
-        self.tell(hash, format_args!("unable to {verb} CONFDIR {path}: {why}"));
+        self.report(hash, format_args!("unable to {verb} CONFDIR {path}: {why}"));
     }
 }
 

@@ -181,13 +181,13 @@ fn end(text: &[u8]) {
     let Some((pid, process)) = find(text) else { return };
     for (signal, wait_ms) in [(SIGTERM, TERM_MS), (SIGKILL, KILL_MS)] {
         signal_group(pid.as_raw_nonzero(), signal);
-        let is_told = process.is_some();
-        let (look_ms, looks) = if is_told { (wait_ms, 1) } else { (LOOK_MS, wait_ms / LOOK_MS) };
+        let has_pidfd = process.is_some();
+        let (look_ms, looks) = if has_pidfd { (wait_ms, 1) } else { (LOOK_MS, wait_ms / LOOK_MS) };
         let look = Timespec::try_from(Duration::from_millis(look_ms)).ok();
         for _ in 0..looks {
             let mut fd = process.as_ref().map(|process| PollFd::new(process, PollFlags::IN));
             let ended = poll(fd.as_mut_slice(), look.as_ref()).is_ok_and(|count| count > 0);
-            if ended || !is_told && find(text).is_none() {
+            if ended || !has_pidfd && find(text).is_none() {
                 return;
             }
         }

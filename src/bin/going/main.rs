@@ -159,7 +159,7 @@ impl Supervisor {
             if is_over && self.options.place != Place::Machine {
                 return self.code.unwrap_or(0);
             }
-            let due_ms = [tick_ms, self.help(is_over), more_ms].into_iter().flatten().min();
+            let due_ms = [tick_ms, self.tick_helper(is_over), more_ms].into_iter().flatten().min();
             self.signals.wait(due_ms, [self.watch.as_ref(), None]);
         }
     }
@@ -171,7 +171,7 @@ impl Supervisor {
         if is_ending(signal, self.options.place, main.is_some()) {
             // The shutdown itself sends the main command its signal.
             self.end(signal);
-            self.ending = self.ending.map(|(first, told)| (first, told.saturating_add(1)));
+            self.ending = self.ending.map(|(first, count)| (first, count.saturating_add(1)));
         } else if let Some(pid) = main
             && !matches!(signal, SIGCHLD | SIGTSTP | SIGTTIN | SIGTTOU)
         {
@@ -207,7 +207,7 @@ impl Supervisor {
         // If that fails, give up this turn: the same child will be found again after the next wait.
         waitpid(process::Pid::from_raw(pid.get()), WaitOptions::NOHANG).ok()??;
         if let Some((_, plan)) = self.helper.take_if(|(helper, _)| *helper == pid) {
-            self.hear(end, plan);
+            self.helper_ended(end, plan);
         }
         index.map_or(Some(()), |index| self.ended(index, end))
     }
@@ -316,7 +316,7 @@ impl Supervisor {
 
     /// Takes note of changes, starts a helper if one is due and none is running, and returns when
     /// the next one is due. In a shutdown none is, until it `is_over`: then one ends the machine.
-    fn help(&mut self, is_over: bool) -> Option<u64> {
+    fn tick_helper(&mut self, is_over: bool) -> Option<u64> {
         if self.watch.as_ref().is_some_and(watch::has_news) {
             let latest_ms = clock::now_ms().saturating_add(WAIT_MS);
             let latest_ms = *self.latest_ms.get_or_insert(latest_ms);
@@ -366,7 +366,7 @@ impl Supervisor {
 
     /// Takes note of how a helper ended, which may have written this `plan`. A plan counts only if
     /// its reader has come to the end.
-    fn hear(&mut self, end: End, plan: Option<OwnedFd>) {
+    fn helper_ended(&mut self, end: End, plan: Option<OwnedFd>) {
         if let (End::Killed(signal), None) = (end, self.ending) {
             let text = format_args!("unable to read CONFDIR: killed by signal {signal}");
             self.log.say(WARNING, text);
