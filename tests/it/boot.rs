@@ -26,7 +26,7 @@ pub fn tests() -> Vec<Trial> {
     ]
 }
 
-/// Says what happens to it. Told to end it takes its time, and leaves something on the disk.
+/// Says what happens to it. Faults to end it takes its time, and leaves something on the disk.
 const WEB: &str = "#!/bin/sh
 trap 'echo web: TERM >/dev/console; sleep 0.3
     echo written by web at its end >/disk/web; echo web: over >/dev/console; exit' TERM

@@ -31,7 +31,7 @@ fn has_input(file: impl AsFd, timeout: PollTimeout) -> bool {
 }
 
 /// Writes `NAME NUMBER xxx…`, lines of `len` bytes, until `count` are written, in pieces of
-/// PIPE_BUF at the most. Told to end, it does so between two pieces, and writes down where it was.
+/// PIPE_BUF at the most. Faults to end, it does so between two pieces, and writes down where it was.
 pub fn write_numbered(directory: &str, name: &str, count: u64, len: usize) {
     let (state, term) = (Path::new(directory).join(format!("{name}.next")), term());
     let next = fs::read_to_string(&state).ok().and_then(|text| text.parse().ok());
@@ -114,7 +114,7 @@ impl Tally {
     }
 }
 
-/// Reads numbered lines. Told to end, it reads what is there, and ends. `stays` is for one that
+/// Reads numbered lines. Faults to end, it reads what is there, and ends. `stays` is for one that
 /// does not take end-of-file for the end.
 pub fn tally(directory: &str, name: &str, stays: bool) {
     let (state, term) = (Path::new(directory).join(format!("{name}.tally")), term());

@@ -4,7 +4,7 @@
 
 use crate::needs::scenario;
 use crate::walk::Random;
-use going::child::plan::{ENTRIES, Plan, Told, encode, read_text};
+use going::child::plan::{ENTRIES, Plan, Faults, encode, read_text};
 use going::child::power::command;
 use going::linux::table::{Slot, Slots};
 use going::model::config::{
@@ -635,7 +635,7 @@ fn a_plan_stays_whole() {
                 refusals += 1;
             }
         }
-        plan.finish(&Told::new(), false, &slots).expect("the entries");
+        plan.finish(&Faults::new(), false, &slots).expect("the entries");
         file = next;
         for (slot, text) in slots.iter().zip(&texts) {
             let mut read = Text::new();
@@ -669,7 +669,7 @@ fn a_plan_has_room_for_a_change_of_every_text() {
         let entry = &mut slots[index].entry;
         assert_eq!(plan.set_text(entry, &text(index, b'a')), Ok(true));
     }
-    plan.finish(&Told::new(), false, &slots).expect("the entries");
+    plan.finish(&Faults::new(), false, &slots).expect("the entries");
     let mut plan = Plan::new(&new);
     plan.take_over(&old, &mut slots).expect("the texts");
     for index in 1..slots.len() {
@@ -677,7 +677,7 @@ fn a_plan_has_room_for_a_change_of_every_text() {
         assert_eq!(plan.set_text(entry, &text(index, b'b')), Ok(true));
     }
     assert_eq!(plan.set_text(&mut slots[1].entry, &text(1, b'c')), Err(Errno::TOOBIG));
-    let told: Told = [[1, 2, 3, 4]].into_iter().collect();
+    let told: Faults = [[1, 2, 3, 4]].into_iter().collect();
     plan.finish(&told, false, &slots).expect("the entries");
     for index in 1..slots.len() {
         let mut read = Text::new();
@@ -689,7 +689,7 @@ fn a_plan_has_room_for_a_change_of_every_text() {
 fn a_plan_remembers_what_was_told() {
     let (old, new) = (memory(), memory());
     let mut slots = table_of(1);
-    let told: Told = [[1, 2, 3, 4], [0, 0, 0, 1]].into_iter().collect();
+    let told: Faults = [[1, 2, 3, 4], [0, 0, 0, 1]].into_iter().collect();
     for is_first in [true, false] {
         Plan::new(&old).finish(&told, is_first, &slots).expect("a plan");
         let taken_over = Plan::new(&new).take_over(&old, &mut slots);
