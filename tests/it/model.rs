@@ -4,7 +4,7 @@
 
 use crate::needs::scenario;
 use crate::walk::Random;
-use going::child::plan::{ENTRIES, Plan, Faults, encode, read_text};
+use going::child::plan::{ENTRIES, Faults, Plan, encode, read_text};
 use going::child::power::command;
 use going::linux::table::{Slot, Slots};
 use going::model::config::{
@@ -612,7 +612,9 @@ fn a_plan_stays_whole() {
     let mut slots = table_of(SERVICES_MAX);
     let mut texts: Vec<Vec<u8>> = vec![Vec::new(); SERVICES_MAX + 1];
     let (mut refusals, mut file) = (0, memory());
-    for round in 0..250 {
+    // 10,000 changes; emulated, as for aarch64, they would take half a minute.
+    let rounds = if cfg!(target_arch = "x86_64") { 250 } else { 50 };
+    for round in 0..rounds {
         let next = memory();
         let mut plan = Plan::new(&next);
         plan.take_over(&file, &mut slots).expect("the texts");
@@ -643,7 +645,7 @@ fn a_plan_stays_whole() {
             assert_eq!(read, text.as_slice(), "round {round}");
         }
     }
-    assert!(refusals > 100, "the plan was never full");
+    assert!(refusals > rounds / 10, "the plan was never full");
     // What the supervisor reads is what the reader knew, to the last one.
     for (slot, offset) in slots.iter().zip((ENTRIES..).step_by(size_of::<Record>())) {
         let mut record = Record::default();
