@@ -349,6 +349,7 @@ impl Supervisor {
         self.rescan_ms = Some(self.rescan_ms.map_or(due_ms, |before_ms| before_ms.min(due_ms)));
     }
 
+    /// Starts a reader; or, in a shutdown, the child that ends the machine.
     fn start_helper(&mut self) -> Result<(), Errno> {
         if let Some((signal, _)) = self.ending {
             // A child may wait for the disk while PID 1 goes on reaping. It needs no plan.
