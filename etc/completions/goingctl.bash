@@ -1,17 +1,17 @@
 # bash completion for goingctl(1)
 
-# Offers what is in the file system: a directory gets a slash, not a blank, behind it.
+# Offers paths: a directory is followed by a slash, not a blank.
 _goingctl_paths() {
     compopt -o filenames 2>/dev/null
     mapfile -t COMPREPLY < <(compgen "$1" -- "$2")
 }
 
-# Lines that are names of services: compgen would expand anything else.
+# Passes on lines that are names of services: compgen would expand anything else.
 _goingctl_names() {
     grep -x '[A-Za-z0-9_@-]*'
 }
 
-# Names of the services that the status in RUNDIR tells of.
+# Names of the services in the status in RUNDIR.
 _goingctl_services() {
     awk 'NR > 1 { print $1 }' "$1/status" 2>/dev/null | _goingctl_names
 }
@@ -32,8 +32,8 @@ _goingctl() {
         *) [ -n "$command" ] || command=${COMP_WORDS[index]} ;;
         esac
     done
-    # Where bash completes names of hosts, it takes the "@" in "web@1" for the beginning of one, and
-    # puts what is offered in the place of that alone.
+    # Where bash completes host names, it takes the "@" in "web@1" as the beginning of one, and
+    # replaces only that part of the word.
     local begun=${COMP_LINE:0:${COMP_POINT:-0}} kept=''
     begun=${begun##*[[:space:]]}
     if [[ $COMP_WORDBREAKS == *@* && $begun == *@* ]]; then

@@ -1,6 +1,6 @@
 # fish completion for goingctl(1)
 
-# The value of an option on the command line, or else the default.
+# The value of an option on the command line, or the default.
 function __goingctl_option
     set -l words (commandline -opc)
     if set -l index (contains -i -- $argv[1] $words); and set -q words[(math $index + 1)]
@@ -10,12 +10,12 @@ function __goingctl_option
     end
 end
 
-# Names of the services that the status in RUNDIR tells of.
+# Names of the services in the status in RUNDIR.
 function __goingctl_services
     awk 'NR > 1 { print $1 }' (__goingctl_option -r /run/going)/status 2>/dev/null
 end
 
-# Names of service files; those that are disabled with the argument ".".
+# Names of service files; with the argument ".", those of disabled services.
 function __goingctl_files
     command ls -A (__goingctl_option -d /etc/going.d) 2>/dev/null |
         string match -r -- (test "$argv[1]" = . && echo '(?<=^\.)[\w@-]+$' || echo '^[\w@-]+$')
