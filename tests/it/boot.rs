@@ -1,6 +1,7 @@
 //! going as PID 1 of a machine: Debian's kernel in QEMU, busybox, and nothing else.
 //!
-//! A boot takes seconds of a whole processor; so each scenario asserts many things of one.
+//! A boot keeps a whole processor busy for seconds, so each scenario checks many things in one
+//! boot.
 
 use crate::harness::{going, peak_kb};
 use crate::initramfs::Initramfs;
@@ -26,7 +27,8 @@ pub fn tests() -> Vec<Trial> {
     ]
 }
 
-/// Says what happens to it. Faults to end it takes its time, and leaves something on the disk.
+/// Reports on the console what happens to it. On TERM it takes its time to end, and leaves a file
+/// on the disk.
 const WEB: &str = "#!/bin/sh
 trap 'echo web: TERM >/dev/console; sleep 0.3
     echo written by web at its end >/disk/web; echo web: over >/dev/console; exit' TERM
@@ -34,22 +36,22 @@ echo web: started >/dev/console
 while :; do sleep 1000 & wait; done
 ";
 
-/// Belongs to no service.
+/// A process that belongs to no service.
 const STRAY: &str = "#!/bin/sh
 trap 'echo written by stray at its end >/disk/stray; echo stray: TERM >/dev/console; exit' TERM
 echo stray: started >/dev/console
 while :; do sleep 1000 & wait; done
 ";
 
-/// Has to be killed.
+/// Ignores TERM, so that it has to be killed.
 const DEAF: &str = "#!/bin/sh
 trap '' TERM
 echo deaf: started >/dev/console
 while :; do sleep 1000; done
 ";
 
-/// An rc script that execs going, by the program `FIRST` if the kernel is told one, and two
-/// services.
+/// An rc script that execs going, through the program `FIRST` if the kernel's command line names
+/// one, and two services.
 fn going_as_pid_1() -> Initramfs {
     let mut files = initramfs();
     files.program("init", format!("{RC}exec $FIRST /usr/sbin/going \"$@\"\n").as_bytes());
@@ -84,7 +86,8 @@ fn services_come_up_and_come_back() {
 
     machine.run("it service orphans 100");
 
-    // HUP finds what nothing tells of; no other signal but those that end the machine means anything.
+    // HUP finds what inotify does not report. Apart from HUP and the signals that end the machine,
+    // no signal does anything.
     machine.run("ln -s /etc/late /etc/going.d/late");
     machine.wait_console("late: unable to read: No such file or directory");
     machine.run("echo 'cmd=/bin/sleep 1000' >/etc/late; kill -HUP 1");
@@ -95,7 +98,8 @@ fn services_come_up_and_come_back() {
     assert_eq!(machine.pid_of("web"), second);
     assert!(!machine.console().contains("shutting down"), "{}", machine.report());
 
-    // The clock is set back: a file that changes in the future has not just changed.
+    // The clock is set back, so that the file's change time is in the future. The file counts as
+    // settled all the same, and is read.
     let ahead = r#"cmd=sh -c "echo ahead: up >/dev/console; exec sleep 1000"\n"#;
     machine.run(&format!("printf '{ahead}' >/etc/going.d/ahead; date -s '2001-01-01 00:00'"));
     machine.wait_console("ahead: up\n");
@@ -105,8 +109,8 @@ fn services_come_up_and_come_back() {
     assert!(kb.is_some_and(|kb| kb < peak_kb()), "{peak}");
 }
 
-/// What the kernel does not know it passes on: words to going, settings to the environment, which
-/// is that of the services too.
+/// The kernel passes on what it does not know on its command line: words to going as arguments,
+/// settings in the environment, which the services of PID 1 inherit.
 fn words_of_the_kernel_stop_nothing() {
     let words = "single splash -b -z --long -n -h -V -dx -- auto -x -d";
     let mut machine = boot(&format!("GREETING=hello {words}"));
@@ -120,14 +124,14 @@ fn words_of_the_kernel_stop_nothing() {
         machine.wait_console(&format!("going[1]: passed over: {word}\n"));
     }
 
-    // And what is said to end everything when it ends does so here, too.
+    // A service with restart=exit ends everything here too.
     machine.run("printf 'cmd=/bin/true\\nrestart=exit\\n' >/etc/going.d/last");
     assert_eq!(machine.wait_end(), "guest-shutdown", "{}", machine.report());
     assert!(machine.console().contains("web: TERM"), "{}", machine.report());
 }
 
-/// Neither /dev with anything in it, nor /proc, /run and /etc, nor open descriptors. The output of
-/// the service leads nowhere, but is there.
+/// There is no /dev, /proc, /run or /etc, and no descriptor is open. The service's standard output
+/// and error lead nowhere, but they are open.
 fn no_directory_is_needed() {
     let mut files = Initramfs::default();
     files.program("it", &program(&std::env::current_exe().expect("/proc is mounted")));
@@ -142,7 +146,8 @@ fn no_directory_is_needed() {
     assert_eq!(machine.wait_end(), "guest-shutdown", "{}", machine.report());
 }
 
-/// Nobody can read it again, and the kernel has made room of all that it could.
+/// The disk is removed, so that the program cannot be read again, after the kernel has reclaimed
+/// all the memory that it could.
 fn the_disk_of_the_program_goes() {
     let mut files = initramfs();
     let mount = "mke2fs -F /dev/nvme0n1 >/dev/null; mount -t ext4 /dev/nvme0n1 /disk";
@@ -154,7 +159,8 @@ fn the_disk_of_the_program_goes() {
     let mut machine = Machine::boot(files, "");
     machine.wait_remote();
     machine.run("mount -t cgroup2 groups /groups");
-    // First what was not in use for two rounds. It says that not all of that could be had.
+    // The kernel first reclaims pages that were not used for two rounds. The write to
+    // memory.reclaim fails, because there is less than 1 GiB to reclaim.
     let reclaim = "echo 1 >/proc/1/clear_refs; echo 1G >/groups/memory.reclaim";
     machine.run(&format!("for it in 1 2 3; do {reclaim}; done 2>/dev/null; true"));
     machine.run("echo 1 >/sys/block/nvme0n1/device/device/remove");
@@ -162,7 +168,8 @@ fn the_disk_of_the_program_goes() {
     assert_eq!(machine.wait_end(), "guest-reset", "{}", machine.report());
 }
 
-/// etc/rc, as it is: with the three links that it asks for, and a word for the kernel.
+/// etc/rc as it is distributed, with the links that it asks for and a word on the kernel's command
+/// line.
 fn the_documented_rc_script_becomes_going() {
     let mut files = initramfs();
     files.program("etc/rc", include_bytes!("../../etc/rc"));
@@ -190,20 +197,21 @@ fn program(path: &Path) -> Vec<u8> {
     fs::read(path).expect("a readable program")
 }
 
-/// With a disk, and with processes that belong to no service.
+/// Boots with a disk, and with processes that belong to no service.
 #[track_caller]
 fn boot_with_disk(words: &str) -> Machine {
     let mut machine = boot(words);
     machine.run("mke2fs -F /dev/nvme0n1 >/dev/null && mount -t ext4 /dev/nvme0n1 /disk");
     machine.run("setsid /bin/stray </dev/null >/dev/null 2>&1 &");
     machine.wait_console("stray: started");
-    // It is woken to hear of the end.
+    // A stopped process has to be woken before it can act on TERM.
     machine.run("killall -STOP stray");
     machine
 }
 
-/// First the services, and only when they have ended the rest; and what both have written in the
-/// end has reached the disk. It is mounted and stays so: nobody but sync(2) writes that soon.
+/// The services were stopped first, everything else only when they had ended, and what both wrote
+/// at their end has reached the disk. The disk stays mounted, and nothing but sync(2) writes to it
+/// that soon.
 #[track_caller]
 fn assert_stopped_in_order(machine: &Machine) {
     assert_order(machine, ["web: TERM", "web: over", "stray: TERM"]);
@@ -214,7 +222,7 @@ fn assert_stopped_in_order(machine: &Machine) {
     }
 }
 
-/// Each is on the console once, one after another.
+/// Each text is on the console exactly once, in this order.
 #[track_caller]
 fn assert_order<const COUNT: usize>(machine: &Machine, texts: [&str; COUNT]) {
     let console = machine.console();
@@ -227,7 +235,7 @@ fn assert_order<const COUNT: usize>(machine: &Machine, texts: [&str; COUNT]) {
 }
 
 fn busybox_poweroff() {
-    // The kernel tells of every process that ends.
+    // The kernel reports every process that ends on the console.
     let words = "loglevel=5 tp_printk trace_event=sched:sched_process_exit";
     let mut machine = boot_with_disk(words);
     machine.run("setsid /bin/deaf </dev/null >/dev/null 2>&1 &");
@@ -246,7 +254,7 @@ fn busybox_reboot() {
     assert_stopped_in_order(&machine);
 }
 
-/// The power stays on.
+/// A halted machine keeps its power on.
 fn busybox_halt() {
     let mut machine = boot_with_disk("");
     machine.run_last("halt");
@@ -255,7 +263,7 @@ fn busybox_halt() {
     assert_stopped_in_order(&machine);
 }
 
-/// Left to the kernel it would reboot at once.
+/// Left to itself, the kernel would reboot at once.
 fn ctrl_alt_del() {
     let mut machine = boot_with_disk("");
     machine.press_ctrl_alt_del();
@@ -270,8 +278,7 @@ fn a_power_failure() {
     assert_stopped_in_order(&machine);
 }
 
-/// What hypervisors and container managers send; and on a kernel that does not tell of the end of
-/// sync(2)'s process.
+/// SIGRTMIN+3, which hypervisors and container managers send, on a kernel without pidfd_open(2).
 fn rtmin_and_three() {
     let mut machine = boot_with_disk("FIRST=old");
     machine.run_last("kill -37 1");

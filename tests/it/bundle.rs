@@ -1,8 +1,8 @@
 //! `Container`: one going as PID 1 of a PID namespace, made by runc or by unshare(1), and what can
 //! be seen of it from outside.
 //!
-//! In runc the root is read-only and holds going and this binary, nothing else. unshare changes the
-//! PIDs only: the same signals, without the rest of a container.
+//! Under runc the root is read-only and holds going and this binary, nothing else. unshare(1)
+//! changes the PIDs only: signals behave the same, without the rest of a container.
 
 use crate::harness::{GLANCE, PREFIX, going, install_program, wait_for};
 use crate::initramfs::loadable;
@@ -19,10 +19,10 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 use temp_dir::TempDir;
 
-/// Longer than elsewhere: there is one with thousands of processes.
+/// Longer than elsewhere, because one scenario has thousands of processes.
 const PATIENCE: Duration = Duration::from_mins(1);
 
-/// Who makes the namespace.
+/// What makes the namespace.
 #[derive(Clone, Copy, PartialEq)]
 pub enum By {
     Runc,
@@ -60,7 +60,8 @@ impl Container {
         self.directory.path().join(name)
     }
 
-    /// Where something of this directory is in the container.
+    /// Where a file of this directory is in the container: at `inner` under runc, and at its own
+    /// path otherwise.
     fn inside(&self, outer: &str, inner: &str) -> String {
         match self.by {
             By::Runc => inner.to_owned(),
@@ -68,13 +69,13 @@ impl Container {
         }
     }
 
-    /// A service file.
+    /// Writes a service file.
     pub fn write(&mut self, name: &str, content: &str) {
         self.has_services = true;
         fs::write(self.path("going.d").join(name), content).expect("a service file");
     }
 
-    /// The words of this binary as a service, as in `service::run`.
+    /// The words that run this binary as a service; `verb` as in `service::run`.
     pub fn words(&self, verb: &str, name: &str, words: &[&str]) -> Vec<String> {
         let records = self.inside("records", "/records");
         let mut all = vec![self.it(), "service".to_owned(), verb.to_owned(), records];
@@ -83,17 +84,18 @@ impl Container {
         all
     }
 
-    /// This binary.
+    /// Where this binary is in the container.
     pub fn it(&self) -> String {
         self.inside("rootfs/it", "/it")
     }
 
-    /// `cmd=` of a service that is this binary.
+    /// The line `cmd=` of a service that is this binary.
     pub fn cmd(&self, verb: &str, name: &str, words: &[&str]) -> String {
         format!("cmd={}\n", self.words(verb, name, words).join(" "))
     }
 
-    /// The command that runs going in it, with a main command if there are words.
+    /// The command that runs going in the container, with `main` as the main command unless it is
+    /// empty.
     pub fn command(&self, main: &[String]) -> Command {
         let mut words = vec![self.inside("rootfs/going", "/going")];
         if self.by == By::Unshare {
@@ -126,10 +128,11 @@ impl Container {
         command
     }
 
-    /// Says in config.json what is run; everything else is as runc has it by default.
+    /// Makes config.json: what is run, the mounts and the terminal are ours, everything else is
+    /// runc's default.
     fn configure(&self, words: &[String]) {
         let path = self.path("config.json");
-        // It refuses to write over one.
+        // runc refuses to overwrite an existing file.
         let _none = fs::remove_file(&path);
         let status = self.runc(&["spec", "--bundle"]).arg(self.directory.path()).status();
         assert!(status.expect("runc can be executed").success());
@@ -162,12 +165,13 @@ impl Container {
     pub fn runc(&self, words: &[&str]) -> Command {
         let mut command = Command::new("runc");
         command.arg("--root").arg(self.path("state")).args(words);
-        // It hands on each signal it gets, those too with which its runtime interrupts itself.
+        // runc forwards every signal that it gets, even those that the Go runtime sends to itself
+        // to preempt its goroutines.
         command.env("GODEBUG", "asyncpreemptoff=1");
         command
     }
 
-    /// What runc knows it by.
+    /// The name that runc knows it by.
     pub fn id(&self) -> String {
         self.directory.path().file_name().expect("a name").to_string_lossy().into_owned()
     }
@@ -189,7 +193,7 @@ impl Container {
         });
     }
 
-    /// Of going, as it is known here.
+    /// The pid of going in our own PID namespace.
     #[track_caller]
     pub fn pid(&self) -> i32 {
         self.find_going().unwrap_or_else(|| panic!("no going\n{}", self.report()))
@@ -202,12 +206,12 @@ impl Container {
         all.into_iter().find(|&pid| proc::arguments(pid).first() == Some(&path))
     }
 
-    /// By number: there are more than have a name.
+    /// By number, because not every signal has a name.
     #[track_caller]
     pub fn signal(&self, number: i32) {
         let pid = self.pid();
         assert!(pid > 1, "never a group, never init: {pid}");
-        // SAFETY: no memory is involved, and the number is of our own descendant.
+        // SAFETY: no memory is involved, and the pid is that of our own descendant.
         let result = unsafe { libc::kill(pid, number) };
         assert_eq!(result, 0, "signal {number}");
     }
@@ -221,7 +225,7 @@ impl Container {
                 return status;
             }
             if start.elapsed() > PATIENCE {
-                // For dropping, which has to end it.
+                // Put back, so that dropping ends it.
                 self.process = Some(process);
                 panic!("going does not exit within {PATIENCE:?}\n{}", self.report());
             }
@@ -245,7 +249,7 @@ impl Container {
         format!("--- log:\n{}\n--- stdout:\n{stdout}--- end", self.log())
     }
 
-    /// Lines that services wrote into one of their files, complete ones only.
+    /// The complete lines that services wrote into one of their files.
     pub fn records(&self, file: &str) -> Vec<String> {
         let text = text(&self.path("records").join(file));
         text.split_inclusive('\n')
@@ -266,7 +270,8 @@ fn text(path: &Path) -> String {
 
 impl Drop for Container {
     fn drop(&mut self) {
-        // Each fails only for what is no more. Who kills PID 1 kills all in the namespace.
+        // Each of these fails only for what is already gone. Killing PID 1 kills everything in the
+        // namespace.
         if let Some(pid) = self.find_going() {
             crate::harness::send(pid, Signal::SIGKILL);
         }

@@ -39,7 +39,7 @@ pub fn tests() -> Vec<Trial> {
     ]
 }
 
-/// `.swp`, `~`, `.dpkg-old` and their like are no services. Dotfiles and names ending in `~` are
+/// `.swp`, `~`, `.dpkg-old` and the like are not services. Dotfiles and names ending in `~` are
 /// passed over in silence, any other bad name is warned about once.
 fn leftovers_of_editors_and_packages_are_no_services() {
     let mut going = Going::new();
@@ -59,7 +59,7 @@ fn leftovers_of_editors_and_packages_are_no_services() {
     for name in silent {
         assert_eq!(going.log_count(name), 0, "{name}\n{}", going.report());
     }
-    // A message may show a byte of a bad name in its own way, but never as a line of its own.
+    // A message may escape the bytes of a bad name, but they never make a line of their own.
     assert!(going.log().lines().all(|line| line.starts_with("going[")), "{}", going.report());
     for name in warned.into_iter().filter(|name| name.bytes().all(|b| b.is_ascii_graphic())) {
         assert_eq!(going.log_count(name), 1, "{name}\n{}", going.report());
@@ -91,7 +91,7 @@ fn what_is_not_a_regular_file_is_no_service_and_blocks_nobody() {
     going.start();
     going.up("web");
     going.rescan();
-    // The reader too has gone then.
+    // By then the reader has gone too.
     going.wait_quiet();
     let mut commands: Vec<_> = going.children().into_iter().map(proc::arguments).collect();
     // `it service hold DIRECTORY NAME …`.
@@ -100,7 +100,7 @@ fn what_is_not_a_regular_file_is_no_service_and_blocks_nobody() {
     going.terminate();
 }
 
-/// One regular file, or a symlink to one.
+/// A service file is a regular file, or a symlink to one.
 fn a_symlink_to_a_file_is_a_service() {
     let mut going = Going::new();
     fs::write(going.path("elsewhere"), going.cmd("hold", "web", &[])).expect("a file");
@@ -110,7 +110,7 @@ fn a_symlink_to_a_file_is_a_service() {
     going.terminate();
 }
 
-/// A misspelt key is never passed over, and never repeated either.
+/// A misspelt key is always reported, but only once.
 fn unknown_keys_are_reported_once_per_content() {
     let mut going = Going::new();
     let good = going.cmd("hold", "web", &[]);
@@ -121,7 +121,7 @@ fn unknown_keys_are_reported_once_per_content() {
     going.rescan();
     assert_eq!(going.log_count("web:2: unknown key"), 1, "{}", going.report());
     assert_eq!(going.starts("web"), []);
-    // Other content, other report; the fault has moved down a line.
+    // The report is repeated for other content; the fault has moved down a line.
     going.write("web", format!("# try\n{good}comand=/bin/true\nuser\n"));
     going.rescan();
     assert_eq!(going.log_count("web:3: unknown key"), 1, "{}", going.report());
@@ -131,7 +131,7 @@ fn unknown_keys_are_reported_once_per_content() {
     going.terminate();
 }
 
-/// A rejected file is one line in the log, and nothing to anybody else.
+/// A rejected file makes one line in the log, and affects no other service.
 fn a_bad_file_harms_nobody() {
     let mut going = Going::new();
     going.hold("first");
@@ -159,8 +159,8 @@ fn a_bad_file_harms_nobody() {
     going.terminate();
 }
 
-/// A bad configuration never takes a running service down: its last good version goes on being
-/// used, also to respawn it.
+/// A bad configuration never takes a running service down: the last good version of the file stays
+/// in use, for respawns too.
 fn a_bad_edit_leaves_the_good_version_up() {
     let mut going = Going::new();
     going.hold("web");
@@ -180,7 +180,7 @@ fn a_bad_edit_leaves_the_good_version_up() {
     going.terminate();
 }
 
-/// What an editor or a full disk leaves for a moment is no order to stop.
+/// What an editor or a full disk leaves behind for a moment does not stop a service.
 fn an_empty_or_dangling_file_leaves_the_good_version_up() {
     let mut going = Going::new();
     for name in ["cut", "dangling", "directory"] {
@@ -199,12 +199,12 @@ fn an_empty_or_dangling_file_leaves_the_good_version_up() {
     going.terminate();
 }
 
-/// Not being allowed to look is no order to stop, be it at a file or at CONFDIR itself.
+/// A file that may not be read does not stop its service, nor does a CONFDIR that may not be read.
 fn what_cannot_be_read_takes_no_service_down() {
     let mut going = Going::new();
     going.open_to_everybody();
     going.hold("web");
-    // Root may read everything.
+    // Not as root, who may read everything.
     going.start_with(|command| run_by(command, 12_345));
     let pid = going.up("web");
     let shut = |path: &str| {
@@ -215,9 +215,10 @@ fn what_cannot_be_read_takes_no_service_down() {
     };
     let file = shut("going.d/web");
     going.rescan();
-    // Who is to be told of a change need not look again.
+    // going does not retry by itself: inotify will report a change of the mode.
     going.wait_quiet();
-    // There are names in it, and nobody can say whether they are those of files.
+    // With this mode the names in CONFDIR can be listed, but nothing shows whether there are files
+    // of these names.
     let listed = shut("going.d");
     let (confdir, mode) = (going.path("going.d"), fs::Permissions::from_mode(0o444));
     fs::set_permissions(&confdir, mode).expect("our own directory");
@@ -237,14 +238,14 @@ fn what_cannot_be_read_takes_no_service_down() {
     going.terminate();
 }
 
-/// 4096 bytes of configuration each, without comments.
+/// The limit is 4096 bytes of settings in each file, comments excluded.
 fn comments_do_not_count_towards_the_limit() {
     let mut going = Going::new();
     let comments = "# a long story about this service\n".repeat(300);
     going.write("told", format!("{comments}\n\n{}", going.cmd("hold", "told", &[])));
     let value = "v".repeat(4096);
     going.write("over", format!("cmd=/bin/true {value}\n"));
-    // 16 KiB of one file with all that.
+    // The limit of a whole file is 16 KiB, comments included.
     let mut whole = going.cmd("hold", "whole", &[]) + "#";
     whole += &"c".repeat(16_384 - whole.len());
     going.write("cut", format!("{whole}\nuser=nobody\n"));
@@ -258,7 +259,7 @@ fn comments_do_not_count_towards_the_limit() {
     going.terminate();
 }
 
-/// The original read lines into a buffer, and what did not fit was lost.
+/// The original going read lines into a buffer, and lost what did not fit.
 fn nothing_is_cut_in_silence() {
     let mut going = Going::new();
     let word = "w".repeat(3000);
@@ -268,7 +269,7 @@ fn nothing_is_cut_in_silence() {
     going.terminate();
 }
 
-/// What inotify cannot see, because it is an edit behind a symlink: HUP alone finds it.
+/// inotify does not see an edit behind a symlink: only HUP finds it.
 fn hup_finds_what_nothing_tells_of() {
     let mut going = Going::new();
     let elsewhere = going.path("elsewhere");
@@ -276,7 +277,7 @@ fn hup_finds_what_nothing_tells_of() {
     symlink(&elsewhere, going.path("going.d").join("web")).expect("a symlink");
     going.start();
     let old = going.up("web");
-    // Whatever begins with the start is over: nothing but HUP leads to the next rescan.
+    // What the start set off is over, so that nothing but HUP causes the next rescan.
     going.rescan();
     going.wait_quiet();
     fs::write(&elsewhere, going.cmd("hold", "web", &["0", "new"])).expect("a file");
@@ -288,8 +289,8 @@ fn hup_finds_what_nothing_tells_of() {
     going.terminate();
 }
 
-/// Content changed: stop and start that one only, with what the file says when the old process is
-/// reaped.
+/// When a file changes, only its service is restarted, with what the file says when the old process
+/// is reaped.
 fn an_edit_restarts_only_what_changed() {
     let mut going = Going::new();
     going.hold("same");
@@ -298,7 +299,7 @@ fn an_edit_restarts_only_what_changed() {
     let (same, old) = (going.up("same"), going.up("web"));
     going.write("web", going.cmd("hold", "web", &["0", "middle"]));
     going.signal(Signal::SIGHUP);
-    // It lingers: time for one more edit.
+    // It lingers after TERM, which leaves time for one more edit.
     going.wait_for("TERM for web", || !going.records("web.terms").is_empty());
     going.write("web", going.cmd("hold", "web", &["0", "new"]));
     going.signal(Signal::SIGHUP);
@@ -309,7 +310,7 @@ fn an_edit_restarts_only_what_changed() {
     going.rescan();
     assert_eq!((going.up("same"), going.up("web")), (same, new), "{}", going.report());
     assert_eq!(going.twins(), [""; 0]);
-    // It was asked for: no warning, but the end is told.
+    // The restart was asked for, so the end is logged, but not as a warning.
     going.wait_log("web: stopped, exited 0");
     going.terminate();
 }
@@ -326,7 +327,7 @@ fn comments_and_blank_lines_are_no_change() {
     going.terminate();
 }
 
-/// HUP while CONFDIR is missing harms nothing, and finds it when it is there.
+/// HUP does no harm while CONFDIR is missing, and finds it when it is there.
 fn a_missing_confdir_is_opened_on_hup() {
     let mut going = Going::new();
     going.hold("web");
@@ -344,7 +345,8 @@ fn a_missing_confdir_is_opened_on_hup() {
     going.terminate();
 }
 
-/// sysvinit would disable an entry that dies of it; somebody may mount it later.
+/// going must not exit for lack of CONFDIR, which may be mounted later: sysvinit disables an entry
+/// that keeps dying.
 fn a_missing_confdir_is_tried_again_by_itself() {
     let mut going = Going::new();
     going.hold("web");
@@ -358,7 +360,8 @@ fn a_missing_confdir_is_tried_again_by_itself() {
     going.terminate();
 }
 
-/// A container of one program has no services beside it.
+/// A container that runs a single program has no services beside it, so a missing CONFDIR is no
+/// fault.
 fn a_main_command_alone_misses_no_confdir() {
     let mut going = Going::new();
     fs::remove_dir(going.path("going.d")).expect("an empty directory");
@@ -372,7 +375,8 @@ fn a_main_command_alone_misses_no_confdir() {
     assert_eq!(going.wait_exit().code(), Some(143), "{}", going.report());
 }
 
-/// There is no version of before that could go on being used.
+/// Later, a file that has just changed is left until it has settled. The first read takes it as it
+/// is, because there is no earlier version to go on with.
 fn what_changes_all_the_time_is_read_once() {
     let mut going = Going::new();
     going.hold("web");
@@ -380,7 +384,7 @@ fn what_changes_all_the_time_is_read_once() {
     let is_over = AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            // Not waited for: the change is what matters here.
+            // This waits for nothing: the constant change is the point.
             while !is_over.load(Ordering::Relaxed) {
                 let mode = fs::Permissions::from_mode(0o644);
                 fs::set_permissions(&file, mode).expect("our own file");
@@ -398,7 +402,7 @@ fn what_changes_all_the_time_is_read_once() {
     going.terminate();
 }
 
-/// Nor does anybody wait for who writes into a FIFO.
+/// If CONFDIR is a FIFO, going does not wait for a writer to open it.
 fn a_confdir_that_is_a_file_is_waited_for() {
     let file = |path: &Path| fs::write(path, "").expect("a file");
     let fifo = |path: &Path| mkfifo(path, Mode::from_bits_truncate(0o644)).expect("a fifo");
@@ -418,7 +422,8 @@ fn a_confdir_that_is_a_file_is_waited_for() {
     }
 }
 
-/// File gone means ENOENT in a directory that could be read: a lost mount is not that.
+/// A service is removed if its file is missing (ENOENT) from a directory that could be read. A lost
+/// mount is not that.
 fn a_vanished_confdir_takes_no_service_down() {
     let mut going = Going::new();
     going.hold("web");

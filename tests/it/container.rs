@@ -1,5 +1,5 @@
-//! going as PID 1 of a container: what is asked of an ENTRYPOINT, with services and with a main
-//! command, in runc and in a mere PID namespace.
+//! going as PID 1 of a container: what an ENTRYPOINT has to do, with services and with a main
+//! command, under runc and in a plain PID namespace.
 
 use crate::bundle::{By, Container};
 use crate::harness::peak_kb;
@@ -32,10 +32,10 @@ const PWR: i32 = libc::SIGPWR;
 const RTMIN_AND_THREE: i32 = 37;
 const LAST: i32 = 64;
 
-/// Nobody can catch these.
+/// No process can catch these.
 const UNCATCHABLE: [i32; 2] = [libc::SIGKILL, libc::SIGSTOP];
 
-/// What no process dies of that does nothing about it.
+/// The signals that by default do not kill a process.
 const HARMLESS: [i32; 8] = [
     libc::SIGCHLD,
     libc::SIGCONT,
@@ -47,7 +47,7 @@ const HARMLESS: [i32; 8] = [
     libc::SIGWINCH,
 ];
 
-/// What is going's own: its children, and the terminal's stop signals.
+/// The signals that going keeps for itself: that of its children, and the terminal's stop signals.
 const KEPT: [i32; 4] = [libc::SIGCHLD, libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU];
 
 // With services.
@@ -70,7 +70,7 @@ fn ten_thousand_orphans_and_an_orderly_end() {
     assert!(environment.contains(&"TERM=xterm".to_owned()), "runc gives it: {environment:?}");
     let kb = proc::status_number(pid, "VmPeak");
     assert!(kb < peak_kb(), "VmPeak {kb} kB");
-    // There is no /run, and no place for one.
+    // There is no /run, and the root is read-only, so that going cannot make one.
     assert!(
         container.log().contains("unable to write status in RUNDIR /run/going"),
         "{}",
@@ -92,7 +92,8 @@ fn what_stops_a_namespace() {
     what_stops(By::Unshare);
 }
 
-/// TERM and INT as everywhere; PWR of lxc-stop, and 37 as podman sends it to an init.
+/// TERM and INT stop it as everywhere, PWR because lxc-stop sends it, and 37 because podman sends
+/// it to an init.
 #[track_caller]
 fn what_stops(by: By) {
     for number in [libc::SIGTERM, libc::SIGINT, PWR, RTMIN_AND_THREE] {
@@ -106,7 +107,7 @@ fn what_stops(by: By) {
         assert_eq!(status.code(), Some(0), "signal {number}\n{}", container.report());
         assert_eq!(container.records("web.terms").len(), 1, "{}", container.report());
     }
-    // Not the patience of the service ends this, but the second signal.
+    // The second signal ends this, not the service's timeout.
     let mut container = Container::new(by);
     let deaf = container.cmd("hold", "deaf", &["ignore"]);
     container.write("deaf", &format!("{deaf}timeout=600\n"));
@@ -126,7 +127,8 @@ fn other_signals_do_no_harm_to_a_namespace() {
     other_signals_do_no_harm(By::Unshare);
 }
 
-/// USR1 and USR2 above all, with which busybox halts a machine: no service is touched.
+/// No other signal touches a service, above all not USR1 and USR2, by which busybox halts a
+/// machine.
 #[track_caller]
 fn other_signals_do_no_harm(by: By) {
     let mut container = Container::new(by);
@@ -148,7 +150,7 @@ fn other_signals_do_no_harm(by: By) {
     assert_eq!(container.wait_exit().code(), Some(0), "{}", container.report());
 }
 
-/// Until it is no longer pending, and going waits again.
+/// Waits until the signal is no longer pending; going must have survived it.
 #[track_caller]
 fn wait_taken(container: &Container, pid: i32, number: i32) {
     container.wait_for(&format!("signal {number} taken"), || {
@@ -194,7 +196,7 @@ fn deaths_by_signals_come_through(by: By) {
     assert_codes(by, &cases.collect::<Vec<_>>());
 }
 
-/// Each case in a container of its own, a few at a time.
+/// Runs each case in a container of its own, a few at a time.
 fn assert_codes(by: By, cases: &[(Vec<String>, i32)]) {
     assert!(cases.len() > 50);
     let parts = cases.chunks(cases.len().div_ceil(3)).map(<[_]>::to_vec);
@@ -212,7 +214,8 @@ fn wrong_codes(by: By, cases: &[(Vec<String>, i32)]) -> Vec<String> {
         let mut command = vec![container.it(), "service".into(), "die".into()];
         command.extend_from_slice(words);
         let status = container.command(&command).status().expect("it can be executed");
-        // unshare does with itself what became of its child; there must be nothing of that.
+        // unshare kills itself by the signal that killed its child. As going exits instead, no
+        // signal may show.
         if (status.code(), status.signal()) != (Some(*expected), None) {
             wrong.push(format!("{words:?}: {status}, not {expected}\n{}", container.report()));
         }
@@ -228,8 +231,9 @@ fn signals_reach_the_main_command_in_a_namespace() {
     signals_reach_the_main_command(By::Unshare);
 }
 
-/// Everything that can be caught but what is going's own, HUP and INT included; each process of the
-/// group gets it once. TERM is the last but two: what comes after it is passed on, too.
+/// Every signal that can be caught is passed on, HUP and INT included, except those that going
+/// keeps for itself. Each process of the group gets it once. TERM is the last but two, to show that
+/// what comes after it is passed on too.
 #[track_caller]
 fn signals_reach_the_main_command(by: By) {
     let mut container = Container::new(by);
@@ -253,7 +257,7 @@ fn signals_reach_the_main_command(by: By) {
         container.signal(number);
         expected.push(number.to_string());
         if number == libc::SIGTERM {
-            // Going may wake it up besides, so that it can end.
+            // going may send CONT as well, so that a stopped process can end.
             wait_terminated(&container);
             continue;
         }
@@ -274,7 +278,7 @@ fn wait_terminated(container: &Container) {
     });
 }
 
-/// These and no others, a CONT that follows TERM aside.
+/// Waits until the file has these signals and no others, apart from a CONT that follows TERM.
 #[track_caller]
 fn wait_noted(container: &Container, file: &str, expected: &[String]) {
     let term = libc::SIGTERM.to_string();
@@ -293,8 +297,8 @@ fn wait_noted(container: &Container, file: &str, expected: &[String]) {
     assert_eq!(noted(), expected, "{file}\n{}", container.report());
 }
 
-/// TERM goes to the main command at once, to the services when it has ended; its code is the last
-/// word.
+/// TERM goes to the main command at once, and to the services when the main command has ended.
+/// going exits with the main command's code.
 fn services_beside_the_main_command_end_after_it() {
     let mut container = Container::new(By::Runc);
     let web = container.cmd("hold", "web", &["50"]);
@@ -305,7 +309,7 @@ fn services_beside_the_main_command_end_after_it() {
     container.wait_for("the main command", || !container.records("main.ready").is_empty());
     container.signal(libc::SIGTERM);
     wait_terminated(&container);
-    // It does not care: so everything stays.
+    // The main command does not end on TERM, so everything stays up.
     container.signal(libc::SIGUSR1);
     wait_noted(&container, "main.signals", &["15".to_owned(), "10".to_owned()]);
     assert_eq!(container.records("web.terms"), [""; 0], "{}", container.report());

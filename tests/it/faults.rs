@@ -1,4 +1,4 @@
-//! Faults of the system: no descriptors, no room, no right, no program.
+//! System faults: no descriptors, no disk space, no permission, no program.
 
 use crate::harness::{Going, limit};
 use crate::needs::scenario;
@@ -32,7 +32,8 @@ fn limit_descriptors(pid: i32, count: u64) {
     limit(pid, libc::RLIMIT_NOFILE, count, 1024);
 }
 
-/// EMFILE in going itself: what needs a pipe waits, the rest runs, and nothing else is wrong.
+/// EMFILE in going itself: services that need a pipe wait, the others run, and nothing else goes
+/// wrong.
 fn without_descriptors_it_goes_on() {
     let mut going = Going::new();
     going.hold("web");
@@ -57,7 +58,7 @@ fn without_descriptors_it_goes_on() {
     going.terminate();
 }
 
-/// Not even CONFDIR can be read with so few: that is told, and tried again.
+/// With so few descriptors not even CONFDIR can be read, which is logged and tried again.
 fn with_far_too_few_descriptors_it_waits_for_better_times() {
     let mut going = Going::new();
     going.hold("web");
@@ -71,7 +72,8 @@ fn with_far_too_few_descriptors_it_waits_for_better_times() {
     limit_descriptors(going.pid(), 1024);
     going.up("web");
     going.wait_status("web", "up");
-    // With none it cannot even wait, but does not spin: this wait is the measurement.
+    // With no descriptors at all poll(2) fails, but going does not spin: this wait is the
+    // measurement.
     limit_descriptors(going.pid(), 0);
     going.signal(Signal::SIGHUP);
     let before = proc::ticks(going.pid());
@@ -82,7 +84,7 @@ fn with_far_too_few_descriptors_it_waits_for_better_times() {
     going.terminate();
 }
 
-/// ENOSPC is for whoever writes; going has nothing to do with it.
+/// ENOSPC is the problem of the service that writes the log, and does not concern going.
 fn a_full_disk_below_the_log_harms_nobody() {
     let mut going = Going::new();
     let disk = going.path("disk");
@@ -114,7 +116,7 @@ fn a_full_disk_below_the_log_harms_nobody() {
     going.terminate();
 }
 
-/// ENOSPC for going's own messages.
+/// ENOSPC for going's own messages, which are lost.
 fn messages_that_nobody_takes_are_lost() {
     let mut going = Going::new();
     going.hold("web");
@@ -130,7 +132,7 @@ fn messages_that_nobody_takes_are_lost() {
     going.terminate();
 }
 
-/// Of going there is no shell that would take a file without `#!` for a script.
+/// going starts no shell that would run a file without `#!` as a script.
 fn scripts_and_their_interpreters() {
     let mut going = Going::new();
     let table = [
@@ -158,7 +160,7 @@ fn scripts_and_their_interpreters() {
     going.terminate();
 }
 
-/// ETXTBSY: a moment later it can be executed.
+/// ETXTBSY: the program can be executed as soon as its writer has closed it.
 fn a_program_that_is_being_written() {
     let mut going = Going::new();
     let path = going.path("program");

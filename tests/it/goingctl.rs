@@ -1,4 +1,4 @@
-//! goingctl(1): how scenarios run it, and what it says of the command line.
+//! goingctl(1): how scenarios run it, and what it says about its command line.
 
 use crate::harness::{Going, send};
 use crate::needs::scenario;
@@ -44,7 +44,7 @@ pub const NOT_UP: i32 = 3;
 pub const ABSENT: i32 = 4;
 pub const USAGE: i32 = 64;
 
-/// The program under test: it lies beside going.
+/// The program under test, which is in the same directory as going.
 pub fn program() -> PathBuf {
     match env::var_os("GOING") {
         Some(going) => Path::new(&going).with_file_name("goingctl"),
@@ -52,7 +52,7 @@ pub fn program() -> PathBuf {
     }
 }
 
-/// What a run came to.
+/// The result of a run.
 #[derive(Debug)]
 pub struct Ran {
     pub code: i32,
@@ -68,7 +68,7 @@ impl From<Output> for Ran {
     }
 }
 
-/// goingctl on a going of one's own, in an environment that says nothing.
+/// goingctl on this `going`, with no variables in its environment that would change what it does.
 pub fn command(going: &Going) -> Command {
     let mut command = Command::new(program());
     command.arg("-d").arg(going.path("going.d")).arg("-r").arg(going.path("run"));
@@ -79,8 +79,8 @@ pub fn command(going: &Going) -> Command {
     command
 }
 
-/// Where the words say nothing of it, it waits as long as scenarios do: the machine may have other
-/// things to do.
+/// Unless `words` say otherwise, a command that waits may do so for 60 s: the machine may be busy
+/// with other things.
 pub fn ctl(going: &Going, words: &[&str]) -> Ran {
     let mut command = command(going);
     command.args(words);
@@ -92,7 +92,7 @@ pub fn ctl(going: &Going, words: &[&str]) -> Ran {
     command.output().expect("goingctl can be executed").into()
 }
 
-/// The same, and it has to come to this.
+/// The same; asserts that it exits with `code`.
 #[track_caller]
 pub fn ctl_to(going: &Going, code: i32, words: &[&str]) -> Ran {
     let ran = ctl(going, words);
@@ -100,7 +100,7 @@ pub fn ctl_to(going: &Going, code: i32, words: &[&str]) -> Ran {
     ran
 }
 
-/// It has to fail for its standard output is on a full disk.
+/// The same with standard output on a full disk; asserts that it fails.
 #[track_caller]
 pub fn ctl_full(going: &Going, words: &[&str]) -> Ran {
     let full = File::options().write(true).open("/dev/full").expect("a device");
@@ -110,7 +110,7 @@ pub fn ctl_full(going: &Going, words: &[&str]) -> Ran {
     ran
 }
 
-/// The line of the status that is about this service.
+/// The line of the status for this service.
 pub fn status_line(going: &Going, name: &str) -> Option<String> {
     let status = fs::read_to_string(going.path("run/status")).unwrap_or_default();
     status.lines().find(|line| line.split(' ').next() == Some(name)).map(str::to_owned)
@@ -128,10 +128,11 @@ pub fn is_held(going: &Going, name: &str) -> bool {
     going.path("run/down").join(name).exists()
 }
 
-/// Where the access control list of a file is kept, see acl(5).
+/// The extended attribute that holds the access control list of a file, see acl(5).
 const ACL: &CStr = c"system.posix_acl_access";
 
-/// Gives a file to a user and a group, and lets one user more read it, but not the group; its list.
+/// Gives a file to another user and group, and lets one more user read it, but not the group.
+/// Returns its access control list.
 pub fn give_to_others(path: &Path) -> Vec<u8> {
     let nobody = u32::MAX;
     let (owner, user, group, mask, other) = (1, 2, 4, 16, 32);
@@ -149,27 +150,27 @@ pub fn give_to_others(path: &Path) -> Vec<u8> {
     }
     chown(path, Some(12_345), Some(12_346)).expect("root");
     let path = CString::new(path.as_os_str().as_bytes()).expect("no NUL in a path");
-    // SAFETY: two C strings and as many bytes as there are.
+    // SAFETY: two C strings, and as many bytes as `acl` has.
     let set =
         unsafe { libc::setxattr(path.as_ptr(), ACL.as_ptr(), acl.as_ptr().cast(), acl.len(), 0) };
     assert_eq!(set, 0, "{}", io::Error::last_os_error());
     acl
 }
 
-/// The user and the group of a file, its mode, and its list.
+/// The user, the group, the mode and the access control list of a file.
 pub fn whose(path: &Path) -> (u32, u32, u32, Vec<u8>) {
     let stat = fs::metadata(path).expect("a file");
     let path = CString::new(path.as_os_str().as_bytes()).expect("no NUL in a path");
     let mut acl = vec![0; 4096];
-    // SAFETY: two C strings, and room for as many bytes as are said.
+    // SAFETY: two C strings, and room for as many bytes as the call is told.
     let len =
         unsafe { libc::getxattr(path.as_ptr(), ACL.as_ptr(), acl.as_mut_ptr().cast(), acl.len()) };
     acl.truncate(len.try_into().unwrap_or(0));
     (stat.uid(), stat.gid(), stat.mode() & 0o7777, acl)
 }
 
-/// A child of this process that is forked and not executed, as one of going is for a moment: killed
-/// when dropped.
+/// A child of this process that is forked but has not executed anything, as every child of going is
+/// for a moment. Killed when dropped.
 pub struct Forked {
     pub pid: i32,
     spawn: Option<JoinHandle<io::Result<Child>>>,
@@ -187,7 +188,7 @@ impl Forked {
         let mut command = going.service();
         // SAFETY: between fork and exec it calls the kernel only.
         unsafe { command.pre_exec(tell_and_stay) };
-        // It returns only when the child is executed, or ends.
+        // It returns only when the child has executed something, or has ended.
         let spawn = thread::spawn(move || command.spawn());
         let mut pid = [0; 4];
         File::from(told).read_exact(&mut pid).expect("a pid");
@@ -199,14 +200,14 @@ impl Drop for Forked {
     fn drop(&mut self) {
         send(self.pid, Signal::SIGKILL);
         let spawned = self.spawn.take().map(JoinHandle::join);
-        // Whatever became of it has its reasons in what panicked before.
+        // If the spawn failed, an earlier panic says why.
         if let Some(Ok(Ok(mut child))) = spawned {
             let _ = child.wait();
         }
     }
 }
 
-/// goingctl on a terminal of its own.
+/// goingctl on a pseudo-terminal of its own.
 pub struct OnTerminal {
     pub process: Child,
     pub terminal: File,
@@ -222,7 +223,7 @@ impl OnTerminal {
         OnTerminal { process, terminal: master.into() }
     }
 
-    /// What it shows from now on, until the closure has seen enough, or until it ends.
+    /// What it shows from now on, until `is_enough` of it, or until it ends.
     #[track_caller]
     pub fn read_until(&mut self, what: &str, is_enough: impl Fn(&str) -> bool) -> String {
         let mut shown = Vec::new();
@@ -235,7 +236,7 @@ impl OnTerminal {
             let mut fds = [PollFd::new(self.terminal.as_fd(), PollFlags::POLLIN)];
             let ready = poll(&mut fds, PATIENCE_MS).expect("a terminal");
             assert!(ready > 0, "no sign of {what} in {so_far:?}");
-            // EIO: nobody has the other end open any more.
+            // EIO: no process has the other end open any more.
             match self.terminal.read(&mut bytes) {
                 Ok(len) => shown.extend_from_slice(&bytes[..len]),
                 Err(_) => return so_far,
@@ -250,7 +251,7 @@ impl OnTerminal {
         shown
     }
 
-    /// All that it shows until it ends.
+    /// Its exit code, and everything that it shows until it ends.
     #[track_caller]
     pub fn finish(mut self) -> (i32, String) {
         let shown = self.read_until("the end", |_| false);
@@ -261,7 +262,7 @@ impl OnTerminal {
 
 impl Drop for OnTerminal {
     fn drop(&mut self) {
-        // Both fail only for a process that is no more.
+        // Both fail only for a process that is already gone.
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
@@ -324,7 +325,8 @@ fn who_mistypes_is_told_what_was_taken_for_what() {
     going.start();
     going.up("web");
     wait_state(&going, "web", "up");
-    // What would have been started, stopped or else is shown.
+    // Both words are taken for names: the status of web is shown, and nothing is started or
+    // stopped.
     for words in [["strat", "web"], ["web", "stop"]] {
         let ran = ctl_to(&going, ABSENT, &words);
         assert!(ran.out.contains("\nweb ") && ran.err.contains("no such service: st"), "{ran:?}");
@@ -364,7 +366,8 @@ fn completions_know_every_command() {
     }
 }
 
-/// Options, commands, and services by the status that the command line names.
+/// Completes options, commands, and services, which come from the status in the RUNDIR that the
+/// command line names.
 fn bash_takes_its_completion() {
     let mut going = Going::new();
     going.hold_all(&["web", "worker", "db"]);
@@ -393,7 +396,8 @@ fn bash_takes_its_completion() {
     going.terminate();
 }
 
-/// bash takes `web@1` for the name of a host: three words, of which it replaces the last two.
+/// bash breaks words at `@`, as for host names: `web@1` becomes three words, of which a completion
+/// replaces the last two.
 fn bash_completes_instances() {
     let going = Going::new();
     fs::write(going.path("run/status"), "going 1 1 1\nweb@1 up\nweb@2 up\nweb up\n")
@@ -418,7 +422,8 @@ fn bash_completes_instances() {
     }
 }
 
-/// compgen expands its words, and in a directory there may be any name.
+/// compgen expands the words that it is given, and a file may have any name, even that of a command
+/// substitution.
 fn completion_executes_nothing() {
     let going = Going::new();
     for name in ["web", "$(echo evil)", "`echo evil`"] {
@@ -442,7 +447,7 @@ fn completion_executes_nothing() {
     }
 }
 
-/// Files, one of them disabled, and a status, for the completions of a shell.
+/// Service files, one of them disabled, and a status, for a shell to complete.
 fn something_to_complete() -> Going {
     let going = Going::new();
     for name in ["web", ".off", "no.service"] {
@@ -452,7 +457,8 @@ fn something_to_complete() -> Going {
     going
 }
 
-/// The system of zsh's completion needs a terminal, so what it is told is looked at instead.
+/// zsh's completion system needs a terminal, so this looks at what `_goingctl` passes to it
+/// instead.
 fn zsh_takes_its_completion() {
     let status = Command::new("zsh").arg("-n").arg(completion("_goingctl")).status();
     assert!(status.expect("zsh can be executed").success());

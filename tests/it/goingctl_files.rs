@@ -1,4 +1,4 @@
-//! `goingctl enable`, `disable`, `check`, `edit` and `logs`: what is about files.
+//! `goingctl enable`, `disable`, `check`, `edit` and `logs`: the commands that deal with files.
 
 use crate::goingctl::{
     ABSENT, FAILED, OK, OnTerminal, Ran, command, ctl, ctl_to, give_to_others, is_held, program,
@@ -148,7 +148,7 @@ fn enable_tells_what_comes_of_it() {
     fs::write(going.path("run/down/held"), "").expect("our own file");
     assert_eq!(ctl_to(&going, OK, &["enable", "held"]).out, "held: enabled, but held down\n");
     assert!(is_held(&going, "held"));
-    // Without waiting there is nothing to tell.
+    // Without waiting there is no outcome to report.
     for (word, what) in [("disable", "disabled"), ("enable", "enabled")] {
         let ran = ctl_to(&going, OK, &[word, "broken", "--no-wait"]);
         assert_eq!(ran.out, format!("broken: {what}\n"));
@@ -174,7 +174,7 @@ fn check_says_what_going_says() {
     let other = going.path("records").display().to_string();
     ctl_to(&going, OK, &["check", &other]);
     ctl_to(&going, FAILED, &["check", "/does/not/exist"]);
-    // A single one, as whoever is to put it in its place checks it before, under any name.
+    // A single file of any name, as it is checked before it is put in its place.
     going.write("../web.new", "cmd=true\n");
     let draft = going.path("web.new").display().to_string();
     assert_eq!(ctl_to(&going, OK, &["check", &draft]).out, "configuration OK\n");
@@ -183,7 +183,7 @@ fn check_says_what_going_says() {
     assert_eq!(ran.out, "web.new:2: unknown key \"comand\"\n");
 }
 
-/// An edit by a shell script in which `$1` is the file.
+/// Runs `goingctl edit` with a shell script as the editor, in which `$1` is the file.
 fn edit(going: &Going, name: &str, script: &str) -> Ran {
     let editor = going.path("editor");
     fs::write(&editor, script).expect("room on the disk");
@@ -192,7 +192,7 @@ fn edit(going: &Going, name: &str, script: &str) -> Ran {
     command.args(["edit", name]).output().expect("goingctl can be executed").into()
 }
 
-/// Names in CONFDIR that were not there before.
+/// The number of drafts in CONFDIR.
 fn leftovers(going: &Going) -> usize {
     let entries = fs::read_dir(going.path("going.d")).expect("a directory").flatten();
     entries.filter(|entry| entry.file_name().to_string_lossy().ends_with(".new")).count()
@@ -216,7 +216,7 @@ fn edit_replaces_a_file_by_a_good_one() {
     going.terminate();
 }
 
-/// The copy stays, for there may be work in it.
+/// The draft stays, because there may be work in it.
 fn edit_keeps_what_is_bad_out() {
     let going = Going::new();
     going.hold("web");
@@ -229,7 +229,7 @@ fn edit_keeps_what_is_bad_out() {
     assert!(ran.code == FAILED && ran.err.contains("exit status: 3"), "{ran:?}");
     assert_eq!(content(&going, "web"), before);
     assert_eq!(leftovers(&going), 2);
-    // Where there is no work in it, it goes.
+    // A draft with no work in it is removed.
     for script in ["exit 3", "rm \"$1\""] {
         let ran = edit(&going, "web", script);
         assert!(ran.code == FAILED && ran.err.ends_with("; nothing is changed\n"), "{ran:?}");
@@ -241,7 +241,7 @@ fn edit_keeps_what_is_bad_out() {
     assert_eq!(edit(&going, "../web", "true").code, FAILED);
 }
 
-/// Once wrong, then right.
+/// The editor writes a bad file the first time, and a good one the second time.
 fn edit_asks_on_a_terminal() {
     let going = Going::new();
     going.write("web", "cmd=x\n");
@@ -258,7 +258,7 @@ fn edit_asks_on_a_terminal() {
     let mut edit = OnTerminal::spawn(command, 200, 24);
     let shown = edit.wait_shown("Edit it again?");
     assert!(shown.contains("web:1: unknown key \"comand\"; see "), "{shown}");
-    // What was ignored from the beginning stays so, and nothing else.
+    // QUIT was ignored from the start and still is; INT is no longer ignored.
     let pid = edit.process.id().try_into().expect("a pid");
     let ignored = u64::from_str_radix(&proc::status(pid, "SigIgn"), 16).expect("a set of signals");
     let (interrupt, quit) = (1 << 1, 1 << 2);
@@ -268,7 +268,7 @@ fn edit_asks_on_a_terminal() {
     assert_eq!(content(&going, "web"), "cmd=y\n");
 }
 
-/// Ctrl-C reaches both, and means something to an editor.
+/// Ctrl-C reaches both goingctl and the editor, and means something to the editor.
 fn edit_leaves_interrupts_to_the_editor() {
     let going = Going::new();
     going.write("web", "cmd=x\n");
@@ -284,7 +284,7 @@ fn edit_makes_a_new_file() {
     let going = Going::new();
     let ran = edit(&going, "web", "echo 'cmd=x' >\"$1\"");
     assert_eq!((ran.code, content(&going, "web").as_str()), (OK, "cmd=x\n"), "{ran:?}");
-    // What it begins with is no service yet.
+    // The text that a new file begins with is not yet a service.
     assert_eq!(edit(&going, "other", "true").code, FAILED);
     assert!(!exists(&going, "other"));
 }
@@ -298,8 +298,8 @@ fn edit_notices_that_somebody_else_was_faster() {
     assert_eq!((content(&going, "web").as_str(), leftovers(&going)), ("cmd=z\n", 1));
 }
 
-/// However little time there is between the last look and the saving: what is disabled meanwhile
-/// would be there twice.
+/// A file that is disabled while it is edited must not come back, however little time there is
+/// between the last check and the save: the service would have two files.
 fn edit_brings_nothing_back_that_is_moved_away() {
     let going = Going::new();
     going.write("web", "cmd=x\n");
@@ -320,7 +320,7 @@ fn edit_brings_nothing_back_that_is_moved_away() {
         let mover = scope.spawn(move_about);
         for number in 0..200 {
             edit(&going, "web", &format!("echo cmd=x{number} >\"$1\"; : >\"$0.done\""));
-            // It is not there if the file was on its way still, and so could not be copied.
+            // There is no such file if web was just being moved, so that there was nothing to edit.
             let _ = fs::remove_file(&is_edited);
         }
         is_over.store(true, Ordering::Relaxed);
@@ -340,7 +340,7 @@ fn edit_follows_links_and_finds_the_disabled() {
     assert_eq!(fs::read_to_string(real).expect("a file"), "cmd=y\n");
     assert_eq!(edit(&going, "off", "echo cmd=y >\"$1\"").code, OK);
     assert!(content(&going, ".off") == "cmd=y\n" && !exists(&going, "off"));
-    // Where it would lead may come back.
+    // A dangling link is kept, because its target may come back.
     symlink(going.path("records/none"), going.path("going.d/lost")).expect("room on the disk");
     assert_eq!(edit(&going, "lost", "echo cmd=y >\"$1\"").code, FAILED);
     assert!(going.path("going.d/lost").is_symlink());
@@ -354,7 +354,7 @@ fn edit_wants_a_file() {
     assert_eq!(leftovers(&going), 0);
 }
 
-/// As on a full disk: here a file may not grow.
+/// A limit on the size of files stands in for a full disk.
 fn edit_leaves_nothing_of_a_copy_that_fails() {
     let going = Going::new();
     going.write("web", "cmd=x\n");
@@ -370,7 +370,8 @@ fn edit_leaves_nothing_of_a_copy_that_fails() {
     }
 }
 
-/// Who has the same number on another machine, or in another container, or had it before.
+/// A draft with our process number may belong to another goingctl: one on another machine, one in
+/// another container, or one that had the number before.
 fn edit_spares_what_another_has_left() {
     let going = Going::new();
     going.write("web", "cmd=x\n");
@@ -387,8 +388,8 @@ fn edit_spares_what_another_has_left() {
     assert_eq!(fs::read_to_string(left[0].path()).expect("a file"), "work\n");
 }
 
-/// Its mode is not all: one user more may read the file, and so the bits of the group say what such
-/// users may do at most.
+/// The mode of a file is not everything: this one has a list that lets one more user read it, and
+/// so the group's bits are the most that such users may do.
 fn edit_keeps_whose_a_file_is() {
     let going = Going::new();
     going.write("web", "cmd=x\n");
@@ -399,7 +400,8 @@ fn edit_keeps_whose_a_file_is() {
     assert_eq!(whose(&path), (12_345, 12_346, 0o640, acl));
 }
 
-/// Neither instead of an editor, nor as one.
+/// If EDITOR is blank and there is no vi, the service file must not be executed in the place of an
+/// editor.
 fn edit_executes_no_service_file() {
     let going = Going::new();
     going.write("web", "cmd=x\nexit 77\n");
@@ -440,7 +442,7 @@ fn logs_prints_the_end() {
     assert_eq!(ctl_to(&going, OK, &["logs", "-n2", "web"]).out, "line 19999\nhalf");
 }
 
-/// A goingctl that follows a log with one line in it, and what it prints.
+/// A goingctl that follows a log with one line in it, and its output.
 fn following(going: &Going) -> (Child, ChildStdout) {
     log(going, "one\n");
     let mut command = command(going);
@@ -450,7 +452,7 @@ fn following(going: &Going) -> (Child, ChildStdout) {
     (process, stdout)
 }
 
-/// Through a rotation and a truncation.
+/// It follows the log through a rotation and a truncation.
 fn logs_follows() {
     let going = with_log();
     let (mut process, stdout) = following(&going);
@@ -468,13 +470,13 @@ fn logs_follows() {
     assert!(process.wait().expect("our own child").success());
 }
 
-/// However fast the file grows, and however slowly its lines are read.
+/// A signal ends it however fast the file grows, and however slowly its output is read.
 fn logs_ends_amid_lines() {
     let going = with_log();
     let (mut process, mut stdout) = following(&going);
     let pid = process.id().try_into().expect("a pid");
     stdout.read_exact(&mut [0; 4]).expect("a line");
-    // Nobody has to write what is in a hole.
+    // A hole makes a huge file without anything being written.
     let file = OpenOptions::new().write(true).open(going.path("web.log")).expect("our own file");
     file.set_len(1 << 40).expect("a hole");
     let reading = thread::spawn(move || io::copy(&mut stdout, &mut io::sink()));
@@ -486,7 +488,7 @@ fn logs_ends_amid_lines() {
     assert!(len > 1 << 20, "{len} bytes");
 }
 
-/// How far into its log a goingctl has come.
+/// How far a goingctl has read in its log.
 fn position(pid: i32) -> u64 {
     let files = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
     let logs =
@@ -499,14 +501,14 @@ fn position(pid: i32) -> u64 {
     positions.max().unwrap_or(0)
 }
 
-/// The pipe is full then.
+/// A signal ends it while the pipe that it prints to is full.
 fn logs_ends_while_nobody_reads() {
     let going = with_log();
     let (mut process, mut stdout) = following(&going);
     let pid = process.id().try_into().expect("a pid");
     stdout.read_exact(&mut [0; 4]).expect("a line");
     log(&going, &"many lines\n".repeat(20_000));
-    // It has come to rest far from the end of the file.
+    // It sleeps, still far from the end of the file.
     going.wait_for("a full pipe", || {
         proc::stat(pid).is_some_and(|stat| stat.state == 'S') && position(pid) > 65_000
     });
@@ -516,7 +518,7 @@ fn logs_ends_while_nobody_reads() {
     assert!(process.wait().expect("our own child").success());
 }
 
-/// However long the last lines are.
+/// It needs little memory however long the last lines are.
 fn logs_needs_little_memory() {
     let going = with_log();
     log(&going, "");
@@ -534,7 +536,7 @@ fn logs_needs_little_memory() {
     assert!(process.wait().expect("our own child").success());
 }
 
-/// A line of any other would be shown as the one that is wrong.
+/// Any other file would be taken for a faulty service file, and a line of it shown as the fault.
 fn logs_looks_at_service_files_only() {
     let going = with_log();
     fs::write(going.path("secret"), "password\n").expect("room on the disk");
@@ -559,7 +561,8 @@ fn logs_notices_a_full_disk() {
     assert_eq!(process.wait().expect("our own child").code(), Some(FAILED));
 }
 
-/// Of the service that logs to it, and of itself: wherever its command says.
+/// `logs` finds the file that a goinglog writes, wherever its command says that is: for the
+/// services that log to it, and for itself.
 fn logs_knows_where_goinglog_writes() {
     let going = Going::new();
     log(&going, "one\n");
@@ -581,7 +584,8 @@ fn logs_knows_where_goinglog_writes() {
             assert_eq!(ctl_to(&going, OK, &["logs", name]).out, "one\n", "{name}");
         }
     }
-    // Its own messages are somewhere else, and a name for syslog is no file.
+    // A logger whose own messages go to a file has these shown instead, and a name for syslog is
+    // not a file.
     for (logger, reason) in [
         ("cmd=goinglog /nonexistent/web\nlog=/nonexistent/own\n", "read /nonexistent/own"),
         ("cmd=goinglog -y web\n", "its output is that of going"),
@@ -613,7 +617,7 @@ fn logs_says_where_else_to_look() {
     assert!(ran.err.contains("no such service: nobody"), "{ran:?}");
 }
 
-/// They are for whoever reads it.
+/// The lines in a FIFO are for its reader.
 fn logs_takes_nothing_from_a_fifo() {
     let going = with_log();
     mkfifo(&going.path("web.log"), Mode::S_IRWXU).expect("room on the disk");

@@ -40,7 +40,7 @@ pub fn tests() -> Vec<Trial> {
     ]
 }
 
-/// A directory with a Procfile, and what else there is to it.
+/// An app's directory with a Procfile, and with a .env if there is an `environment`.
 fn app(procfile: &str, environment: Option<&str>) -> Going {
     let going = Going::new();
     fs::create_dir(going.path("app")).expect("an empty directory");
@@ -62,14 +62,14 @@ fn import_to(going: &Going, code: i32, words: &[&str]) -> Ran {
     let ran = import(going, words);
     assert_eq!(ran.code, code, "{words:?}: {ran:?}");
     if code == OK {
-        // By the daemon's own parser.
+        // Checked by the daemon's own parser.
         let check = going.output(&["-n"]);
         assert!(check.status.success(), "{check:?}");
     }
     ran
 }
 
-/// Service files, by name.
+/// The names of all service files, sorted.
 fn names(going: &Going) -> Vec<String> {
     let entries = fs::read_dir(going.path("going.d")).expect("a directory").flatten();
     let mut names: Vec<_> =
@@ -78,7 +78,7 @@ fn names(going: &Going) -> Vec<String> {
     names
 }
 
-/// The values of a key.
+/// All values of a key in a service file.
 fn values(going: &Going, name: &str, key: &str) -> Vec<String> {
     let text = fs::read_to_string(going.path("going.d").join(name)).expect("a service file");
     let lines = text.lines().filter_map(|line| line.strip_prefix(key)?.strip_prefix('='));
@@ -98,7 +98,7 @@ fn a_procfile_becomes_service_files() {
     assert_eq!(values(&going, "web", "user"), ["app"]);
     assert_eq!(values(&going, "web", "env"), ["RAILS_ENV=production", "PORT=5000"]);
     assert_eq!(values(&going, "worker", "env"), ["RAILS_ENV=production", "PORT=5100"]);
-    // A .env is where passwords are.
+    // A .env may hold passwords, so what is made of it is closed to others.
     let mode = |name: &str| {
         let stat = fs::metadata(going.path("going.d").join(name)).expect("a service file");
         stat.permissions().mode() & 0o777
@@ -106,7 +106,7 @@ fn a_procfile_becomes_service_files() {
     assert_eq!(mode("web"), 0o600);
     fs::remove_file(going.path("app/.env")).expect("our own file");
     import_to(&going, OK, &["--force", "-d", "/srv/app"]);
-    // What is closed stays so.
+    // A file that was closed to others stays closed.
     assert_eq!((values(&going, "web", "cwd"), mode("web")), (vec!["/srv/app".into()], 0o600));
     going.remove("web");
     import_to(&going, OK, &["--force"]);
@@ -200,7 +200,7 @@ fn variables_are_read_as_foreman_does() {
     import_to(&going, FAILED, &["--force", "-e", "/does/not/exist"]);
 }
 
-/// dotenv has comments behind values, and values of several lines; foreman has not.
+/// dotenv allows comments after values, and values of several lines; foreman does not.
 fn quotes_that_are_not_closed_are_told_of() {
     let environment = "GOOD=\"a\"\nNONE=it's\nKEY=\"-----BEGIN\nMII==\n-----END\"\nSAID='a' # b\n";
     let going = app("web: a\n", Some(environment));
@@ -224,13 +224,13 @@ fn carriage_returns_and_comments_are_no_part() {
     assert_eq!(values(&going, "worker", "cmd"), ["bin/worker"]);
     assert_eq!(values(&going, "web", "env"), ["A=1", "B=2", "PORT=5000"]);
     assert!(ran.err.contains("Procfile:6: passed over"), "{ran:?}");
-    // It is no service, and foreman has a way to say so.
+    // A release phase is not a service, and foreman has a way to leave it out.
     assert!(ran.err.contains("with -m all=1,release=0 it is left out"), "{ran:?}");
     let ran = import_to(&going, OK, &["--force", "-m", "all=1,release=0"]);
     assert!(!ran.err.contains("again and again"), "{ran:?}");
 }
 
-/// Nothing is written then.
+/// If anything is refused, nothing is written.
 fn what_no_service_file_can_say_is_refused() {
     let long = format!("{}: a\n", "n".repeat(33));
     let words = format!("web: a {}\n", "b ".repeat(200));
@@ -249,7 +249,8 @@ fn what_no_service_file_can_say_is_refused() {
         assert!(ran.err.contains(reason), "{procfile}: {ran:?}");
         assert_eq!(names(&going), [""; 0], "{procfile}");
     }
-    // An open quote is for the shell to complain of: no two agree on what it means.
+    // An open quote is left for the shell to complain about, because no two programs agree on what
+    // it means.
     let going = app(cases[6].0, None);
     import_to(&going, OK, &[]);
     assert_eq!(values(&going, "web", "cmd"), ["/bin/sh -c \"exec 'open\""]);
@@ -268,7 +269,7 @@ fn import_overwrites_nothing_unasked() {
     assert_eq!(values(&going, "worker", "cmd"), ["b"]);
 }
 
-/// While the others are written.
+/// A file that appears while import writes the other ones is not overwritten.
 fn import_overwrites_nothing_that_has_just_come() {
     let going = app("web: a\nworker: b\n", None);
     let (unread, written) = pipe2(OFlag::O_NONBLOCK | OFlag::O_CLOEXEC).expect("a pipe");
@@ -279,7 +280,7 @@ fn import_overwrites_nothing_that_has_just_come() {
     command.arg("import").arg(going.path("app/Procfile")).stdout(written).stderr(Stdio::piped());
     let process = command.spawn().expect("goingctl can be executed");
     drop(command);
-    // It cannot say so yet.
+    // Its output pipe is full, so that it blocks when it reports the first file.
     going.wait_for("the first of them", || names(&going).contains(&"web".into()));
     going.write("worker", "cmd=mine\n");
     drop(unread);
@@ -290,7 +291,8 @@ fn import_overwrites_nothing_that_has_just_come() {
     assert_eq!(values(&going, "worker", "cmd"), ["mine"]);
 }
 
-/// But that it is closed to others, if there may be a password in it.
+/// An overwritten file keeps its owner, mode and access control list, except that it is closed to
+/// others if there may be a password in it.
 fn what_is_overwritten_stays_whose_it_was() {
     let going = app("web: a\n", None);
     going.write("web", "cmd=old\n");
@@ -316,7 +318,7 @@ fn what_is_overwritten_stays_whose_it_was() {
 fn import_leaves_links_and_devices_what_they_are() {
     let going = app("web: a\n", None);
     let (path, real) = (going.path("going.d/web"), going.path("records/real"));
-    // One that leads nowhere is there as well.
+    // A dangling link counts as existing too.
     symlink(&real, &path).expect("room on the disk");
     import_to(&going, FAILED, &[]);
     assert!(!real.exists() && path.is_symlink());
@@ -330,7 +332,8 @@ fn import_leaves_links_and_devices_what_they_are() {
     assert!(!fs::metadata(&real).expect("a FIFO").is_file());
 }
 
-/// A directory may have any name.
+/// A newline in a value must not begin another line of the service file, and the name of a
+/// directory may contain one.
 fn no_value_becomes_another_line() {
     let going = app("web: a\n", None);
     for words in [["-d", "/srv\nuser=root"], ["-d", "/srv "], ["-u", "app\nchroot=/"]] {
@@ -347,7 +350,8 @@ fn no_value_becomes_another_line() {
     assert_eq!(values(&going, "web", "user"), [""; 0]);
 }
 
-/// Unlike what is asked for.
+/// A .env that import finds beside the Procfile has to be a regular file, so that nothing waits for
+/// it. One that is named with -e may be anything.
 fn what_is_found_beside_a_procfile_is_not_waited_for() {
     let going = app("web: sleep 1\n", None);
     let beside = going.path("app/.env");
@@ -357,7 +361,7 @@ fn what_is_found_beside_a_procfile_is_not_waited_for() {
     mkfifo(&beside, Mode::S_IRWXU).expect("room on the disk");
     assert!(import_to(&going, FAILED, &[]).err.contains("not a regular file"));
     fs::remove_file(&beside).expect("our own file");
-    // Of what it leads to there may be no sign for us.
+    // A dangling link may lead to a file that we are not allowed to see, so it is an error.
     symlink("/nonexistent/env", &beside).expect("room on the disk");
     assert!(import_to(&going, FAILED, &[]).err.contains("unable to read "));
     assert!(names(&going).is_empty());
@@ -381,7 +385,7 @@ fn import_warns_of_another_formation() {
     assert!(ran.err.contains("web is of another formation"), "{ran:?}");
 }
 
-/// With its variables, where it is, as many as there are to be.
+/// The app runs in its own directory, with its variables, and in as many instances as asked for.
 fn an_imported_app_runs() {
     let procfile =
         "web: echo \"$PORT $GREETING $(basename \"$PWD\")\" >>\"$OUT\"; exec sleep 100000\n";
@@ -412,7 +416,7 @@ fn there_and_back_is_the_same() {
     assert_eq!(ran.out, procfile);
     let text = fs::read_to_string(&environment).expect("a file");
     assert_eq!(text, "A=1\nB=\" a \\\"b\\\"\"\nC=\"'x\"\n");
-    // A formation comes back as a comment, and the order is that of the ports.
+    // A formation is exported as a comment, and the lines are in the order of the ports.
     let going = app("web: a\nclock: b\napi: c\n", None);
     import_to(&going, OK, &["-m", "all=1,web=3"]);
     let ran = ctl_to(&going, OK, &["export"]);
@@ -430,16 +434,16 @@ fn export_says_what_is_lost() {
     assert!(ran.err.contains("web: env=HOME is not in the .env"), "{ran:?}");
     going.write("db", "cmd=b\ncwd=/db\nenv=A=1\n");
     going.write("api", "cmd=b\nenv=A=2\n");
-    // One Procfile is in one directory.
+    // A Procfile stands for a single directory.
     let ran = ctl_to(&going, OK, &["export"]);
     assert!(ran.err.contains("db: not in the Procfile: cwd"), "{ran:?}");
     assert_eq!(ran.err.matches("cwd").count(), 1, "{ran:?}");
-    // Nor are there variables in it.
+    // Nor does a Procfile have variables.
     assert!(ran.err.contains("api: not in the Procfile: env\n"), "{ran:?}");
     let environment = going.path("env").display().to_string();
     let ran = ctl_to(&going, FAILED, &["export", "-e", &environment]);
     assert!(ran.err.contains("A has another value elsewhere"), "{ran:?}");
-    // A name in an older encoding is not to become another one.
+    // A value in an older encoding must not be turned into another one.
     going.write("api", b"cmd=b\nenv=A=caf\xe9\n");
     let ran = ctl_to(&going, FAILED, &["export", "-e", &environment]);
     assert!(ran.err.contains("api: a variable that cannot be said"), "{ran:?}");
@@ -457,14 +461,14 @@ fn export_overwrites_nothing_unasked() {
     assert!(ran.err.contains("exists; --force overwrites it"), "{ran:?}");
     ctl_to(&going, OK, &["export", "-o", &path, "--force"]);
     assert_eq!(fs::read_to_string(&path).expect("a file"), "web: new\n");
-    // Of two files neither is written then.
+    // If one of two files exists, neither is written.
     let environment = going.path("env");
     let words = ["export", "-e", &environment.display().to_string(), "-o", &path];
     ctl_to(&going, FAILED, &words);
     assert!(!environment.exists());
 }
 
-/// Nothing takes the place of a device, /dev/null for one.
+/// export writes into a FIFO or a device, such as /dev/null, and never replaces it.
 fn export_writes_into_what_is_no_file() {
     let going = Going::new();
     going.write("web", "cmd=a\n");
@@ -481,7 +485,7 @@ fn export_writes_into_what_is_no_file() {
     }
 }
 
-/// Else it would be an empty Procfile that takes the place of another.
+/// Otherwise an empty Procfile would replace the old one.
 fn export_needs_the_whole_directory() {
     let going = app("web: a\n", None);
     going.write("web", "cmd=new\n");
@@ -495,7 +499,7 @@ fn export_needs_the_whole_directory() {
     assert_eq!(text.expect("a file"), "web: a\n");
 }
 
-/// What needed no shell here, and would be taken apart by one there.
+/// Words that need no shell in a service file, but that a shell would expand in a Procfile.
 fn exported_words_mean_the_same_to_a_shell() {
     let going = Going::new();
     going.write("web", "cmd=printf '<%s>' 'a  b' \"it's\" '$HOME' '' * \\; plain\n");

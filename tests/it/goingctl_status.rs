@@ -73,7 +73,8 @@ fn every_state(going: &mut Going) {
     going.up("web");
 }
 
-/// What comes of it while `absent` waits for its next start: now and then it has just been started.
+/// The result of `run` while `absent` was in backoff. It is tried again if `absent` was started
+/// meanwhile.
 fn in_backoff<T>(going: &Going, run: impl Fn() -> T) -> T {
     loop {
         wait_state(going, "absent", "backoff");
@@ -115,7 +116,8 @@ fn the_table_shows_every_state() {
     going.terminate();
 }
 
-/// Who is held down is not wanted, who is done has done his work.
+/// A service that is held down is not wanted, and one that is done has done its work, so neither
+/// affects the exit code.
 fn the_exit_code_says_whether_all_is_well() {
     let mut going = Going::new();
     every_state(&mut going);
@@ -163,7 +165,8 @@ fn the_group_counts_with_its_service() {
     going.terminate();
 }
 
-/// Until setsid it is in the group of going, and until exec it has the words of going.
+/// Until setsid(2) a child is in going's process group, and until execve(2) it has going's command
+/// line.
 fn a_process_counts_from_the_fork_on() {
     let going = Going::new();
     going.write("web", "cmd=/bin/web\n");
@@ -176,7 +179,7 @@ fn a_process_counts_from_the_fork_on() {
     assert_eq!(text(&web["command"]), "/bin/web");
 }
 
-/// The number in a status may be somebody else's by now.
+/// The pid in a status may belong to another process by now.
 fn what_is_no_child_of_going_does_not_count() {
     let going = Going::new();
     going.write("web", "cmd=/bin/web\n");
@@ -200,7 +203,8 @@ fn without_going_it_says_so() {
     assert!(ctl_to(&going, ABSENT, &[]).err.contains("Not a directory"));
 }
 
-/// A going that was killed leaves its status behind; the number of its process may be another's.
+/// A going that was killed leaves its status behind, and its pid may belong to another process by
+/// now.
 fn a_status_left_over_is_not_believed() {
     let mut going = Going::new();
     going.hold("web");
@@ -211,12 +215,12 @@ fn a_status_left_over_is_not_believed() {
     assert!(status_line(&going, "web").is_some());
     let ran = ctl_to(&going, ABSENT, &[]);
     assert!(ran.err.contains("left over"), "{ran:?}");
-    // This process began later than the first moment of the machine.
+    // The status says that this process has run since the machine booted, but it began later.
     fake(&going, &format!("going 1 {} 1\nweb up 1 1 1 - -\n", std::process::id()));
     ctl_to(&going, ABSENT, &[]);
 }
 
-/// A status that somebody else has written.
+/// Writes a status that does not come from going.
 fn fake(going: &Going, status: &str) {
     fs::write(going.path("run/status"), status).expect("our own file");
 }
@@ -259,7 +263,7 @@ fn another_version_is_read_as_far_as_can_be() {
     let Value::Array(extra) = &services[0]["extra"] else { panic!("no array") };
     assert_eq!(extra.iter().map(text).collect::<Vec<_>>(), ["ready", "mem=5"]);
     assert!(matches!(services[2]["starts"], Value::Null));
-    // And it is still good for what needs only the state.
+    // It is still good enough for what needs only the state.
     ctl_to(&going, OK, &["new"]);
 }
 
@@ -274,7 +278,7 @@ fn garbage_is_no_status() {
     }
 }
 
-/// A FIFO has no end, and neither has /dev/zero.
+/// Reading a FIFO or /dev/zero would never end.
 fn what_is_no_file_is_not_waited_for() {
     let going = Going::new();
     let status = going.path("run/status");
@@ -320,7 +324,7 @@ fn number(value: &Value) -> u64 {
     *number
 }
 
-/// In the daemon's words and in those of a later one.
+/// The schema holds for the status of this daemon and for that of a later version.
 fn json_keeps_to_its_schema() {
     let mut going = Going::new();
     every_state(&mut going);
@@ -392,7 +396,8 @@ fn prometheus_takes_it() {
     going.terminate();
 }
 
-/// However often it looks, and whatever part of a millisecond it is then.
+/// However often goingctl is run, and at whatever fraction of a millisecond, the times do not
+/// change.
 fn prometheus_sees_no_restart_that_never_was() {
     let going = Going::new();
     fake(&going, &format!("{}\nweb down - 5 0 - -\n", our_header("1")));
@@ -438,7 +443,7 @@ fn a_full_table_is_shown() {
     going.terminate();
 }
 
-/// Processor time, of user and system, for the status of 100 services: what is promised.
+/// The promised upper bound on user and system time for the status of 100 services.
 const CPU_MS_MAX: i64 = 20;
 
 fn a_hundred_services_cost_little() {
@@ -450,14 +455,15 @@ fn a_hundred_services_cost_little() {
     let is_shown = |ran: Ran| ran.code == OK && ran.out.lines().count() > 100;
     going.wait_for("all of them up", || is_shown(ctl(&going, &[])));
     for words in [&[][..], &["--json"], &["--prometheus"]] {
-        // On a busy machine the same work takes longer, now and then.
+        // On a busy machine the same work takes longer now and then, so the least of several
+        // counts.
         let least = (0..5).map(|_| cpu_ms(command(&going).args(words))).min();
         assert!(least < Some(CPU_MS_MAX), "{words:?}: {least:?} ms");
     }
     going.terminate();
 }
 
-/// What the command uses until its end.
+/// The processor time of the command until it ends.
 #[expect(clippy::zombie_processes, reason = "wait4 waits for it")]
 fn cpu_ms(command: &mut Command) -> i64 {
     let process = command.stdout(Stdio::null()).spawn().expect("goingctl can be executed");
@@ -490,7 +496,7 @@ fn colour_is_for_terminals() {
         let plain = show(name, value);
         assert!(plain.contains("rejected") && !plain.contains('\x1b'), "{plain:?}");
     }
-    // An empty one is none, see no-color.org.
+    // An empty NO_COLOR counts as not set, see no-color.org.
     assert!(show("NO_COLOR", Some("")).contains('\x1b'));
     going.terminate();
 }
@@ -512,7 +518,7 @@ fn a_narrow_terminal_cuts() {
         let has_both = shown.contains("web") && shown.contains("backoff");
         assert!(columns < 20 || has_both, "{columns}:\n{shown}");
         assert!(columns < 80 || shown.contains("LAST END"), "{columns}:\n{shown}");
-        // The number of a process says more than its words.
+        // The pid says more than the command, so it stays for longer.
         assert!(columns < 80 || shown.contains("PID"), "{columns}:\n{shown}");
     }
     going.terminate();
@@ -533,7 +539,7 @@ fn wide_characters_take_two_columns() {
     }
 }
 
-/// The words of a process are anybody's: they must not reach the terminal as they are.
+/// Anybody can choose the words of a process, so they must not reach the terminal as they are.
 fn control_characters_stay_in() {
     let mut going = Going::new();
     let cmd = going.cmd("pause", "", &["'\x1b[31mred\x07\u{9b}'"]);
@@ -549,7 +555,7 @@ fn control_characters_stay_in() {
     going.terminate();
 }
 
-/// Neither by control characters nor by those that turn the direction of what follows.
+/// Neither control characters nor those that change the direction of text get through.
 fn a_status_does_nothing_to_a_terminal() {
     let going = Going::new();
     let evil = "\x1b[2J\x07\u{202e}\u{9b}\u{2028}";
@@ -565,7 +571,7 @@ fn a_status_does_nothing_to_a_terminal() {
     }
 }
 
-/// `goingctl | head -0`: the exit code is what it would have been.
+/// `goingctl | head -0`: the exit code is the same as with a reader.
 fn nobody_reading_is_no_failure() {
     let mut going = Going::new();
     going.hold("web");
@@ -584,7 +590,7 @@ fn nobody_reading_is_no_failure() {
     going.terminate();
 }
 
-/// Each way of output.
+/// For every command that prints something.
 fn a_full_disk_is_a_failure() {
     let mut going = Going::new();
     going.hold("web");
@@ -620,7 +626,7 @@ fn a_full_disk_is_a_failure() {
     going.terminate();
 }
 
-/// Without rights there is no Pss of other people's processes, and RSS must do.
+/// An unprivileged user cannot read the Pss of other users' processes, so the RSS has to do.
 fn everybody_may_look() {
     let mut going = Going::new();
     going.open_to_everybody();
@@ -693,7 +699,7 @@ fn watch_redraws_until_q() {
     going.terminate();
     watch.wait_shown("going does not run");
     watch.terminal.write_all(b"q").expect("a terminal");
-    // It gives back the screen that it had.
+    // It restores the screen that was there before.
     watch.wait_shown("\x1b[?1049l");
     assert!(watch.process.wait().expect("our own child").success());
     let after = tcgetattr(&watch.terminal).expect("a terminal");
@@ -714,13 +720,13 @@ fn watch_scrolls() {
     watch.terminal.write_all(b"\x1bOA").expect("a terminal");
     watch.wait_shown("s01");
     let pid = watch.process.id().try_into().expect("a pid");
-    // Ctrl-C ends it as well, in order.
+    // Ctrl-C ends it in an orderly way, too.
     send(pid, Signal::SIGINT);
     watch.wait_shown("\x1b[?1049l");
     assert!(watch.process.wait().expect("our own child").success());
 }
 
-/// And keeps to the lines that there are: one more, and the first would be gone.
+/// It shows no more lines than there are on the terminal: with one more, the first would be gone.
 fn watch_tells_of_what_there_is_not() {
     let going = Going::new();
     fake(&going, &format!("{}\nweb down - 5 0 - -\ndb down - 5 0 - -\n", our_header("1")));

@@ -14,7 +14,7 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::process::{Child, Command, Stdio};
 
-/// As a shell has it.
+/// The exit code after SIGINT, as shells have it.
 const INTERRUPTED: i32 = 128 + Signal::SIGINT as i32;
 
 pub fn tests() -> Vec<Trial> {
@@ -75,7 +75,7 @@ fn stop_holds_down_and_start_lets_go() {
     let (web, other) = (going.up("web"), going.up("other"));
     assert_eq!(ctl_to(&going, OK, &["stop", "web"]).out, "web: down\n");
     assert!(!proc::is_running(web) && is_held(&going, "web"));
-    // Once more is no fault, and neither is a rescan.
+    // A second stop is not an error, and a rescan does not start the service.
     ctl_to(&going, OK, &["stop", "web"]);
     going.rescan();
     assert_eq!(going.starts("web").len(), 1);
@@ -98,7 +98,7 @@ fn restart_makes_another_process() {
     going.terminate();
 }
 
-/// As everywhere: who asks for a restart wants it to run.
+/// As elsewhere, asking for a restart means that the service is to run.
 fn restart_starts_what_was_held_down() {
     let mut going = started(&["web"]);
     ctl_to(&going, OK, &["stop", "web"]);
@@ -108,7 +108,7 @@ fn restart_starts_what_was_held_down() {
     going.terminate();
 }
 
-/// going looks at it in a moment, and there may be something wrong with it.
+/// going will read the file in a moment, and may find a fault in it.
 fn start_waits_for_what_has_just_been_put_there() {
     let mut going = started(&["web"]);
     for (word, name) in [("start", "new"), ("restart", "newer")] {
@@ -140,7 +140,7 @@ fn start_runs_again_what_is_done() {
             going.wait_starts(name, count);
             wait_state(&going, name, "done");
             assert_eq!(going.starts(name).len(), count);
-            // On a busy machine it may have lived so long that it counted as up.
+            // On a busy machine the service may have lived long enough to count as up.
             if !ran.out.contains(": up, pid ") {
                 assert_eq!((ran.code, ran.out), (code, format!("{name}: {text}\n")));
                 break;
@@ -157,7 +157,7 @@ fn start_of_what_fails_says_how() {
     going.start();
     wait_state(&going, "absent", "backoff");
     wait_state(&going, "broken", "rejected");
-    // Started at once, and after 1 and 2 seconds more: then it waits for 4.
+    // It is started at once, and again after 1 and 2 seconds; then it waits for 4.
     let ran = ctl_to(&going, FAILED, &["start", "absent", "--timeout", "5"]);
     let text = "absent: not up after 5 s: backoff, exit 127: not found, next start in ";
     assert!(ran.out.starts_with(text), "{ran:?}");
@@ -167,7 +167,8 @@ fn start_of_what_fails_says_how() {
     going.terminate();
 }
 
-/// The last good version is started, which is not what whoever edits the file and restarts wants.
+/// The last good version is started, which is not what somebody wants who edits the file and
+/// restarts the service.
 fn a_restart_by_a_file_that_is_rejected_fails() {
     let mut going = started(&["web", "other"]);
     let pid = going.up("web");
@@ -184,7 +185,7 @@ fn a_restart_by_a_file_that_is_rejected_fails() {
     going.terminate();
 }
 
-/// However long ago it was forked.
+/// A process that has not executed its command is not up, however long ago it was forked.
 fn who_is_not_executed_is_not_yet_up() {
     let going = Going::new();
     let forked = Forked::new(&going);
@@ -204,7 +205,7 @@ fn patterns_and_all_mean_many() {
     };
     let stopped = sorted(ctl_to(&going, OK, &["stop", "web*"]));
     assert_eq!(stopped, ["web@1: down", "web@2: down"]);
-    // What there is is done all the same.
+    // The services that exist are stopped all the same.
     let ran = ctl_to(&going, ABSENT, &["stop", "nobody", "db"]);
     assert_eq!((ran.out.as_str(), ran.err.contains("nobody")), ("db: down\n", true), "{ran:?}");
     assert_eq!(sorted(ctl_to(&going, OK, &["start", "all"])).len(), 3);
@@ -243,7 +244,7 @@ fn stubborn() -> Going {
     going
 }
 
-/// How the process before has ended does not belong to it.
+/// The message tells the state of this process, and not how the one before it ended.
 fn the_deadline_tells_the_state() {
     let going = stubborn();
     send(going.up("web"), Signal::SIGKILL);
@@ -251,11 +252,11 @@ fn the_deadline_tells_the_state() {
     let pid = going.up("web");
     let ran = ctl_to(&going, FAILED, &["stop", "--timeout", "1", "web"]);
     assert_eq!(ran.out, format!("web: not down after 1 s: stopping, pid {pid}\n"));
-    // What was asked for still holds.
+    // The stop that was asked for still holds.
     assert!(is_held(&going, "web"));
 }
 
-/// It may take so long to stop, and somebody has said so.
+/// A service may take as long to stop as its `timeout` allows, and goingctl waits for it.
 fn the_deadline_of_the_service_is_kept_to() {
     let mut going = Going::new();
     for (name, timeout) in [("slow", 60), ("web", 1)] {
@@ -281,7 +282,7 @@ fn a_restart_that_takes_too_long_holds_nothing_down() {
     let text = format!("web: not down after 1 s: stopping, pid {pid}; it starts when it is\n");
     assert_eq!(ran.out, text);
     assert!(!is_held(&going, "web"));
-    // And so it comes up by itself, as soon as it can.
+    // It comes up by itself as soon as the old process is gone.
     send(pid, Signal::SIGKILL);
     going.wait_starts("web", 2);
 }
@@ -317,7 +318,7 @@ fn an_interrupted_restart_holds_nothing_down() {
     }
 }
 
-/// A restart that comes to nothing leaves behind what it has found.
+/// A restart that fails leaves a hold as it found it.
 fn what_was_held_down_before_stays_so_until_the_end() {
     let going = stubborn();
     let web = going.up("web");
@@ -330,7 +331,8 @@ fn what_was_held_down_before_stays_so_until_the_end() {
     assert_eq!((going.wait_starts("web", 2).len(), is_held(&going, "web")), (2, false));
 }
 
-/// As with nohup(1), or in the background of a script.
+/// Signals that were ignored from the start stay ignored, as under nohup(1) or in the background of
+/// a script.
 fn what_is_ignored_interrupts_nothing() {
     let going = stubborn();
     let web = going.up("web");
@@ -351,7 +353,7 @@ fn what_is_ignored_interrupts_nothing() {
     assert_eq!(ran.code, 128 + 1, "{ran:?}");
 }
 
-/// Whoever stops a service has it stopped, even if somebody else is restarting it just then.
+/// A stop holds even while somebody else is restarting the service.
 fn a_stop_amid_a_restart_stays_in_force() {
     let stop = |going: &Going| {
         ctl_to(going, OK, &["stop", "web", "--no-wait"]);
@@ -374,7 +376,7 @@ fn a_stop_amid_a_restart_stays_in_force() {
     }
 }
 
-/// Ctrl-Z at the wrong moment would leave the service down.
+/// If Ctrl-Z could suspend a restart half-way, the service would stay down.
 fn a_suspended_restart_goes_on() {
     let going = stubborn();
     let web = going.up("web");
@@ -398,7 +400,7 @@ fn an_interrupted_stop_stays_in_force() {
     assert!(is_held(&going, "web"));
 }
 
-/// going is killed meanwhile: it is noticed, and the next going finds nothing held down.
+/// going is killed during a restart: goingctl notices, and the next going finds nothing held down.
 fn a_restart_outlived_by_nobody_holds_nothing_down() {
     let mut going = stubborn();
     let process = restarting(&going);
@@ -419,7 +421,7 @@ fn a_going_that_stands_still_is_told_of() {
     assert_eq!(ran.out, format!("web: not down after 1 s: up, pid {web}\n"));
     assert!(ran.err.contains("going is stopped"), "{ran:?}");
     assert!(!is_held(&going, "web"));
-    // A stop waits for it to go on.
+    // A stop takes effect when going continues.
     ctl_to(&going, FAILED, &["stop", "web", "--timeout", "0"]);
     going.signal(Signal::SIGCONT);
     going.wait_gone("the service", web);
@@ -442,7 +444,8 @@ fn no_wait_waits_for_nobody() {
     going.terminate();
 }
 
-/// It waits until going has taken note, or nothing would come of it.
+/// Even with --no-wait, restart waits until going has noticed that the service is held down:
+/// otherwise nothing would happen.
 fn restart_without_waiting_is_a_restart() {
     let going = stubborn();
     let web = going.up("web");
@@ -502,10 +505,10 @@ fn who_does_not_run_gets_no_signal() {
     going.terminate();
 }
 
-/// The status is what going said last; a number in it may be somebody else's by now.
+/// The status is the last that going wrote, and a pid in it may belong to another process by now.
 fn a_number_that_is_anothers_gets_no_signal() {
     let going = Going::new();
-    // Its parent is this process; what the status says is going is not.
+    // `other` is a child of this process, and not of the one that the status calls going.
     let other = Helper::spawn(going.service().arg("pause").stdin(Stdio::null()));
     let going_pid = Helper::spawn(going.service().arg("pause").stdin(Stdio::null()));
     let (web, header) = (other.pid(), going_pid.pid());
@@ -517,7 +520,7 @@ fn a_number_that_is_anothers_gets_no_signal() {
     assert!(proc::is_running(web));
 }
 
-/// With it going itself would end.
+/// going itself would end with the main command.
 fn the_main_command_is_left_alone() {
     let mut going = Going::new();
     going.hold("web");
@@ -531,7 +534,7 @@ fn the_main_command_is_left_alone() {
     let ran = ctl_to(&going, OK, &["stop", "all"]);
     assert_eq!(ran.out, "web: down\n");
     wait_state(&going, "(main)", "up");
-    // It is not what a pattern means, nor does any but itself go by a pattern's negation.
+    // A pattern never means the main command, and one that begins with `!` means nothing.
     for pattern in ["(*", "!web"] {
         let ran = ctl_to(&going, ABSENT, &["stop", pattern]);
         assert_eq!(ran.err, format!("goingctl: no such service: {pattern}\n"));
@@ -542,7 +545,7 @@ fn the_main_command_is_left_alone() {
     going.wait_exit();
 }
 
-/// Names are what the status says, and somebody else may have written that.
+/// Names come from the status, which somebody else may have written.
 fn a_name_never_leads_out_of_its_directory() {
     let going = Going::new();
     fs::create_dir(going.path("run/down")).expect("an empty directory");
@@ -567,7 +570,7 @@ fn a_name_never_leads_out_of_its_directory() {
     }
 }
 
-/// A full disk behind standard output is no reason to stop in the middle.
+/// A full disk behind standard output is no reason to stop half-way.
 fn what_cannot_be_said_is_done_all_the_same() {
     let mut going = started(&["web", "db"]);
     let run = |words: &[&str]| {
@@ -585,8 +588,8 @@ fn what_cannot_be_said_is_done_all_the_same() {
     going.terminate();
 }
 
-/// One of them lets the service go, and the other, late as it is, is not to wait for it to go down
-/// once more.
+/// One of them lets the service go. The other one is late, and must not wait for the service to go
+/// down once more.
 fn two_restarts_at_once_both_end() {
     let going = stubborn();
     let web = going.up("web");
@@ -608,16 +611,16 @@ fn two_restarts_at_once_both_end() {
     assert!(!is_held(&going, "web"));
 }
 
-/// Has a stopped one go on, and waits until it has looked at the file again.
+/// Continues a stopped goingctl, and waits until it has looked at the file again.
 fn go_on(going: &Going, pid: i32) {
     let switches = || proc::status_number(pid, "voluntary_ctxt_switches");
     let before = switches();
     send(pid, Signal::SIGCONT);
-    // It may go to sleep once more without a look, and looks before it goes to sleep again.
+    // It may go to sleep once without a look, but from then on it looks before it sleeps.
     going.wait_for("another look", || switches() > before + 3);
 }
 
-/// One of them is late: the first has ended meanwhile, and there is a third.
+/// One of them is late: meanwhile the first has ended, and a third has begun.
 fn a_restart_amid_another_ends_none() {
     let going = stubborn();
     let web = going.up("web");
@@ -643,7 +646,8 @@ fn a_restart_amid_another_ends_none() {
     going.wait_starts("web", 3);
 }
 
-/// Though its file has the number that the one before had, as ext4 gives it.
+/// The other restart's file may have the inode number of the file before it, because ext4 reuses
+/// numbers. It must still not be taken for the old file, touched.
 fn another_restart_is_not_taken_for_a_touch() {
     let going = stubborn();
     let web = going.up("web");
@@ -662,7 +666,7 @@ fn another_restart_is_not_taken_for_a_touch() {
     });
     send(pid(&late), Signal::SIGSTOP);
     fs::remove_file(down.join("web")).expect("our own file");
-    // Where it gives another each time, there is nothing to be taken for something else.
+    // On a file system that does not reuse the number there is nothing to confuse.
     let mut others = (0..500).map(|number| format!(".{number}"));
     let found = others.find(|other| make(other) == first).unwrap_or(".0".to_owned());
     fs::rename(down.join(found), down.join("web")).expect("our own file");
@@ -673,8 +677,8 @@ fn another_restart_is_not_taken_for_a_touch() {
     assert_eq!(ran.code, OK, "{ran:?}");
 }
 
-/// One of many services is held down by another restart while this one holds the others: what it has
-/// seen before is no longer so.
+/// While this restart holds many services down one by one, another restart holds one of them down,
+/// so that what this one saw before is out of date.
 fn a_restart_that_has_just_begun_is_not_undone() {
     let mut going = Going::new();
     let mut names: Vec<_> = (0..250).map(|number| format!("s{number}")).collect();
@@ -693,7 +697,7 @@ fn a_restart_that_has_just_begun_is_not_undone() {
         while !is_held(&going, "s0") {
             std::hint::spin_loop();
         }
-        // That of the other one, unless it came too late.
+        // The other restart's file, unless that came too late.
         let made = fs::File::create_new(going.path("run/down/web"));
         assert!(many.wait().expect("our own child").success(), "round {round}: {made:?}");
         assert_eq!(going.starts("web").len(), round, "{made:?}");
@@ -712,7 +716,7 @@ fn for_everybody() -> Going {
     going
 }
 
-/// goingctl, run by somebody who is nobody.
+/// goingctl, run by an unprivileged user.
 fn run_by_anybody(going: &Going, words: &[&str]) -> Ran {
     let mut command = Command::new(going.path("goingctl"));
     command.arg("-d").arg(going.path("going.d")).arg("-r").arg(going.path("run"));
@@ -720,7 +724,7 @@ fn run_by_anybody(going: &Going, words: &[&str]) -> Ran {
     command.output().expect("goingctl can be executed").into()
 }
 
-/// In a directory where everybody removes but their own files.
+/// RUNDIR/down is sticky here, so that users can remove only their own files.
 fn a_restart_says_that_it_cannot_let_go() {
     let mut going = for_everybody();
     let sticky = Permissions::from_mode(0o1777);
@@ -734,7 +738,7 @@ fn a_restart_says_that_it_cannot_let_go() {
     going.terminate();
 }
 
-/// And nothing is half done.
+/// A command that lacks permission says so, and nothing is half done.
 fn who_has_no_right_is_told() {
     let mut going = for_everybody();
     let web = going.up("web");
