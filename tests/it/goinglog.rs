@@ -1,6 +1,7 @@
-//! goinglog: scenarios against the real program, by the sibling of the going under test.
+//! goinglog: scenarios against the real program, the one in the same directory as the going under
+//! test.
 //!
-//! A scenario holds the pipe that goinglog reads from open at both ends, as going does: what one
+//! A scenario holds both ends of the pipe that goinglog reads open, as going does: what one
 //! goinglog leaves in it is there for the next.
 
 use crate::harness::{
@@ -37,7 +38,7 @@ use std::ptr;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// As documented.
+/// The exit codes, as documented.
 const EXIT_UNDONE: Option<i32> = Some(1);
 const EXIT_USAGE: Option<i32> = Some(64);
 const EXIT_START: Option<i32> = Some(111);
@@ -131,10 +132,10 @@ struct Log {
     /// Used for its directory, its patience, and for cleaning up; going itself is not started.
     scene: Going,
     reader: PipeReader,
-    /// Taken for the end of the input.
+    /// Dropped to end the input.
     writer: Option<PipeWriter>,
     process: Option<Child>,
-    /// FILE on the command line, and the same file as it is seen from here.
+    /// FILE on the command line, and the same file as it is seen from this mount namespace.
     word: PathBuf,
     file: PathBuf,
 }
@@ -166,7 +167,7 @@ impl Log {
         self.start_as(command);
     }
 
-    /// With what that world has in the place of ours.
+    /// Starts it in the mount namespace of `world`.
     fn start_in(&mut self, world: &World, options: &[&str]) {
         let mut command = self.command(options);
         world.enter(&mut command);
@@ -175,7 +176,7 @@ impl Log {
 
     fn start_as(&mut self, mut command: Command) {
         self.process = Some(command.spawn().expect("goinglog can be executed"));
-        // Until then a signal does to it what it does to any program.
+        // Until then a signal has its default action.
         let blocks_all = || {
             let mask = u64::from_str_radix(&proc::status(self.pid(), "SigBlk"), 16).unwrap_or(0);
             mask & 0x7fff_ffff & !(1 << 8 | 1 << 18) == 0x7fff_ffff & !(1 << 8 | 1 << 18)
@@ -197,7 +198,7 @@ impl Log {
         writer.write_all(bytes.as_ref()).expect("both ends are open");
     }
 
-    /// Waits for its end; the exit code, or none after a signal.
+    /// Waits until it ends. Returns the exit code, or none if it was killed by a signal.
     #[track_caller]
     fn wait_exit(&mut self) -> Option<i32> {
         let pid = self.pid();
@@ -206,19 +207,19 @@ impl Log {
         status.expect("our own child").code()
     }
 
-    /// End-of-file, and the promise that goes with it.
+    /// Ends the input; goinglog has to exit 0.
     #[track_caller]
     fn finish(&mut self) {
         self.writer = None;
         assert_eq!(self.wait_exit(), Some(0), "{}", self.scene.report());
     }
 
-    /// The file, and FILE.1 and so on.
+    /// The older file FILE.NUMBER.
     fn older(&self, number: usize) -> PathBuf {
         self.file.with_extension(number.to_string())
     }
 
-    /// What is in all of them, the oldest first.
+    /// The content of all files, the oldest first.
     fn files(&self) -> Vec<Vec<u8>> {
         let mut numbers: Vec<usize> = (1..2000).filter(|&n| self.older(n).exists()).collect();
         numbers.reverse();
@@ -237,12 +238,12 @@ impl Log {
         self.scene.wait_for(&what, || self.content() == content);
     }
 
-    /// Waits until it has nothing more to do with what it was given.
+    /// Waits until it has nothing left to do with what it was given.
     #[track_caller]
     fn wait_idle(&self) {
         let pid = self.pid();
         let state = || (proc::stat(pid).map(|stat| stat.state), switches(pid));
-        // It may still wait a moment for more to come.
+        // It may still be waiting a moment for more input.
         self.scene.wait_for("the last wake-up", || {
             let before = state();
             thread::sleep(Duration::from_millis(50));
@@ -260,7 +261,7 @@ impl Log {
 impl Drop for Log {
     fn drop(&mut self) {
         if let Some(mut process) = self.process.take() {
-            // Both fail only for a process that is no more.
+            // Both fail only for a process that is already gone.
             let _ = process.kill();
             let _ = process.wait();
         }
@@ -276,7 +277,8 @@ fn in_a_directory() -> (Log, PathBuf) {
     (log, directory)
 }
 
-/// One that is called web and has no file, a world with a syslog daemon, and that.
+/// A log that is called web and has no file, a world with a syslog daemon, and that daemon's
+/// socket.
 fn for_syslog() -> (Log, World, UnixDatagram) {
     let mut log = Log::new();
     log.word = "web".into();
@@ -285,7 +287,7 @@ fn for_syslog() -> (Log, World, UnixDatagram) {
     (log, world, socket)
 }
 
-/// How often it has waited for something.
+/// How often the process has gone to sleep to wait for something.
 fn switches(pid: i32) -> u64 {
     proc::status_number(pid, "voluntary_ctxt_switches")
 }
@@ -381,7 +383,7 @@ fn usage_errors_exit_64() {
     assert!(output.stderr.starts_with(b"goinglog: "), "{output:?}");
 }
 
-/// NUL bytes, bytes that are no UTF-8, empty lines, and no newline at the end.
+/// NUL bytes, bytes that are not UTF-8, empty lines, and no newline at the end.
 fn every_byte_goes_to_the_file() {
     let all: Vec<u8> = (0..=255).cycle().take(5000).collect();
     for options in [&[][..], &["-s", "0"]] {
@@ -397,7 +399,8 @@ fn every_byte_goes_to_the_file() {
     }
 }
 
-/// By splice(2), until the file is nearly full; a stamp needs to see where a line begins.
+/// Lines without stamps are moved by splice(2) until the file is nearly full. To stamp lines,
+/// goinglog has to read them, because it needs to see where each one begins.
 fn lines_without_stamps_are_moved_unread() {
     let read_by = |options: &[&str]| {
         let mut log = Log::new();
@@ -413,14 +416,14 @@ fn lines_without_stamps_are_moved_unread() {
     };
     let (read, all) = read_by(&["-s", "0"]);
     assert!(read < 20_000, "{read} of {all} bytes");
-    // Of each megabyte the last 32 KiB: looked at, and then taken.
+    // The last 32 KiB of each megabyte are read: once to look at them, and once to take them.
     let (read, all) = read_by(&["-s", "1M"]);
     assert!(read < all / 4, "{read} of {all} bytes");
     let (read, all) = read_by(&["-s", "0", "-t"]);
     assert!(read > all, "{read} of {all} bytes");
 }
 
-/// Also a line that has not ended yet.
+/// A line that has not ended yet is continued too.
 fn what_is_there_is_continued() {
     let mut log = Log::new();
     log.start(&[]);
@@ -438,7 +441,8 @@ fn what_is_there_is_continued() {
 }
 
 fn files_are_rotated_and_bounded() {
-    // Of small files there are many, and each is renamed at each rotation.
+    // Small files get fewer lines, because there are many of them and each is renamed at every
+    // rotation.
     let sizes = [
         (4096, "4K", 10_000),
         (10_000, "10000", 20_000),
@@ -449,7 +453,7 @@ fn files_are_rotated_and_bounded() {
         for is_stamped in [false, true] {
             let mut log = Log::new();
             let lines = numbered(0..count);
-            // The later ones in pieces that have nothing to do with lines.
+            // The later lines are written in pieces that do not end where the lines do.
             let (first, rest) = lines.split_at(lines.len() / 3);
             log.start(&with_stamps(&["-s", words, "-n", "1999"], is_stamped));
             for line in first.split_inclusive(|&byte| byte == b'\n') {
@@ -473,7 +477,7 @@ fn files_are_rotated_and_bounded() {
     }
 }
 
-/// As documented: 1M, ten times.
+/// As documented: 1M, and 10 older files.
 fn files_have_a_size_and_a_number_unless_told_otherwise() {
     let mut log = Log::new();
     log.start(&[]);
@@ -483,7 +487,7 @@ fn files_have_a_size_and_a_number_unless_told_otherwise() {
     assert_eq!(lens, [1 << 20; 11]);
 }
 
-/// As long as they may be for that, when they are written in pieces.
+/// The lines are long, but not too long for the limit, and come in pieces.
 fn long_lines_do_not_make_a_file_too_large() {
     for (limit, len) in [(1 << 20, 31_999), (10_000, 3_499)] {
         for is_stamped in [false, true] {
@@ -500,7 +504,7 @@ fn long_lines_do_not_make_a_file_too_large() {
     }
 }
 
-/// Not before it is known to be too long.
+/// It does not rotate before it knows that the line is too long.
 fn a_line_that_has_begun_is_no_reason_to_rotate() {
     let mut log = Log::new();
     log.start(&["-s", "4K"]);
@@ -525,7 +529,8 @@ fn only_so_many_files_are_kept() {
     assert_same(&all, &lines[lines.len() - all.len()..]);
 }
 
-/// As a goinglog leaves it that is killed while it rotates. No file is lost for it.
+/// A goinglog that is killed while it rotates leaves such a gap. The next rotation loses no file
+/// because of it.
 fn a_gap_in_the_numbers_is_filled() {
     let mut log = Log::new();
     for number in [1, 3, 4] {
@@ -556,7 +561,7 @@ fn stamps_stand_before_each_line() {
     }
 }
 
-/// Of a day like today; the model has been asked about all others.
+/// The stamp is that of today; the tests of the model check all other dates.
 fn stamps_tell_the_time() {
     let stamps: [(&str, Stamp); 2] = [("-t", rfc3339), ("-T", tai64n)];
     for (option, stamp) in stamps {
@@ -573,8 +578,8 @@ fn stamps_tell_the_time() {
     }
 }
 
-/// One who writes in packet mode, or from nowhere, which leaves a piece without bytes in the pipe
-/// before Linux 6.15. The others, who share the pipe, lose no line, and wait for nothing.
+/// One writer writes in packet mode, and from a bad address, which before Linux 6.15 leaves a piece
+/// without bytes in the pipe. The writers that share the pipe lose no line, and wait for nothing.
 fn a_rude_writer_harms_no_other() {
     for limit in ["1M", "64"] {
         let mut log = Log::new();
@@ -583,13 +588,14 @@ fn a_rude_writer_harms_no_other() {
         let path = format!("/proc/self/fd/{}", writer.as_raw_fd());
         let mut rude = OpenOptions::new().write(true).open(path).expect("a descriptor of its own");
         fcntl(&rude, FcntlArg::F_SETFL(OFlag::O_DIRECT | OFlag::O_NONBLOCK)).expect("valid flags");
-        // The first one: what can be added to a piece of another is no packet.
+        // These come first, because what can be appended to a piece of another writer is not a
+        // packet.
         for number in 0..5 {
             rude.write_all(format!("rude {number}\n").as_bytes()).expect("there is room");
         }
-        // More of them than tee(2) can look past.
+        // More pieces without bytes than tee(2) can look past.
         for len in [100, 4096].repeat(10) {
-            // SAFETY: nothing is there to be read, which is what this is about.
+            // SAFETY: the kernel finds nothing to read at a null pointer, which is the point here.
             let written = unsafe { libc::write(rude.as_raw_fd(), ptr::null(), len) };
             assert_eq!(written, -1);
         }
@@ -611,7 +617,8 @@ fn a_rude_writer_harms_no_other() {
     }
 }
 
-/// What is behind a line in its packet is lost, and was counted when it was told to end.
+/// What follows a line in the same packet is lost, but it counted as still to be moved when TERM
+/// came.
 fn term_ends_it_though_a_rude_writer_has_lost_something() {
     let mut log = Log::new();
     log.start(&["-t", "-s", "64"]);
@@ -650,7 +657,7 @@ fn hup_rotates_at_the_end_of_the_line() {
     for is_stamped in [false, true] {
         let mut log = Log::new();
         log.start(&with_stamps(&[], is_stamped));
-        // Nothing there yet: nothing to rotate.
+        // Nothing there yet, so nothing to rotate.
         log.signal(Signal::SIGHUP);
         log.write("one\ntw");
         log.wait_empty();
@@ -660,7 +667,7 @@ fn hup_rotates_at_the_end_of_the_line() {
         log.scene.wait_for("more of it", || log.content().ends_with(b"two"));
         log.write("!\nthree\n");
         log.scene.wait_for("the rest", || log.content().ends_with(b"three\n"));
-        // At once.
+        // Between two lines it rotates at once.
         log.signal(Signal::SIGHUP);
         log.scene.wait_for("an empty file", || log.content().is_empty());
         log.finish();
@@ -683,14 +690,14 @@ fn usr1_reopens_at_the_end_of_the_line() {
     log.write("o\nthree\n");
     log.wait_content("three\n");
     assert_eq!(fs::read(&moved).expect("it is there"), b"one\ntwo\n");
-    // At once.
+    // Between two lines it reopens at once.
     fs::rename(log.file(), &moved).expect("our own file");
     log.signal(Signal::SIGUSR1);
     log.scene.wait_for("a new file", || log.file().exists());
     log.finish();
 }
 
-/// Whichever of them comes first: whoever sent it expects FILE.1.
+/// Whichever comes first: the sender of HUP expects FILE.1.
 fn hup_counts_for_more_than_usr1() {
     for signals in [[Signal::SIGHUP, Signal::SIGUSR1], [Signal::SIGUSR1, Signal::SIGHUP]] {
         let mut log = Log::new();
@@ -708,7 +715,7 @@ fn hup_counts_for_more_than_usr1() {
     }
 }
 
-/// Whoever renames FILE may say so with HUP as well, as newsyslog(8) does, or not at all.
+/// A program that renames FILE may also send HUP, as newsyslog(8) does, or nothing.
 fn a_renamed_file_is_not_missed() {
     for signal in [Some(Signal::SIGHUP), None] {
         let mut log = Log::new();
@@ -736,14 +743,14 @@ fn a_deleted_file_comes_back() {
     fs::remove_file(log.file()).expect("our own file");
     log.write("two\n");
     log.wait_content("two\n");
-    // Truncated by somebody: no hole.
+    // After a truncation by somebody else there is no hole.
     File::create(log.file()).expect("our own file");
     log.write("three\n");
     log.wait_content("three\n");
     log.finish();
 }
 
-/// All that was in the pipe, and nothing after it.
+/// All that is in the pipe is written, and nothing that comes after it.
 fn term_drains_the_pipe() {
     for is_stamped in [false, true] {
         let mut log = Log::new();
@@ -756,14 +763,14 @@ fn term_drains_the_pipe() {
         assert_eq!(log.wait_exit(), Some(0), "{}", log.scene.report());
         let all = log.files().concat();
         assert_same(&if is_stamped { unstamped(&all) } else { all }, &lines);
-        // With nothing in it.
+        // The same with an empty pipe.
         log.start(&[]);
         log.signal(Signal::SIGTERM);
         assert_eq!(log.wait_exit(), Some(0));
     }
 }
 
-/// Seeded anew in each run, and the seed is printed: `SEED=N cargo test -- goinglog` takes it again.
+/// Seeded anew in each run. The seed is printed, and `SEED=N cargo test -- goinglog` uses it again.
 struct Random(u64);
 
 impl Random {
@@ -782,8 +789,8 @@ impl Random {
     }
 }
 
-/// Lines in pieces of any size, and after any piece a signal; what ends it is followed by the next
-/// goinglog on the same pipe, at once. The lines, and the files.
+/// Writes lines in pieces of any size, and sends signals between them. When a signal has ended
+/// goinglog, another one follows at once on the same pipe. Returns the lines and the files.
 fn storm(is_stamped: bool, before_kill: impl Fn(&Log)) -> (Vec<u8>, Vec<Vec<u8>>) {
     let mut random = Random::new();
     let mut log = Log::new();
@@ -824,23 +831,26 @@ fn storm(is_stamped: bool, before_kill: impl Fn(&Log)) -> (Vec<u8>, Vec<Vec<u8>>
     (lines, files)
 }
 
-/// None lost, none twice, none torn, the order kept: what is spliced is in one place only.
+/// No line is lost, duplicated or torn, and the order is kept: what is spliced is never in two
+/// places.
 fn any_signal_at_any_time_loses_nothing() {
     let (lines, files) = storm(false, |_| {});
     assert_same(&files.concat(), &lines);
 }
 
-/// KILL when all is written; in the midst of a write it would leave lines to be written again.
+/// KILL comes when everything is written. In the middle of a write it would leave lines to be
+/// written again.
 fn kill_between_stamped_lines_loses_nothing() {
     let (lines, files) = storm(true, Log::wait_empty);
     assert_same(&unstamped(&files.concat()), &lines);
 }
 
-/// There some may be twice, and behind a torn one.
+/// In the middle of a write, KILL may leave lines that are written a second time, behind a torn
+/// one.
 fn kill_amid_stamped_lines_leaves_none_out() {
     let (lines, files) = storm(true, |_| {});
     let all = String::from_utf8(files.concat()).expect("plain text");
-    // Each to its end, whatever stands before it.
+    // Each line up to its end, whatever stands before it.
     let ends = all.split("line ").filter_map(|text| Some(text.split_once('\n')?.0));
     let found: HashSet<_> = ends.collect();
     let lines = String::from_utf8(lines).expect("plain text");
@@ -850,7 +860,7 @@ fn kill_amid_stamped_lines_leaves_none_out() {
     }
 }
 
-/// Has what is started in it see a file system of its own: a process that does nothing keeps it.
+/// A mount namespace for what is started in it, kept by a process that does nothing else.
 struct World(Helper);
 
 impl World {
@@ -862,7 +872,7 @@ impl World {
         })
     }
 
-    /// A /dev with nothing in it that concerns syslog.
+    /// A /dev with nothing in it but /dev/null, and so without syslog.
     fn with_dev(path: &Path) -> World {
         World::new(path, |_| {
             mount(None::<&Path>, c"/dev", Some(c"tmpfs"), MsFlags::empty(), None::<&Path>)?;
@@ -890,7 +900,7 @@ impl World {
         File::open(format!("/proc/{}/ns/mnt", self.0.pid())).expect("the keeper runs")
     }
 
-    /// Changes how a disk is mounted there, as soon as nobody is in the way.
+    /// Changes how a disk is mounted there, as soon as no open file prevents it.
     fn remount(&self, path: &Path, flags: MsFlags) {
         thread::scope(|scope| {
             let remount = || {
@@ -910,19 +920,19 @@ impl World {
         unsafe { command.pre_exec(move || Ok(setns(&namespace, CloneFlags::CLONE_NEWNS)?)) };
     }
 
-    /// The syslog daemon there: its socket, which nobody reads yet.
+    /// Makes the socket of a syslog daemon there, which nobody reads yet.
     fn syslogd(&self) -> UnixDatagram {
         UnixDatagram::bind(self.view(Path::new("/dev/log"))).expect("a new socket")
     }
 
-    /// What is at this path there.
+    /// Where what is at `path` there is seen from here.
     fn view(&self, path: &Path) -> PathBuf {
         let root = PathBuf::from(format!("/proc/{}/root", self.0.pid()));
         root.join(path.strip_prefix("/").expect("an absolute path"))
     }
 }
 
-/// A log on a disk on which there are 16 KiB left; the file that is in the way.
+/// A log on a disk with 16 KiB left, its world, and the file that takes up the room.
 fn on_a_full_disk(options: &[&str]) -> (Log, World, PathBuf) {
     let mut log = Log::new();
     let disk = log.scene.path("disk");
@@ -936,7 +946,7 @@ fn on_a_full_disk(options: &[&str]) -> (Log, World, PathBuf) {
     (log, world, in_the_way)
 }
 
-/// Writes from a thread of its own, for that may wait; ends with the writer in its hand.
+/// Writes in a thread of its own, because that may block. The thread returns the writer.
 fn write_beside(log: &mut Log, lines: Vec<u8>) -> thread::JoinHandle<PipeWriter> {
     let mut writer = log.writer.take().expect("the input has not ended");
     thread::spawn(move || {
@@ -985,7 +995,7 @@ fn a_full_disk_drops_lines_if_told_to() {
             on_a_full_disk(&with_stamps(&["-d", "-s", "0"], is_stamped));
         let lines = numbered(0..60_000);
         let writing = write_beside(&mut log, lines.clone());
-        // Nobody waits.
+        // The writer does not wait.
         log.writer = Some(writing.join().expect("the writer goes on"));
         log.write("one that is dropped when half of it is there");
         log.wait_empty();
@@ -1006,7 +1016,7 @@ fn a_full_disk_drops_lines_if_told_to() {
                 next += at + 1;
                 kept += 1;
             } else {
-                // The one that the full disk has cut off; it counts as dropped.
+                // The line that the full disk has cut off; it counts as dropped.
                 assert!(text == "last\n" || !is_stamped && dropped == 0, "a torn line: {text}");
             }
         }
@@ -1033,7 +1043,7 @@ fn a_read_only_disk_is_waited_for() {
     let lines = numbered(0..1000);
     log.write(&lines);
     log.scene.wait_log("No space left on device, trying again");
-    // It has let go of the file, or else this would not be possible.
+    // goinglog has closed the file, or else this would not be possible.
     let disk = log.word.parent().expect("a directory").to_owned();
     world.remount(&disk, MsFlags::MS_RDONLY);
     log.signal(Signal::SIGUSR1);
@@ -1046,7 +1056,7 @@ fn a_read_only_disk_is_waited_for() {
     assert_same(&log.content(), &lines);
 }
 
-/// Whose first page nobody can read, as if it were a disk: EIO.
+/// FILE is /proc/self/mem, whose first page cannot be read, as on a broken disk: EIO.
 fn a_broken_disk_is_waited_for() {
     for is_stamped in [false, true] {
         let mut log = Log::new();
@@ -1069,9 +1079,10 @@ fn a_broken_disk_is_waited_for() {
     }
 }
 
-/// The lines are there for the next goinglog, when the disk is mended.
+/// The lines are still there for the next goinglog, when the disk works again.
 fn a_disk_that_cannot_be_written_to_loses_nothing() {
-    // From a pipe, which has no offset; to the beginning of FILE.
+    // What is refused: splice(2) from a pipe, which has no offset, and pwrite64(2) to the beginning
+    // of FILE.
     for (is_stamped, call, index) in [(false, libc::SYS_splice, 1), (true, libc::SYS_pwrite64, 3)] {
         let mut log = Log::new();
         let options = with_stamps(&[], is_stamped);
@@ -1091,11 +1102,11 @@ fn a_disk_that_cannot_be_written_to_loses_nothing() {
     }
 }
 
-/// There are file systems that do not know it.
+/// Some file systems do not support splice(2).
 fn a_file_may_take_nothing_by_splice() {
     let mut log = Log::new();
     let mut command = log.command(&["-s", "64K", "-n", "1999"]);
-    // From a pipe, which has no offset.
+    // This refuses any splice(2) from a pipe, which has no offset.
     refuse(&mut command, libc::SYS_splice, 1, 0, libc::EINVAL);
     log.start_as(command);
     let lines = numbered(0..5000);
@@ -1105,7 +1116,7 @@ fn a_file_may_take_nothing_by_splice() {
     assert_eq!(log.scene.log(), "");
 }
 
-/// One that has lines to write, and its directory, which has vanished.
+/// A log with lines to write and without its directory, which has vanished, and that directory.
 fn in_a_vanished_directory() -> (Log, PathBuf) {
     let (mut log, directory) = in_a_directory();
     log.start(&[]);
@@ -1128,7 +1139,7 @@ fn a_vanished_directory_is_waited_for() {
     log.finish();
 }
 
-/// For there are lines that are to be written. The last of them is the end.
+/// There are still lines to write. It ends when the last of them is written.
 fn the_end_of_the_input_does_not_end_the_waiting() {
     let (mut log, directory) = in_a_vanished_directory();
     log.scene.wait_log("unable to open");
@@ -1140,12 +1151,12 @@ fn the_end_of_the_input_does_not_end_the_waiting() {
     wait_again(&log);
 }
 
-/// Says when somebody opens that file.
+/// A descriptor that can be read whenever the file at `path` is opened.
 fn opens(path: &Path) -> File {
     // SAFETY: no memory is involved.
     let inotify = unsafe { libc::inotify_init1(libc::IN_CLOEXEC) };
     assert!(inotify >= 0, "no inotify");
-    // SAFETY: it is new, and nobody else's.
+    // SAFETY: it is new, and has no other owner.
     let inotify = unsafe { OwnedFd::from_raw_fd(inotify) };
     let path = CString::new(path.as_os_str().as_bytes()).expect("no NUL in a path");
     // SAFETY: the path lives through the call.
@@ -1155,7 +1166,7 @@ fn opens(path: &Path) -> File {
     inotify.into()
 }
 
-/// After a second, after two more, and so on; and at any signal.
+/// It tries again after a second, then after two more, and so on, and at any signal.
 fn what_has_failed_is_tried_again_later_and_later() {
     let mut log = Log::new();
     log.start(&[]);
@@ -1174,7 +1185,7 @@ fn what_has_failed_is_tried_again_later_and_later() {
     let delays = [next(), next()];
     log.signal(Signal::SIGWINCH);
     let at_once = next();
-    // The next one was due after 4 s.
+    // Without the signal the next one was due after 4 s.
     let is_right = delays[0] > 900 && delays[1] > 1900 && at_once < 3500;
     assert!(is_right, "{delays:?} ms, and {at_once}");
     fs::remove_file(log.file()).expect("our own fifo");
@@ -1183,8 +1194,8 @@ fn what_has_failed_is_tried_again_later_and_later() {
     log.finish();
 }
 
-/// One that has something to say to a standard error that is full; its directory, which has
-/// vanished, and the end of that pipe.
+/// A log that has a message for a standard error that is full; its directory, which has vanished;
+/// and the end of that pipe from which the message can be read.
 fn with_a_full_stderr() -> (Log, PathBuf, PipeReader) {
     let (mut log, directory) = in_a_directory();
     let (read, mut write) = io::pipe().expect("a pipe");
@@ -1202,7 +1213,7 @@ fn with_a_full_stderr() -> (Log, PathBuf, PipeReader) {
     (log, directory, read)
 }
 
-/// Others of its kind, of the same disk, have something to say at the same moment.
+/// Other goinglogs may have a message about the same disk at the same moment.
 fn a_stderr_that_is_full_for_a_moment_gets_the_message() {
     let (log, _directory, read) = with_a_full_stderr();
     let set_flags = |flags| fcntl(&read, FcntlArg::F_SETFL(flags)).expect("an open pipe");
@@ -1223,7 +1234,7 @@ fn a_stderr_that_stays_full_holds_up_nothing() {
     log.finish();
 }
 
-/// All is written, and no more will come.
+/// Everything is written and no more will come, so that it does not wait for the directory.
 fn a_vanished_directory_is_not_needed_for_nothing() {
     let (mut log, directory) = in_a_directory();
     log.start(&[]);
@@ -1234,7 +1245,7 @@ fn a_vanished_directory_is_not_needed_for_nothing() {
     assert_eq!(log.wait_exit(), EXIT_UNDONE);
 }
 
-/// The rest of that may be long in coming.
+/// The rest of that line may be long in coming, so HUP does not wait for it.
 fn hup_rotates_amid_a_line_that_is_dropped() {
     let (mut log, directory) = in_a_directory();
     log.start(&["-d"]);
@@ -1255,7 +1266,7 @@ fn hup_rotates_amid_a_line_that_is_dropped() {
     log.finish();
 }
 
-/// Each write beyond it brings a signal, which is no reason to try again.
+/// Each write beyond the limit brings a signal, which is no reason to try again.
 fn a_limit_of_the_size_of_files_is_waited_for() {
     let mut log = Log::new();
     let lines = numbered(0..100);
@@ -1276,7 +1287,7 @@ fn a_limit_of_the_size_of_files_is_waited_for() {
     assert_same(&log.content(), &lines);
 }
 
-/// Not one byte more until it can be done.
+/// FILE does not grow by a single byte until it can be rotated.
 fn a_failed_rotation_keeps_the_size() {
     let mut log = Log::new();
     fs::create_dir(log.older(1)).expect("an empty directory");
@@ -1293,7 +1304,7 @@ fn a_failed_rotation_keeps_the_size() {
     assert_same(&all, &lines[lines.len() - all.len()..]);
 }
 
-/// Nothing goes into FILE before that.
+/// Nothing goes into FILE before it is rotated.
 fn a_rotation_that_was_asked_for_is_not_forgotten() {
     let mut log = Log::new();
     fs::create_dir(log.older(1)).expect("an empty directory");
@@ -1311,7 +1322,7 @@ fn a_rotation_that_was_asked_for_is_not_forgotten() {
     assert_eq!(log.files(), [b"one\n", b"two\n"]);
 }
 
-/// How a goinglog ends that cannot start.
+/// Asserts that a goinglog with this FILE cannot start, and says `why`.
 #[track_caller]
 fn assert_refused(log: &Log, word: &Path, why: &str) {
     let mut command = Command::new(going().with_file_name("goinglog"));
@@ -1409,7 +1420,7 @@ fn stdin_may_be_a_file() {
     }
 }
 
-/// As somebody may have made it who has the right to more.
+/// A pipe may already be larger, if somebody made it who is allowed more.
 fn a_pipe_is_made_larger_and_never_smaller() {
     for before in [1 << 16, 1 << 21] {
         let mut log = Log::new();
@@ -1422,7 +1433,8 @@ fn a_pipe_is_made_larger_and_never_smaller() {
     }
 }
 
-/// All of the first three: there is no input then, and what it opens itself is none of them.
+/// All of the first three are closed: there is no input, and nothing that goinglog opens itself
+/// gets one of their numbers.
 fn descriptors_may_be_closed() {
     let mut log = Log::new();
     let mut command = log.command(&[]);
@@ -1452,7 +1464,7 @@ fn stdin_may_be_a_socket() {
     ours.write_all(&lines).expect("it is read");
     let all = [b"one\n", &lines[..]].concat();
     log.scene.wait_for("all of it", || log.content().len() == all.len());
-    // Nothing to read then: no signal may wait for it.
+    // There is nothing to read now, and no signal may have to wait until there is.
     log.signal(Signal::SIGHUP);
     log.wait_content("");
     log.signal(Signal::SIGTERM);
@@ -1460,7 +1472,7 @@ fn stdin_may_be_a_socket() {
     assert_same(&log.files().concat(), &all);
 }
 
-/// Bytes that whoever is at the other end has not read yet.
+/// Bytes that the other end has not read yet.
 fn unread(socket: &UnixStream) -> i32 {
     let mut len = 0;
     // SAFETY: the kernel writes one int.
@@ -1469,7 +1481,7 @@ fn unread(socket: &UnixStream) -> i32 {
     len
 }
 
-/// Whose user has so many pipes that a new one has two pages, of which each may be taken by a few
+/// The user has so many pipes that a new one gets two pages, each of which may be taken up by a few
 /// bytes.
 fn stdin_may_be_a_socket_though_there_is_little_room_in_pipes() {
     const USER: u32 = 20_001;
@@ -1488,7 +1500,8 @@ fn stdin_may_be_a_socket_though_there_is_little_room_in_pipes() {
     command.args(["-t", "-s", "100"]).arg(log.file()).stdin(OwnedFd::from(theirs));
     run_by(&mut command, USER);
     log.start_as(command);
-    // Some bytes that are not put to those before them, and then as many as there are at once.
+    // A few bytes that are not merged with those before them, in turn with more than is read at
+    // once.
     let (few, many) = ("x".repeat(99) + "\n", ("x".repeat(31) + "\n").repeat(128));
     for _ in 0..300 {
         for lines in [&many, &few] {
@@ -1518,7 +1531,7 @@ fn stdin_may_be_a_socket_that_ends() {
     assert_eq!(log.content(), b"one");
 }
 
-/// As that of a program in the background whose terminal is not for it to read.
+/// For example a terminal that a program in the background may not read.
 fn what_cannot_be_read_is_at_its_end() {
     let mut log = Log::new();
     let mut command = log.command(&[]);
@@ -1548,7 +1561,8 @@ fn lines_from_a_socket_are_dropped_too() {
     assert_eq!(log.wait_exit(), Some(0));
 }
 
-/// The bytes of the next message. Who is stopped and goes on may be told so in its place.
+/// Receives the next message and returns its length. If this process is stopped and continued,
+/// recv(2) may return without one.
 fn receive_into(socket: &UnixDatagram, message: &mut [u8]) -> usize {
     socket.set_read_timeout(Some(PATIENCE)).expect("a valid time");
     loop {
@@ -1565,7 +1579,7 @@ fn receive(socket: &UnixDatagram) -> String {
     String::from_utf8_lossy(&message[..len]).into_owned()
 }
 
-/// What the messages of web say together, that many bytes or more.
+/// The texts of the next messages of web, joined, until there are `len` bytes or more.
 fn receive_text(socket: &UnixDatagram, len: usize) -> String {
     let mut text = String::new();
     while text.len() < len {
@@ -1574,15 +1588,15 @@ fn receive_text(socket: &UnixDatagram, len: usize) -> String {
     text
 }
 
-/// Beside FILE, each line once, a long one in pieces.
+/// Lines go to syslog as well as to FILE, each of them once, a long one in pieces.
 fn lines_go_to_syslog() {
     let mut log = Log::new();
     let world = World::with_dev(&log.scene.path(""));
     let socket = world.syslogd();
-    // One that is given is not replaced by what there is without one.
+    // The second -y does not put the default in the place of the priority that was given.
     log.start_in(&world, &["-y", "-p", "local3.warning", "-y", "-t"]);
     let long = "x".repeat(2000);
-    // What fits into one message exactly has nothing behind it.
+    // A line that fits exactly into one message is not followed by another one.
     let full = "y".repeat(900);
     let start = format!("one\n\n{long}\n{full}\n");
     log.write(&start);
@@ -1590,7 +1604,7 @@ fn lines_go_to_syslog() {
     for part in ["one", "", &xs, &xs, &xs[..200], &full] {
         assert_eq!(receive(&socket), format!("<156>web: {part}"));
     }
-    // More than its queue takes.
+    // More than the daemon's queue holds.
     let lines = numbered(0..1000);
     let writing = write_beside(&mut log, lines.clone());
     for line in String::from_utf8(lines.clone()).expect("plain text").lines() {
@@ -1621,7 +1635,7 @@ fn lines_wait_for_syslog() {
     assert!(!log.file().exists());
 }
 
-/// Its queue is full, and stays so for longer than it is to wait there.
+/// The daemon's queue is full, and stays so for longer than goinglog waits for it.
 fn a_syslog_that_does_not_read_is_waited_for() {
     let (mut log, world, socket) = for_syslog();
     let filled = fill_queue(&world);
@@ -1638,7 +1652,8 @@ fn a_syslog_that_does_not_read_is_waited_for() {
     log.finish();
 }
 
-/// Neither one of that name, nor what is at /dev/null: nothing, or what should not be there.
+/// It touches neither a file of that name nor what is at /dev/null, be that nothing, or a file that
+/// should not be there.
 fn a_name_for_syslog_touches_no_file() {
     for has_null in [false, true] {
         let mut log = Log::new();
@@ -1667,7 +1682,7 @@ fn a_name_for_syslog_touches_no_file() {
     }
 }
 
-/// As many messages as a syslog daemon has room for that does not read.
+/// Fills the queue of a syslog daemon that does not read. Returns how many messages that took.
 fn fill_queue(world: &World) -> usize {
     let (other, path) = (UnixDatagram::unbound().expect("a socket"), Path::new("/dev/log"));
     other.set_nonblocking(true).expect("a socket");
@@ -1675,7 +1690,7 @@ fn fill_queue(world: &World) -> usize {
     iter::repeat_with(send).take_while(io::Result::is_ok).count()
 }
 
-/// The step is one that lasts: the queue of syslog is full. The writer before it has ended.
+/// The step lasts, because the queue of syslog is full. The previous writer has already ended.
 fn a_writer_that_comes_amid_the_last_step_is_not_missed() {
     let (mut log, world, socket) = for_syslog();
     let filled = fill_queue(&world);
@@ -1687,7 +1702,7 @@ fn a_writer_that_comes_amid_the_last_step_is_not_missed() {
     let writer = || OpenOptions::new().write(true).open(&fifo).expect("there is a reader");
     writer().write_all(b"one\n").expect("both ends are open");
     log.start_in(&world, &["-y"]);
-    // It is to wait for the queue by then. Should it not, this does not fail.
+    // By now it should wait for the queue. If it does not yet, the scenario does not fail.
     thread::sleep(Duration::from_millis(300));
     log.writer = Some(OwnedFd::from(writer()).into());
     for _ in 0..filled {
@@ -1700,7 +1715,7 @@ fn a_writer_that_comes_amid_the_last_step_is_not_missed() {
     log.finish();
 }
 
-/// A name is cut at 100 bytes, wherever that is, and need not be UTF-8; a line is not.
+/// A name is cut at 100 bytes, even within a character, and need not be UTF-8. A line is not cut.
 fn syslog_has_whole_lines_of_names_of_any_kind() {
     let (long, odd) = ("\u{65e5}".repeat(45), b"w\xffb".to_vec());
     for (name, shown) in [(long.as_bytes(), &long.as_bytes()[..100]), (&odd, &odd)] {
@@ -1718,9 +1733,9 @@ fn syslog_has_whole_lines_of_names_of_any_kind() {
     }
 }
 
-/// Also if FILE ends amid a line, which gets its end there first.
+/// Also if FILE ends in the middle of a line, which first gets a newline.
 fn syslog_is_told_how_much_was_dropped() {
-    // There is room for that end and the number, or for the end alone.
+    // FILE has room for the newline and the number, or for the newline alone.
     for size in ["1M", "910"] {
         let mut log = Log::new();
         let world = World::with_dev(&log.scene.path(""));
@@ -1735,7 +1750,7 @@ fn syslog_is_told_how_much_was_dropped() {
         log.write("rest\nmore\n");
         log.wait_empty();
         let socket = UnixDatagram::bind(&path).expect("a new socket");
-        // Any signal has it try again at once.
+        // Any signal makes it try again at once.
         log.signal(Signal::SIGWINCH);
         assert_eq!(receive(&socket), "<30>web: goinglog: 2 lines dropped");
         log.finish();
@@ -1744,7 +1759,8 @@ fn syslog_is_told_how_much_was_dropped() {
     }
 }
 
-/// It is what is waited for, and with it comes that FILE cannot be written.
+/// goinglog is waiting for the end of the line, and finds that FILE cannot be written only when it
+/// comes.
 fn the_end_of_an_open_line_is_dropped_at_once() {
     let (mut log, directory) = in_a_directory();
     let world = World::with_dev(&log.scene.path(""));
@@ -1760,7 +1776,7 @@ fn the_end_of_an_open_line_is_dropped_at_once() {
     log.scene.wait_log("goinglog: 2 lines dropped");
 }
 
-/// Its end is no longer waited for when FILE cannot be written.
+/// goinglog no longer waits for the end of the line when FILE cannot be written.
 fn the_beginning_of_an_open_line_is_dropped_too() {
     let mut log = Log::new();
     let world = World::with_dev(&log.scene.path(""));
@@ -1779,7 +1795,7 @@ fn the_beginning_of_an_open_line_is_dropped_too() {
     log.finish();
 }
 
-/// It waits for room in the queue of the daemon then.
+/// It is stopped while it waits for room in the daemon's queue.
 fn who_is_stopped_amid_a_message_sends_it_all_the_same() {
     let (mut log, world, socket) = for_syslog();
     log.start_in(&world, &["-y"]);
@@ -1787,7 +1803,7 @@ fn who_is_stopped_amid_a_message_sends_it_all_the_same() {
     let writing = write_beside(&mut log, lines.clone());
     let is_in = |state| proc::stat(log.pid()).is_some_and(|stat| stat.state == state);
     for line in String::from_utf8(lines).expect("plain text").lines() {
-        // The queue is full nearly always; it takes a hundred turns to be sure.
+        // The queue is nearly always full, so that a hundred tries are enough to be sure.
         if line.contains("0 ") {
             log.signal(Signal::SIGSTOP);
             log.scene.wait_for("its being stopped", || is_in('T'));
@@ -1813,7 +1829,7 @@ fn syslog_waits_for_the_end_of_a_line() {
         log.write(", three\nfo");
         assert_eq!(receive(&socket), "<30>web: one, two, three");
         log.wait_idle();
-        // No more can come.
+        // No more can come, so that the rest is sent as it is.
         if is_told {
             log.signal(Signal::SIGTERM);
             assert_eq!(log.wait_exit(), Some(0));
@@ -1824,7 +1840,7 @@ fn syslog_waits_for_the_end_of_a_line() {
     }
 }
 
-/// If there is room for more of it.
+/// It waits as long as the pipe has room for more of the line.
 fn syslog_waits_for_longer_than_a_second() {
     let (mut log, world, socket) = for_syslog();
     log.start_in(&world, &["-y"]);
@@ -1853,7 +1869,7 @@ fn syslog_waits_for_the_end_of_a_line_from_a_socket() {
     assert_eq!(log.wait_exit(), Some(0));
 }
 
-/// For a second, after each piece.
+/// It waits for a second after each piece.
 fn syslog_waits_for_the_end_of_a_line_from_a_small_pipe() {
     let (mut log, world, socket) = for_syslog();
     fcntl(&log.reader, FcntlArg::F_SETPIPE_SZ(1)).expect("an open pipe");
@@ -1862,7 +1878,7 @@ fn syslog_waits_for_the_end_of_a_line_from_a_small_pipe() {
     refuse(&mut command, libc::SYS_fcntl, 1, libc::F_SETPIPE_SZ, libc::EPERM);
     log.start_as(command);
     let start = Instant::now();
-    // This machine may be too busy for that second.
+    // On a busy machine that second may pass before the next piece comes.
     let is_whole = || {
         for piece in ["tw", "o, th", "ree\n"] {
             log.write(piece);
@@ -1878,14 +1894,14 @@ fn syslog_waits_for_the_end_of_a_line_from_a_small_pipe() {
     log.finish();
 }
 
-/// Also in more of them than it can look at: they are not waited for then.
+/// Also in more pieces than it can look at, when it does not wait for the end of the line.
 fn syslog_takes_a_line_in_any_pieces() {
     let (mut log, world, socket) = for_syslog();
     log.start_in(&world, &["-y"]);
-    // By then the pipe has room for so many.
+    // By then the pipe has been made large enough for so many pieces.
     log.wait_idle();
     log.signal(Signal::SIGSTOP);
-    // What is moved from pipe to pipe is never put together.
+    // What is moved from pipe to pipe is never merged.
     let (reader, mut writer) = io::pipe().expect("a pipe");
     let line = "a line of which each byte has a buffer of its own\n";
     for byte in line.bytes() {
@@ -1901,7 +1917,8 @@ fn syslog_takes_a_line_in_any_pieces() {
     log.finish();
 }
 
-/// Also when it was waited for before: that all is well again does not depend on its end.
+/// Also after syslog was missing: the message that all is well again does not wait for the end of
+/// the line.
 fn an_open_line_for_syslog_is_no_busy_wait() {
     let mut log = Log::new();
     let world = World::with_dev(&log.scene.path(""));
@@ -1919,7 +1936,7 @@ fn an_open_line_for_syslog_is_no_busy_wait() {
     log.finish();
 }
 
-/// Of such a write the kernel tells nobody, for something was in the pipe before.
+/// The kernel wakes nobody for such a write, because the pipe was not empty before.
 fn an_open_line_may_end_in_a_write_that_fills_the_pipe() {
     let (mut log, world, socket) = for_syslog();
     log.start_in(&world, &["-y"]);
@@ -1935,8 +1952,8 @@ fn an_open_line_may_end_in_a_write_that_fills_the_pipe() {
     log.finish();
 }
 
-/// As whoever has too many pipes gets them: each of two pages may be taken by a few bytes, and then
-/// its writer waits for room.
+/// A user with too many pipes gets one like this: a few bytes may take up each of its two pages,
+/// and then its writer waits for room.
 fn an_open_line_may_fill_a_small_pipe() {
     let (mut log, world, socket) = for_syslog();
     // No pipe is smaller than a page.
@@ -1946,7 +1963,8 @@ fn an_open_line_may_fill_a_small_pipe() {
     world.enter(&mut command);
     refuse(&mut command, libc::SYS_fcntl, 1, libc::F_SETPIPE_SZ, libc::EPERM);
     log.start_as(command);
-    // A page that ends amid a line, a bit of it, and more than there is room for behind that.
+    // A page that ends in the middle of a line, a bit more of that line, and more than there is
+    // then room for.
     let page = usize::try_from(page).expect("it is positive");
     let line = "x".repeat(page - 97) + "\n";
     let parts = [line + &"x".repeat(96), "x".repeat(100), "x".repeat(page - 46)];
@@ -1964,8 +1982,8 @@ fn an_open_line_may_fill_a_small_pipe() {
     assert_same(found.as_bytes(), text.as_bytes());
 }
 
-/// Which has 16 pages, and may not have more; each may be taken by one byte, when that is moved from
-/// pipe to pipe.
+/// The pipe has 16 pages and may not have more, and a single byte that is moved from pipe to pipe
+/// may take up one of them.
 fn an_open_line_may_fill_a_pipe_in_pieces() {
     let (mut log, world, socket) = for_syslog();
     let mut command = log.command(&["-y"]);
@@ -1991,7 +2009,7 @@ fn an_open_line_may_fill_a_pipe_in_pieces() {
     log.finish();
 }
 
-/// Each line once, also when one of both cannot take it at first.
+/// Each line is in both once, even if one of them cannot take it at first.
 fn syslog_has_what_the_file_has() {
     let (mut log, directory) = in_a_directory();
     let world = World::with_dev(&log.scene.path(""));
@@ -2014,7 +2032,7 @@ fn syslog_has_what_the_file_has() {
     assert!(socket.recv(&mut [0; 100]).is_err(), "a line twice");
 }
 
-/// And the descriptors are: nothing is left open by a rotation.
+/// The descriptors are fixed too: a rotation leaves none open.
 fn memory_is_fixed() {
     let mut log = Log::new();
     log.start(&["-t", "-s", "64K", "-n", "3"]);
@@ -2031,11 +2049,11 @@ fn memory_is_fixed() {
     log.finish();
 }
 
-/// There may be a logger for each service, and most have nothing to do.
+/// There may be a logger for each service, and most of them have nothing to do.
 fn no_lines_take_no_stack() {
     let mut log = Log::new();
     let mut command = log.command(&[]);
-    // The environment is there too.
+    // The environment is on the stack too.
     command.env_clear();
     log.start_as(command);
     log.wait_idle();

@@ -30,17 +30,17 @@ use temp_dir::TempDir;
 pub const PATIENCE: Duration = Duration::from_secs(20);
 pub const GLANCE: Duration = Duration::from_millis(5);
 
-/// The name of every directory begins so, and goes on with the pid of this process.
+/// The name of every directory begins with this, and goes on with the pid of this process.
 pub const PREFIX: &str = "going-it-";
 
-/// A service's own word of having been started.
+/// A start, as the service itself has recorded it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Start {
     pub pid: i32,
     pub at_ms: u64,
 }
 
-/// A going of one's own: see the top of this file.
+/// One going and its services: see the top of this file.
 pub struct Going {
     directory: TempDir,
     program: PathBuf,
@@ -68,8 +68,8 @@ impl Going {
         }
     }
 
-    /// Makes everything in the directory usable for other users, both programs included: where
-    /// they were built is often closed to them.
+    /// Makes everything in the directory usable for other users. Both programs are copied there,
+    /// because the place where they were built is often closed to others.
     pub fn open_to_everybody(&mut self) {
         for name in ["", "going.d", "run", "records"] {
             let mode = fs::Permissions::from_mode(0o777);
@@ -93,7 +93,7 @@ impl Going {
 
     // What it is to run.
 
-    /// A service file.
+    /// Writes a service file.
     pub fn write(&self, name: &str, content: impl AsRef<[u8]>) {
         fs::write(self.path("going.d").join(name), content).expect("a service file");
     }
@@ -116,24 +116,24 @@ impl Going {
         command
     }
 
-    /// A service that only stays, and tells of every start.
+    /// A service that only stays up, and records every start.
     pub fn hold(&self, name: &str) {
         self.write(name, self.cmd("hold", name, &[]));
     }
 
-    /// The same, and what it writes goes to the service `log`.
+    /// The same, with its output going to the service `log`.
     pub fn hold_logging(&self, name: &str, log: &str) {
         self.write(name, self.cmd("hold", name, &[]) + &format!("log={log}\n"));
     }
 
-    /// Services that only stay.
+    /// Services that only stay up.
     pub fn hold_all(&self, names: &[impl AsRef<str>]) {
         for name in names {
             self.hold(name.as_ref());
         }
     }
 
-    /// A file in RUNDIR/down, which going makes when it reads it.
+    /// Makes a file in RUNDIR/down, a directory that going makes when it reads it.
     pub fn hold_down(&self, name: &str) {
         self.wait_for("RUNDIR/down", || self.path("run/down").is_dir());
         fs::write(self.path("run/down").join(name), "").expect("a down file");
@@ -149,7 +149,7 @@ impl Going {
         self.command_on(&self.path("going.d"), &self.path("run"))
     }
 
-    /// `going -d … -r …`, its messages going to a file: that takes them all at any speed.
+    /// `going -d … -r …`. Its messages go to a file, which takes all of them at any speed.
     pub fn command_on(&self, confdir: &Path, rundir: &Path) -> Command {
         let mut command = Command::new(&self.program);
         command.arg("-d").arg(confdir).arg("-r").arg(rundir);
@@ -164,7 +164,7 @@ impl Going {
         };
         command.stdin(Stdio::null()).stdout(append("stdout")).stderr(append("log"));
         hide_dev_log(command);
-        // Should this process end without dropping anything, going stops in order.
+        // If this process ends without dropping anything, going stops in an orderly way.
         // SAFETY: one system call between fork and exec.
         unsafe { command.pre_exec(|| Ok(prctl::set_pdeathsig(Signal::SIGTERM)?)) };
     }
@@ -173,7 +173,7 @@ impl Going {
         self.start_with(|_| {});
     }
 
-    /// In surroundings of one's own.
+    /// Starts going after `change` has been made to its command.
     pub fn start_with(&mut self, change: impl FnOnce(&mut Command)) {
         let mut command = self.command();
         change(&mut command);
@@ -186,7 +186,7 @@ impl Going {
         self.wait_ready();
     }
 
-    /// Until then a signal would do to going what it does to any program.
+    /// Until its signals are blocked, each has its default action.
     #[track_caller]
     fn wait_ready(&self) {
         let blocks = |mask: u64, signal: Signal| mask & (1 << (signal as i32 - 1)) != 0;
@@ -227,7 +227,7 @@ impl Going {
         self.wait_ready();
     }
 
-    /// What a run of going that ends by itself prints.
+    /// The output of a run of going that ends by itself.
     #[track_caller]
     pub fn output(&self, words: &[&str]) -> Output {
         let mut command = self.command();
@@ -247,7 +247,7 @@ impl Going {
         process.wait_with_output().expect("our own child")
     }
 
-    /// Under init that of the newest one.
+    /// The pid of going; under init, of the latest one.
     pub fn pid(&self) -> i32 {
         if self.under_init {
             return number(self.records("init.pids").last().expect("a started going"));
@@ -260,13 +260,13 @@ impl Going {
         send(self.pid(), signal);
     }
 
-    /// HUP, and waits until everything that was written before has been read by going, and all that
-    /// follows from it at once has been done.
+    /// Sends HUP, and waits until going has read everything that was written before, and has done
+    /// all that follows from it at once.
     ///
-    /// The mark for that is one more service that changes, twice: a rescan that was under way may
-    /// have missed what was written before the first mark, though it has seen that. The one that
-    /// sees the second mark has begun after the other one had ended. And a changed service is
-    /// started anew only in a later turn of going's loop than all that the rescan brought about.
+    /// One more service, the mark, shows that: it is changed twice. A rescan that was already under
+    /// way may see the first mark, and yet have missed what was written before it. The rescan that
+    /// sees the second mark began after that one had ended. And a changed service is restarted only
+    /// in a later turn of going's loop than everything else that the rescan brought about.
     #[track_caller]
     pub fn rescan(&self) {
         self.mark();
@@ -300,16 +300,16 @@ impl Going {
             }
             sleep(GLANCE);
         }
-        // For dropping, which has to end it.
+        // Put back, so that dropping ends it.
         self.process = Some(process);
         panic!("going does not exit within {PATIENCE:?}\n{}", self.report());
     }
 
-    /// TERM, and the promise that goes with it: everything stops, and it exits 0.
+    /// Sends TERM. Everything has to stop, and going has to exit 0.
     #[track_caller]
     pub fn terminate(&mut self) {
         let mut services = self.children();
-        // A reader, which is none, dies with going, but a moment later.
+        // A reader is not a service: it dies with going, but a moment later.
         services.retain(|&pid| proc::is_executed(pid));
         self.signal(Signal::SIGTERM);
         let status = self.wait_exit();
@@ -325,12 +325,12 @@ impl Going {
         wait_for(what, PATIENCE, condition, || self.report());
     }
 
-    /// What going has said since the first start.
+    /// All messages of going since the first start.
     pub fn log(&self) -> String {
         String::from_utf8_lossy(&fs::read(self.path("log")).unwrap_or_default()).into_owned()
     }
 
-    /// Lines that contain `text`, in which `…` stands for anything.
+    /// The number of lines that contain `text`, in which `…` stands for anything.
     pub fn log_count(&self, text: &str) -> usize {
         let behind = |line, part| str::split_once(line, part).map(|(_, rest)| rest);
         let log = self.log();
@@ -342,12 +342,12 @@ impl Going {
         self.wait_for(&format!("{text:?} in the log"), || self.log_count(text) > 0);
     }
 
-    /// For the message of a failure.
+    /// What is shown with a failure.
     pub fn report(&self) -> String {
         format!("--- what going said:\n{}--- end", self.log())
     }
 
-    /// Lines that services wrote into one of their files, complete ones only.
+    /// The complete lines that services wrote into one of their files.
     pub fn records(&self, file: &str) -> Vec<String> {
         let text = fs::read_to_string(self.path("records").join(file)).unwrap_or_default();
         text.split_inclusive('\n')
@@ -370,7 +370,7 @@ impl Going {
         self.starts(name)
     }
 
-    /// Waits until the service runs; its pid.
+    /// Waits until the service runs, and returns its pid.
     #[track_caller]
     pub fn up(&self, name: &str) -> i32 {
         let last = || self.starts(name).last().map(|start| start.pid);
@@ -406,17 +406,17 @@ impl Going {
         self.wait_for(&format!("{name} {state} in the status"), is_so);
     }
 
-    /// Services that found another of their name running.
+    /// Services that found another process of their name running.
     pub fn twins(&self) -> Vec<String> {
         self.records("twins")
     }
 
-    /// Zombies included.
+    /// The children of going, zombies included.
     pub fn children(&self) -> Vec<i32> {
         proc::children(self.pid())
     }
 
-    /// The child whose words the closure knows.
+    /// Waits for a child whose arguments `is_it` accepts, and returns its pid.
     #[track_caller]
     pub fn wait_child(&self, what: &str, is_it: impl Fn(&[String]) -> bool) -> i32 {
         let find = || self.children().into_iter().find(|&pid| is_it(&proc::arguments(pid)));
@@ -428,7 +428,8 @@ impl Going {
 impl Drop for Going {
     fn drop(&mut self) {
         if let Some(mut process) = self.process.take() {
-            // Held still it starts nothing more, and what its children leave behind comes to it.
+            // While it is stopped it starts nothing more, and it still adopts what its children
+            // leave behind.
             let root = process.id().try_into().expect("a pid");
             send(root, Signal::SIGSTOP);
             loop {
@@ -442,12 +443,12 @@ impl Drop for Going {
                 }
                 sleep(GLANCE);
             }
-            // Both fail only for a process that is no more.
+            // Both fail only for a process that is already gone.
             let _ = process.kill();
             let _ = process.wait();
         }
-        // And what an earlier going, itself killed, may have left; not those of a directory whose
-        // name only begins like ours.
+        // An earlier going that was itself killed may have left processes too. The slash keeps out
+        // those of a directory whose name only begins like ours.
         for (pid, _) in processes_with(&format!("{}/", self.directory.path().display())) {
             send(pid, Signal::SIGKILL);
         }
@@ -469,14 +470,14 @@ impl Helper {
 
 impl Drop for Helper {
     fn drop(&mut self) {
-        // Both fail only for a process that is no more.
+        // Both fail only for a process that is already gone.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
 }
 
-/// What going's VmPeak stays below, alone with a few services: what is released keeps the promise,
-/// what is built for finding faults has more in it.
+/// What VmPeak has to stay below, in kB: a release build keeps the documented promise, a debug
+/// build needs more.
 pub fn peak_kb() -> u64 {
     if env::var_os("GOING").is_some() { 320 } else { 1024 }
 }
@@ -486,16 +487,17 @@ pub fn going() -> PathBuf {
     env::var_os("GOING").map_or_else(|| env!("CARGO_BIN_EXE_going").into(), PathBuf::from)
 }
 
-/// Puts a copy of a program where anybody can execute it. Done by a process of its own: what this
-/// one had open for writing a child might hold that another scenario forks at that moment, and until
-/// that has executed something, the kernel refuses to execute the copy (ETXTBSY).
+/// Puts a copy of a program where anybody can execute it. A separate process does that: if this
+/// process had the copy open for writing, a child that another scenario forks at that moment would
+/// have it open too, and until that child has executed something, the kernel would refuse to
+/// execute the copy (ETXTBSY).
 pub fn install_program(from: &Path, to: &Path) {
     let mut install = Command::new("install");
     let status = install.args(["-m", "755"]).arg(from).arg(to).status();
     assert!(status.is_ok_and(|status| status.success()), "{}", to.display());
 }
 
-/// Waits for what an event brings about; a failure shows the report.
+/// Waits until `condition` holds; a failure shows the report.
 #[track_caller]
 pub fn wait_for(
     what: &str,
@@ -513,7 +515,7 @@ pub fn wait_for(
     panic!("no sign of {what} within {patience:?}\n{}", report());
 }
 
-/// A process that is no more is as good as signalled.
+/// Sends a signal. A process that is already gone counts as signalled.
 pub fn send(pid: i32, signal: Signal) {
     assert!(pid > 1, "never a group, never init: {pid}");
     let _ = kill(Pid::from_raw(pid), signal);
@@ -527,8 +529,8 @@ pub fn limit(pid: i32, resource: libc::c_int, soft: u64, hard: u64) {
     assert_eq!(result, 0, "{}", io::Error::last_os_error());
 }
 
-/// Has the kernel answer `errno` to the system call of this `number`, whenever its argument at
-/// `index` is `value`, see seccomp(2).
+/// Makes the kernel answer `errno` to the system call `number` whenever its argument at `index` is
+/// `value`, see seccomp(2).
 pub fn refuse(command: &mut Command, number: libc::c_long, index: u32, value: i32, errno: i32) {
     let one = |code: u32, otherwise, value| libc::sock_filter {
         code: code.try_into().expect("16 bits"),
@@ -537,7 +539,7 @@ pub fn refuse(command: &mut Command, number: libc::c_long, index: u32, value: i3
         k: value,
     };
     let load = |offset| one(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, offset);
-    // So many of the others are passed over if it is another one.
+    // Skips `others` instructions if it is another value.
     let is = |value, others| one(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, others, value);
     let answer = |answer| one(libc::BPF_RET | libc::BPF_K, 0, answer);
     let filter = [
@@ -561,14 +563,15 @@ pub fn refuse(command: &mut Command, number: libc::c_long, index: u32, value: i3
     unsafe { command.pre_exec(change) };
 }
 
-/// Linux has pidfd_open(2) since 5.3.
+/// Makes the kernel like one before Linux 5.3, which has no pidfd_open(2).
 pub fn refuse_pidfds(command: &mut Command) {
     refuse(command, libc::SYS_pidfd_open, 1, 0, libc::ENOSYS);
 }
 
-/// Has the command run by another user, whatever else was prepared for it before.
+/// Makes the command run as another user. The user is changed after everything else that was
+/// prepared before.
 pub fn run_by(command: &mut Command, user: u32) {
-    // Not by `CommandExt::uid`, which comes before everything that only root may do.
+    // `CommandExt::uid` would change the user first, before all that only root may do.
     let change = move || {
         setgroups(&[])?;
         setgid(Gid::from_raw(user))?;
@@ -592,13 +595,14 @@ fn number<T: std::str::FromStr>(text: &str) -> T {
     text.parse().unwrap_or_else(|_| panic!("not a number: {text}"))
 }
 
-/// On a machine with a running syslogd going's messages would go there. Then it gets a mount
-/// namespace in which /dev/log is a plain file, and its messages come to stderr.
+/// On a machine with a running syslogd, going's messages would go there. Then going gets a mount
+/// namespace in which /dev/log is /dev/null, and its messages come to stderr.
 fn hide_dev_log(command: &mut Command) {
     // Often a symlink, and a mount needs what it points to.
     let Ok(log) = fs::canonicalize("/dev/log") else { return };
     let log = CString::new(log.into_os_string().into_encoded_bytes()).expect("no NUL in a path");
-    // Root needs no user namespace. Anybody else gets one in which he is himself.
+    // Root needs no user namespace. Anybody else gets one in which their user and group stay as
+    // they are.
     let (uid, gid) = (geteuid(), getegid());
     let maps = (!uid.is_root()).then(|| {
         [

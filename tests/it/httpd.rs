@@ -13,7 +13,7 @@ use std::thread;
 use std::time::Duration;
 
 const SERVERS: usize = 5;
-/// Four each: the fifth would be 16 s away.
+/// Kills of each server: after a fifth, the next start would be 16 s away.
 const KILLS: usize = 4;
 const BODY: &str = "served by a supervised httpd\n";
 
@@ -21,8 +21,8 @@ pub fn tests() -> Vec<Trial> {
     vec![scenario!(httpd_comes_back_each_of_twenty_times, Busybox)]
 }
 
-/// Killed 20 times while clients go on asking: back each time, one instance only, and no client
-/// ever gets anything but the right answer or none.
+/// httpd is killed 20 times while clients go on asking. It is back each time, with one instance
+/// only, and no client ever gets anything but the right answer or none.
 fn httpd_comes_back_each_of_twenty_times() {
     let mut going = Going::new();
     let root = going.path("www");
@@ -42,7 +42,7 @@ fn httpd_comes_back_each_of_twenty_times() {
     let wrong = AtomicUsize::new(0);
     let over = AtomicBool::new(false);
     thread::scope(|scope| {
-        // Raised also when an assertion fails: or the clients would never end.
+        // Also raised when an assertion fails, or else the clients would never end.
         let _end = Raise(&over);
         for (port, answers) in ports.iter().zip(&answers) {
             let (over, wrong) = (&over, &wrong);
@@ -80,7 +80,7 @@ impl Drop for Raise<'_> {
     }
 }
 
-/// Waits for the server of a port that is not the old one; there is never more than one.
+/// Waits for a server of the port that is not the old one. There is never more than one.
 fn server(going: &Going, port: u16, old: i32) -> i32 {
     let address = format!("127.0.0.1:{port}");
     let servers = || {
@@ -100,7 +100,7 @@ fn ask(port: u16, answers: &AtomicUsize, wrong: &AtomicUsize, over: &AtomicBool)
             Ok(answer) if answer.contains("200 OK") && answer.ends_with(BODY) => {
                 answers.fetch_add(1, Ordering::Relaxed);
             }
-            // Cut off by the kill, or nobody there.
+            // Cut off by the kill, or not served at all.
             Ok(answer) if is_beginning(&answer) => {}
             Err(_) => {}
             Ok(_) => drop(wrong.fetch_add(1, Ordering::Relaxed)),
@@ -110,7 +110,7 @@ fn ask(port: u16, answers: &AtomicUsize, wrong: &AtomicUsize, over: &AtomicBool)
     }
 }
 
-/// Whether a right answer may begin so.
+/// Whether a right answer may begin like this.
 fn is_beginning(answer: &str) -> bool {
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((answer, ""));
     let is_status = |status: &&str| head.starts_with(status) || status.starts_with(head);
@@ -126,7 +126,7 @@ fn page(port: u16) -> std::io::Result<String> {
     Ok(answer)
 }
 
-/// Nobody listens there now.
+/// A port on which nothing listens now.
 fn free_port() -> u16 {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
     listener.local_addr().expect("it is bound").port()

@@ -68,7 +68,7 @@ impl Initramfs {
         self.archive
     }
 
-    /// The kernel makes no directory by itself.
+    /// Adds the parent directory, because the kernel makes none by itself.
     fn parent_of(&mut self, path: &str) {
         if let Some((parent, _)) = path.rsplit_once('/') {
             self.directory(parent);
@@ -77,8 +77,9 @@ impl Initramfs {
 
     fn entry(&mut self, path: &str, mode: u32, content: &[u8]) {
         self.entries += 1;
-        // Magic; number, mode, owner, group, links, time, size; device and that of a special file,
-        // in two numbers each; length of the path with its NUL; checksum, which is not used.
+        // Magic; inode number, mode, owner, group, links, time, size; the device, and that of a
+        // special file, as two numbers each; length of the path with its NUL; checksum, which is
+        // not used.
         let header = format!(
             "070701{:08x}{mode:08x}{:08x}{:08x}{:08x}{:08x}{:08x}{:032x}{:08x}{:08x}",
             self.entries,
@@ -104,8 +105,9 @@ impl Initramfs {
     }
 }
 
-/// Of an ELF file for 64 bits what is mapped when it is executed: up to the end of the last segment.
-/// What follows is for debuggers, and ten times as much. Anything else as it is.
+/// What is mapped of a 64-bit ELF file when it is executed: everything up to the end of the last
+/// segment. What follows is for debuggers, and is ten times as large. Any other file is left as it
+/// is.
 pub fn loadable(file: &[u8]) -> Vec<u8> {
     let number = |at: usize, length: usize| {
         let bytes = file[at..at + length].iter().rev();

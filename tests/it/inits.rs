@@ -1,6 +1,7 @@
 //! going under the two inits that have an inittab, as PID 1 of a machine: sysvinit and busybox.
 //!
-//! The line is the one of etc/inittab, put in while init runs and made effective as the README says.
+//! The line is that of etc/inittab. It is added while init runs, and made effective as the README
+//! says.
 
 use crate::initramfs::Initramfs;
 use crate::machine::{Machine, RC, initramfs, unpacked};
@@ -11,7 +12,7 @@ pub fn tests() -> Vec<Trial> {
     vec![scenario!(under_sysvinit, Machine, Sysvinit), scenario!(under_busybox_init, Machine)]
 }
 
-/// Services that tell of each start, and of a twin.
+/// Services that record each start, and any twin.
 const SERVICES: [&str; 3] = ["obeys", "lingers", "ignores"];
 
 /// A machine under an init, with everything but the line in its inittab. CONFDIR is still missing.
@@ -29,7 +30,7 @@ fn before_going(inittab: &str, line: &str) -> Initramfs {
     files
 }
 
-/// A line of etc/inittab, which is commented out there.
+/// Finds a line in etc/inittab, where it is commented out.
 fn documented(line: &str) -> &'static str {
     let all = include_str!("../../etc/inittab").lines();
     let mut found = all.filter_map(|each| each.strip_prefix('#')).filter(|each| *each == line);
@@ -51,8 +52,8 @@ fn under_sysvinit() {
     machine.wait_run("test -e /tmp/once");
     assert_eq!((machine.pid_of("going"), machine.run("cat /records/*.starts")), pids);
 
-    // Its line removed, going ends in order; init's patience with it is shorter than going's with
-    // a service, so none may be left that ignores TERM.
+    // When its line is removed, going ends in an orderly way. init gives going less time than going
+    // gives a service, so no service may be left that ignores TERM.
     machine.run("rm /etc/going.d/ignores; killall -HUP going");
     machine.wait_run("test $(pidof it | wc -w) = 3");
     machine.run("sed -i '/^go:/d' /etc/inittab; telinit q");
@@ -71,14 +72,14 @@ fn under_busybox_init() {
     it_is_respawned(&mut machine, "kill -HUP 1");
 }
 
-/// What the README says of the line in inittab.
+/// Tests what the README says about the line in inittab.
 #[track_caller]
 fn it_is_respawned(machine: &mut Machine, reread: &str) {
     assert_eq!(machine.run("cat /proc/1/comm"), "init");
     assert_eq!(machine.try_run("pidof going").0, "");
     machine.run(&format!("cat /etc/inittab.going >>/etc/inittab; {reread}"));
 
-    // Without a CONFDIR it stays, and sees one when there is one.
+    // Without a CONFDIR going stays up, and it finds one when there is one.
     machine.wait_console("unable to read CONFDIR /etc/going.d: No such file or directory");
     let first = machine.pid_of("going");
     assert_eq!(machine.run(&format!("grep PPid: /proc/{first}/status")), "PPid:\t1");
@@ -92,7 +93,7 @@ fn it_is_respawned(machine: &mut Machine, reread: &str) {
     machine.wait_run("test -s /records/later.starts");
     assert_eq!(machine.pid_of("going"), first);
 
-    // Killed it comes back, and so does each service, once.
+    // When going is killed it comes back, and so does each service, once.
     machine.run(&format!("kill -KILL {first}"));
     wait_all(machine, 2);
     assert_ne!(machine.pid_of("going"), first);
@@ -104,7 +105,7 @@ fn it_is_respawned(machine: &mut Machine, reread: &str) {
     }
 }
 
-/// Until each of the services has been started so many times.
+/// Waits until each of the services has been started `count` times.
 #[track_caller]
 fn wait_all(machine: &mut Machine, count: usize) {
     for name in SERVICES {

@@ -1,5 +1,5 @@
-//! More of what this binary does as `it service VERB …`: what is only of use inside a machine or a
-//! container, where going is PID 1.
+//! More of what this binary does as `it service VERB …`, mostly inside a machine or a container,
+//! where going is PID 1.
 
 use crate::harness::refuse_pidfds;
 use crate::proc;
@@ -24,11 +24,12 @@ use std::time::{Duration, Instant};
 
 const PATIENCE: Duration = Duration::from_mins(1);
 
-/// Bytes of the stack of a process that does next to nothing.
+/// Bytes of stack for a process that does next to nothing.
 const STACK_LEN: usize = 4096;
 
-/// Gives our parent so many children that only wait, and then, for so long, others that end at
-/// once, as fast as can be. Tells when a fifth of that is over, and when all is.
+/// Gives our parent `count` children that only wait, and then, for as long as `time` says, others
+/// that end at once, as fast as possible. Records when a fifth of the time is over, and when all of
+/// it is.
 pub fn storm(directory: &str, name: &str, count: u64, time: Duration) {
     extern "C" fn wait(_: *mut libc::c_void) -> libc::c_int {
         loop {
@@ -46,10 +47,10 @@ pub fn storm(directory: &str, name: &str, count: u64, time: Duration) {
     let mut stacks = vec![[0_u128; STACK_LEN / 16]; count.try_into().unwrap()];
     for stack in &mut stacks {
         let top = stack.as_mut_ptr_range().end.cast();
-        // SAFETY: the stack is its own, and stays as long as this process does.
+        // SAFETY: the stack is its own, and lives as long as this process does.
         let pid = unsafe { libc::clone(wait, top, flags, ptr::null_mut()) };
         if pid < 0 {
-            // Fewer will do, where there may not be more.
+            // Fewer will do, if more are not allowed.
             break;
         }
     }
@@ -69,7 +70,7 @@ pub fn storm(directory: &str, name: &str, count: u64, time: Duration) {
     pause();
 }
 
-/// Takes what the kernel allows one user for pipes beyond the smallest.
+/// Uses up the memory that the kernel allows one user for pipes beyond the smallest size.
 pub fn pipes(directory: &str, name: &str) {
     let mut pipes = Vec::new();
     loop {
@@ -85,8 +86,8 @@ pub fn pipes(directory: &str, name: &str) {
     pause();
 }
 
-/// Makes so many orphans, one after another, and returns when each was a child of PID 1 and has been
-/// reaped there.
+/// Makes `count` orphans, one after another, and returns when each has become a child of PID 1 and
+/// has been reaped there.
 pub fn orphans(count: u64) {
     let (reader, writer) = pipe().expect("a pipe");
     for _ in 0..count {
@@ -121,10 +122,10 @@ pub fn orphans(count: u64) {
     }
 }
 
-/// As the first program of a kernel: leaves nothing of what initramfs and kernel have made for it,
-/// and becomes the command.
+/// As the first program that the kernel starts: removes all that the initramfs and the kernel have
+/// made for it, and becomes the command.
 pub fn bare(command: &[&str]) {
-    // Whichever of them are there.
+    // Not all of these need be there.
     let _none = fs::remove_file("/dev/console");
     for path in ["/dev", "/proc", "/run", "/etc", "/sys", "/root"] {
         let _none = fs::remove_dir(path);
@@ -136,23 +137,23 @@ pub fn bare(command: &[&str]) {
     }
     let words = command.iter().map(|word| CString::new(*word).expect("no NUL in a word"));
     let words: Vec<_> = words.collect();
-    // Should it fail, so does PID 1, which the kernel tells.
+    // If this fails, PID 1 ends, which the kernel reports.
     let _error = execv(&words[0], &words);
 }
 
-/// Becomes the command, for which the kernel is one before 5.3.
+/// Becomes the command, on what seems to be a kernel before 5.3.
 pub fn old(command: &[&str]) {
     let mut program = Command::new(command[0]);
     refuse_pidfds(program.args(&command[1..]));
-    // Should it fail, so does PID 1, which the kernel tells.
+    // If this fails, PID 1 ends, which the kernel reports.
     let _error = program.exec();
 }
 
-/// Ends in the way that the words say.
+/// Ends by the signal or with the exit code `number`.
 pub fn die(how: &str, number: i32) -> ! {
     if how == "signal" {
         prctl::set_dumpable(false).expect("a valid value");
-        // What musl keeps for itself it refuses; nobody has changed that here.
+        // musl refuses the signals that it keeps for itself, but nothing has changed those here.
         // SAFETY: no handler.
         unsafe { libc::signal(number, libc::SIG_DFL) };
         set_blocked(0);
@@ -163,8 +164,8 @@ pub fn die(how: &str, number: i32) -> ! {
     exit(number);
 }
 
-/// With a child in the same process group, both write down each signal they get; the last one there
-/// is ends it, with that code.
+/// Both this process and a child in the same process group record each signal they get. Signal 64,
+/// the last one there is, ends them with the exit code `code`.
 pub fn note(directory: &str, name: &str, code: i32) -> ! {
     set_blocked(!0);
     // SAFETY: there are no other threads.
@@ -180,7 +181,7 @@ pub fn note(directory: &str, name: &str, code: i32) -> ! {
     }
 }
 
-/// The whole mask, those that musl keeps for itself included.
+/// Sets the whole mask, including the signals that musl keeps for itself.
 fn set_blocked(mask: u64) {
     let (old, length) = (ptr::null_mut::<u64>(), size_of::<u64>());
     // SAFETY: the mask outlives the call, and the old one is not asked for.
@@ -190,7 +191,7 @@ fn set_blocked(mask: u64) {
     assert_eq!(result, 0, "{}", Error::last_os_error());
 }
 
-/// The next one that is pending.
+/// Waits for the next signal.
 fn next_signal() -> i64 {
     let mask = u64::MAX;
     let (none, length) = (ptr::null_mut::<libc::c_void>(), size_of::<u64>());
@@ -199,15 +200,16 @@ fn next_signal() -> i64 {
         let number = unsafe {
             libc::syscall(libc::SYS_rt_sigtimedwait, &raw const mask, none, none, length)
         };
-        // A stop and CONT interrupt it.
+        // A stop and CONT interrupt the wait.
         if number > 0 {
             return number;
         }
     }
 }
 
-/// On a terminal: what it is to this process, and then, if it is to `note`, the signals that come
-/// from there, until QUIT; else what they do by themselves.
+/// On a terminal: records whether this process group is in the foreground, and whether this process
+/// leads it. If `manner` is `note`, it then records the signals from the terminal, until QUIT.
+/// Otherwise signals have their default actions.
 pub fn tty(directory: &str, name: &str, manner: &str) {
     let group = getpgrp();
     let is_foreground = tcgetpgrp(stdin()).is_ok_and(|foreground| foreground == group);
@@ -228,7 +230,7 @@ pub fn tty(directory: &str, name: &str, manner: &str) {
     }
 }
 
-/// Prints what a process gets from its parent.
+/// Prints what a process inherits from its parent.
 pub fn world() {
     // SAFETY: it cannot fail.
     println!("umask {:03o}", unsafe { libc::umask(0) });
