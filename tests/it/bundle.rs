@@ -176,7 +176,7 @@ impl Container {
         self.directory.path().file_name().expect("a name").to_string_lossy().into_owned()
     }
 
-    // Its life.
+    // Running it.
 
     #[track_caller]
     pub fn start(&mut self, main: &[String]) {

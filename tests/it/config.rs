@@ -204,7 +204,7 @@ fn what_cannot_be_read_takes_no_service_down() {
     let mut going = Going::new();
     going.open_to_everybody();
     going.hold("web");
-    // Not as root, who may read everything.
+    // By an ordinary user, because root may read everything.
     going.start_with(|command| run_by(command, 12_345));
     let pid = going.up("web");
     let shut = |path: &str| {

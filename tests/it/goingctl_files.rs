@@ -584,8 +584,8 @@ fn logs_knows_where_goinglog_writes() {
             assert_eq!(ctl_to(&going, OK, &["logs", name]).out, "one\n", "{name}");
         }
     }
-    // A logger whose own messages go to a file has these shown instead, and a name for syslog is
-    // not a file.
+    // For a logger whose own messages go to a file, these are shown instead; and a name for syslog
+    // is not a file.
     for (logger, reason) in [
         ("cmd=goinglog /nonexistent/web\nlog=/nonexistent/own\n", "read /nonexistent/own"),
         ("cmd=goinglog -y web\n", "its output is that of going"),

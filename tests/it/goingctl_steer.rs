@@ -167,8 +167,8 @@ fn start_of_what_fails_says_how() {
     going.terminate();
 }
 
-/// The last good version is started, which is not what somebody wants who edits the file and
-/// restarts the service.
+/// The last good version is started, but a user who edits the file and restarts the service wants
+/// the new one.
 fn a_restart_by_a_file_that_is_rejected_fails() {
     let mut going = started(&["web", "other"]);
     let pid = going.up("web");
@@ -275,6 +275,7 @@ fn the_deadline_of_the_service_is_kept_to() {
     going.terminate();
 }
 
+/// At the deadline a restart removes the file that it made in RUNDIR/down.
 fn a_restart_that_takes_too_long_holds_nothing_down() {
     let going = stubborn();
     let pid = going.up("web");
@@ -301,6 +302,7 @@ fn pid(process: &Child) -> i32 {
     process.id().try_into().expect("a pid")
 }
 
+/// Whatever signal ends a restart, the file that it made in RUNDIR/down goes.
 fn an_interrupted_restart_holds_nothing_down() {
     let endings = [
         (Signal::SIGINT, INTERRUPTED),
@@ -388,6 +390,7 @@ fn a_suspended_restart_goes_on() {
     assert_eq!((going.wait_starts("web", 2).len(), is_held(&going, "web")), (2, false));
 }
 
+/// Unlike a restart, a stop that is interrupted still holds the service down.
 fn an_interrupted_stop_stays_in_force() {
     let going = stubborn();
     let mut command = command(&going);
@@ -486,6 +489,7 @@ fn reload_is_hup() {
     going.terminate();
 }
 
+/// Without a pidfd the signal goes to the number of the process.
 fn a_signal_is_sent_by_an_old_kernel() {
     let mut going = started(&["web"]);
     let pid = going.up("web");

@@ -561,7 +561,7 @@ fn stamps_stand_before_each_line() {
     }
 }
 
-/// The stamp is that of today; the tests of the model check all other dates.
+/// The stamp is that of today; other dates are checked by the tests of the model.
 fn stamps_tell_the_time() {
     let stamps: [(&str, Stamp); 2] = [("-t", rfc3339), ("-T", tai64n)];
     for (option, stamp) in stamps {
@@ -845,8 +845,8 @@ fn kill_between_stamped_lines_loses_nothing() {
     assert_same(&unstamped(&files.concat()), &lines);
 }
 
-/// In the middle of a write, KILL may leave lines that are written a second time, behind a torn
-/// one.
+/// After KILL in the middle of a write, lines may be there twice, and one of them may follow a torn
+/// line.
 fn kill_amid_stamped_lines_leaves_none_out() {
     let (lines, files) = storm(true, |_| {});
     let all = String::from_utf8(files.concat()).expect("plain text");
@@ -925,7 +925,7 @@ impl World {
         UnixDatagram::bind(self.view(Path::new("/dev/log"))).expect("a new socket")
     }
 
-    /// Where what is at `path` there is seen from here.
+    /// The path from here to what is at `path` there.
     fn view(&self, path: &Path) -> PathBuf {
         let root = PathBuf::from(format!("/proc/{}/root", self.0.pid()));
         root.join(path.strip_prefix("/").expect("an absolute path"))
@@ -1420,7 +1420,7 @@ fn stdin_may_be_a_file() {
     }
 }
 
-/// A pipe may already be larger, if somebody made it who is allowed more.
+/// A pipe may already be larger, made so by a process that is allowed more.
 fn a_pipe_is_made_larger_and_never_smaller() {
     for before in [1 << 16, 1 << 21] {
         let mut log = Log::new();
@@ -1531,7 +1531,8 @@ fn stdin_may_be_a_socket_that_ends() {
     assert_eq!(log.content(), b"one");
 }
 
-/// For example a terminal that a program in the background may not read.
+/// An input that cannot be read counts as ended, for example a terminal that a program in the
+/// background may not read.
 fn what_cannot_be_read_is_at_its_end() {
     let mut log = Log::new();
     let mut command = log.command(&[]);
@@ -1690,7 +1691,7 @@ fn fill_queue(world: &World) -> usize {
     iter::repeat_with(send).take_while(io::Result::is_ok).count()
 }
 
-/// The step lasts, because the queue of syslog is full. The previous writer has already ended.
+/// The step takes long, because the queue of syslog is full. The previous writer has already ended.
 fn a_writer_that_comes_amid_the_last_step_is_not_missed() {
     let (mut log, world, socket) = for_syslog();
     let filled = fill_queue(&world);
@@ -1936,7 +1937,7 @@ fn an_open_line_for_syslog_is_no_busy_wait() {
     log.finish();
 }
 
-/// The kernel wakes nobody for such a write, because the pipe was not empty before.
+/// The kernel wakes no reader for such a write, because the pipe was not empty before.
 fn an_open_line_may_end_in_a_write_that_fills_the_pipe() {
     let (mut log, world, socket) = for_syslog();
     log.start_in(&world, &["-y"]);

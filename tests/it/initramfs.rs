@@ -123,7 +123,7 @@ pub fn loadable(file: &[u8]) -> Vec<u8> {
     });
     let end = ends.max().unwrap_or(0).max(table + count * size);
     let mut kept = file[..end].to_owned();
-    // There are no sections any more.
+    // No section headers are left.
     kept[40..48].fill(0);
     kept[60..64].fill(0);
     kept

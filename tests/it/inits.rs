@@ -87,7 +87,7 @@ fn it_is_respawned(machine: &mut Machine, reread: &str) {
     wait_all(machine, 1);
     assert_eq!(machine.pid_of("going"), first);
 
-    // HUP: a new service.
+    // HUP starts a new service.
     machine.run("echo 'cmd=it service hold /records later' >/etc/going.d/later");
     machine.run("killall -HUP going");
     machine.wait_run("test -s /records/later.starts");

@@ -26,7 +26,7 @@ pub fn tests() -> Vec<Trial> {
     ]
 }
 
-/// A service that ends at once, and something else that it is told.
+/// Writes a service that ends at once with `code`, and has more `settings`.
 fn exit_with(going: &Going, name: &str, code: &str, settings: &str) {
     going.write(name, going.cmd("exit", name, &[code, "0"]) + settings);
 }
@@ -62,7 +62,7 @@ fn never_is_never_respawned() {
     assert_eq!(["good", "bad"].map(|name| going.starts(name).len()), [1, 1]);
 }
 
-/// HUP does not rerun it, and a comment is no edit.
+/// HUP does not start it again, and a comment is not an edit.
 fn done_starts_again_after_an_edit_and_a_down_file_only() {
     let mut going = Going::new();
     exit_with(&going, "once", "0", "restart=never\n");
@@ -84,7 +84,7 @@ fn done_starts_again_after_an_edit_and_a_down_file_only() {
     going.terminate();
 }
 
-/// What ends by itself with `restart=exit` ends everything.
+/// Asserts that going exits with `code`, because a service with `restart=exit` has ended by itself.
 #[track_caller]
 fn assert_exit(going: &mut Going, code: i32) {
     let status = going.wait_exit();
@@ -136,7 +136,7 @@ fn of_two_exits_the_first_one_wins() {
     going.wait_log("second: stopped, ");
 }
 
-/// Edited, held down, removed: the others stay.
+/// The service is edited, held down and removed, and the others stay up.
 fn an_end_that_was_asked_for_ends_nothing_else() {
     let mut going = Going::new();
     going.write("job", going.cmd("hold", "job", &[]) + "restart=exit\n");
@@ -158,7 +158,7 @@ fn an_end_that_was_asked_for_ends_nothing_else() {
     going.terminate();
 }
 
-/// What the file says by now is for the next process.
+/// An edit of `stop` is for the next process, not for the one there is.
 fn stop_is_the_signal_of_the_process_there_is() {
     let mut going = Going::new();
     for (name, stop) in [("named", "USR1"), ("numbered", "37"), ("killed", "KILL")] {
@@ -177,14 +177,14 @@ fn stop_is_the_signal_of_the_process_there_is() {
     assert_eq!(going.log_count("does not stop"), 0, "{}", going.report());
 }
 
-/// All of the group hear of it, and CONT follows, lest they sleep over it.
+/// The whole group gets the signal, and CONT after it, so that stopped processes act on it.
 fn stop_goes_to_the_group_and_wakes_it() {
     let mut going = Going::new();
     let child = going.cmd("hold", "child", &["0"]);
     let (_, child) = child.trim().split_once('=').expect("cmd=");
     let script = going.path("script");
     let traps = "trap : INT\ntrap 'echo usr1' USR1\n";
-    // The child takes USR1 as it comes: it dies of it.
+    // The child has no trap for USR1, and dies of it.
     std::fs::write(&script, format!("{traps}{child} &\nwait\nwait\nexit 5\n")).unwrap();
     going.write("web", format!("cmd=sh '{}'\nstop=USR1\ntimeout=0\n", script.display()));
     going.start();
@@ -214,7 +214,7 @@ fn timeout_is_until_kill() {
     going.terminate();
 }
 
-/// Whoever has five seconds is long gone.
+/// A service with timeout=0 is still there when one with the default of five seconds is gone.
 fn timeout_0_is_for_ever() {
     let mut going = Going::new();
     going.write("never", going.cmd("hold", "never", &["ignore"]) + "timeout=0\n");
@@ -228,11 +228,13 @@ fn timeout_0_is_for_ever() {
     going.wait_status("five", "down");
     assert_eq!(going.status_of("never")[1..3], ["stopping".to_owned(), never.to_string()]);
     assert!(proc::is_running(never));
-    // What it was told is more than five seconds ago: no more patience in the shutdown.
+    // The stop signal was sent more than five seconds ago, so the shutdown does not wait any
+    // longer.
     going.terminate();
     going.wait_log("never: stopped, killed by signal 9");
 }
 
+/// A shutdown must not wait for ever.
 fn timeout_0_is_the_default_in_the_shutdown() {
     let mut going = Going::new();
     going.write("web", going.cmd("hold", "web", &["ignore"]) + "timeout=0\n");
@@ -252,7 +254,7 @@ fn a_long_timeout_is_waited_for_in_the_shutdown() {
     assert_eq!(going.log_count("does not stop"), 0, "{}", going.report());
 }
 
-/// With the daemon's own parser; what it checks is in the model's tables.
+/// `going -n` uses the daemon's own parser; what that accepts is in the model's tables.
 fn check_knows_every_key() {
     let going = Going::new();
     let all = "cmd=x 'y z'\ncwd=/\nchroot=/srv\nenv=A=1\nenv=B\nenv=*\nuser=web\ngroup=50\n\

@@ -1,4 +1,5 @@
-//! The edges: a full table, a full pool, a thousand ends, no processes to be had, nothing to do.
+//! The limits: a full table, a full pool, a thousand crashes, no processes to be had, nothing to
+//! do.
 
 use crate::harness::{Going, peak_kb, run_by, send};
 use crate::needs::scenario;
@@ -13,7 +14,7 @@ use std::os::unix::process::CommandExt;
 use std::thread::sleep;
 use std::time::Duration;
 
-/// Services, as documented under LIMITS.
+/// The number of services, as documented under LIMITS.
 const SERVICES: usize = 256;
 
 pub fn tests() -> Vec<Trial> {
@@ -29,8 +30,8 @@ pub fn tests() -> Vec<Trial> {
     ]
 }
 
-/// 256 services, killed four times over: each comes back, and going is what it was before: in
-/// memory, in descriptors, without a zombie.
+/// 256 services are killed four times over. Each comes back, and going has the same memory and
+/// descriptors as before, and no zombie.
 fn a_full_table_and_a_thousand_crashes() {
     let mut going = Going::new();
     for number in 0..SERVICES {
@@ -49,29 +50,29 @@ fn a_full_table_and_a_thousand_crashes() {
         for child in going.children() {
             send(child, Signal::SIGKILL);
         }
-        // After 1, 2 and 4 s.
+        // They come back after 1, 2 and 4 s.
         let is_new = |child: &i32| !seen.contains(child) && proc::is_running(*child);
         let all_new = || going.children().iter().filter(|child| is_new(child)).count() == SERVICES;
         going.wait_for("256 new ones", all_new);
         seen.extend(going.children());
     }
     assert_eq!(seen.len(), 4 * SERVICES);
-    // These wait for 8 s: long enough to see all of them reaped.
+    // The next delay is 8 s, long enough to see all of them reaped.
     for child in going.children() {
         send(child, Signal::SIGKILL);
     }
     let reaped = || going.log_count(": killed by signal 9 after ");
     going.wait_for("all of them reaped", || reaped() == 4 * SERVICES);
 
-    // It may be writing its status at this moment.
+    // going may be writing its status at this moment.
     going.wait_for("no descriptor more", || proc::descriptors(pid) == descriptors);
     assert!(proc::status_number(pid, "VmPeak") < peak_kb(), "{}", proc::status(pid, "VmPeak"));
     assert_eq!(proc::status_number(pid, "Threads"), 1);
     going.terminate();
 }
 
-/// Every second service logs to the one before it. Killed, held down and edited, all of them come
-/// back, and going is what it was before.
+/// Every second service logs to the one before it. They are killed, held down and edited; all of
+/// them come back, and going is as it was before.
 fn a_full_table_with_all_that_a_file_can_say() {
     let mut going = Going::new();
     let settings = "chroot=/\ncwd=/tmp\nenv=A=1\nenv=*\nuser=12345\ngroup=12345\nstop=INT\n\
@@ -103,7 +104,7 @@ fn a_full_table_with_all_that_a_file_can_say() {
     };
     wait_up(SERVICES, 1);
     let descriptors = proc::descriptors(pid).len();
-    // Each of those that are logged to has a pipe.
+    // Each service that is logged to has a pipe.
     assert!(descriptors > SERVICES, "{descriptors}");
     going.children().into_iter().for_each(|child| send(child, Signal::SIGKILL));
     wait_up(SERVICES, 2);
@@ -118,7 +119,8 @@ fn a_full_table_with_all_that_a_file_can_say() {
     going.terminate();
 }
 
-/// The 257th is refused with a message, harms nobody, and starts by itself when another goes.
+/// The 257th service is refused with a message, harms no other, and starts by itself when another
+/// one goes.
 fn one_too_many_waits_for_room() {
     let mut going = Going::new();
     for number in 0..SERVICES {
@@ -134,7 +136,7 @@ fn one_too_many_waits_for_room() {
     // The reader of the rescan may be there for a moment.
     let is_as_before = || going.children().into_iter().collect::<HashSet<_>>() == before;
     going.wait_for("the processes that were there before", is_as_before);
-    // Nobody looks again and again: this wait is the measurement.
+    // going does not look again and again: this wait is the measurement.
     going.wait_quiet();
     let switches = || proc::status_number(going.pid(), "voluntary_ctxt_switches");
     let count = switches();
@@ -149,7 +151,7 @@ fn one_too_many_waits_for_room() {
     going.terminate();
 }
 
-/// 48 KiB of configuration in all.
+/// The limit is 48 KiB of settings in all files together.
 fn a_full_pool_refuses_one_file_only() {
     let mut going = Going::new();
     let word = "w".repeat(3700);
@@ -171,7 +173,7 @@ fn a_full_pool_refuses_one_file_only() {
     assert!((10..=13).contains(&fitting.len()), "{fitting:?}\n{}", going.report());
     going.all_up(&fitting);
     assert_eq!(going.starts("small").len(), 1);
-    // Room for one: the others stay out.
+    // Now there is room for one, and only one is waiting for it.
     for name in rest {
         going.remove(name);
     }
@@ -192,7 +194,7 @@ fn nothing_to_do_is_no_wake_up() {
         ["voluntary_ctxt_switches", "nonvoluntary_ctxt_switches"]
             .map(|field| proc::status_number(going.pid(), field))
     };
-    // Nobody else can make a service of these.
+    // None of these can be read, and none is a reason to try again.
     for (name, target) in [
         ("dangling", "/nonexistent/service"),
         ("circle", "circle"),
@@ -202,8 +204,8 @@ fn nothing_to_do_is_no_wake_up() {
         symlink(target, going.path("going.d").join(name)).expect("a new link");
     }
     let _socket = UnixListener::bind(going.path("going.d/socket")).expect("a new socket");
-    // One is held down, one is done, and one does not stop though it has no file any more: no timer
-    // for any. A change has been noticed.
+    // One service is held down, one is done, and one does not stop though its file is gone: none of
+    // them needs a timer. And going has noticed a change.
     going.write("once", format!("{}restart=never\n", going.cmd("exit", "once", &["0", "0"])));
     going.write("deaf", going.cmd("hold", "deaf", &["ignore"]) + "timeout=0\n");
     let deaf = going.up("deaf");
@@ -212,31 +214,32 @@ fn nothing_to_do_is_no_wake_up() {
     going.wait_status("deaf", "stopping");
     going.wait_status("once", "done");
     going.wait_status("s3", "down");
-    // It may still be busy with what follows.
+    // going may still be busy with what follows.
     going.wait_quiet();
     let before = switches();
-    // This wait is the measurement. Longer than the 5 s after which CONFDIR may be tried again.
+    // This wait is the measurement. It is longer than the 5 s after which CONFDIR may be tried
+    // again.
     sleep(Duration::from_secs(6));
     assert_eq!(switches(), before);
     send(deaf, Signal::SIGKILL);
     going.terminate();
 }
 
-/// A user of no other scenario, and of no other run of the tests.
+/// A user that no other scenario has, and no other run of the tests.
 fn user(nth: u32) -> u32 {
     20_000 + 3 * (std::process::id() % 10_000) + nth
 }
 
-/// Lets the user have one process, which is going, or as many as ever.
+/// Lets the user have one process, which is going, or as many as before.
 fn allow_processes(going: &Going, user: u32, count: &str) {
-    // Only the user himself may do that, unless root has every capability.
+    // Only that user may do this, unless root has every capability.
     let mut allow = going.service();
     allow.args(["allow", &going.pid().to_string(), count]);
     run_by(&mut allow, user);
     assert!(allow.status().expect("it can be executed").success());
 }
 
-/// Up once, and then there are no more processes to be had.
+/// Starts going and a service as this user, then allows no more processes and kills the service.
 fn start_and_take_processes_away(going: &mut Going, user: u32) {
     going.open_to_everybody();
     going.hold("web");
@@ -247,14 +250,15 @@ fn start_and_take_processes_away(going: &mut Going, user: u32) {
     send(web, Signal::SIGKILL);
 }
 
-/// A failed fork is a failure of that service, retried like any other; going serves all the rest.
+/// A failed fork counts as an end of that service, and is retried like any other. going goes on
+/// serving the rest.
 fn a_failing_fork_leaves_going_responsive() {
     let mut going = Going::new();
     let user = user(0);
     start_and_take_processes_away(&mut going, user);
     going.wait_log("web: unable to fork: Resource temporarily unavailable, next start in 2 s");
     going.wait_log("web: unable to fork: Resource temporarily unavailable, next start in 4 s");
-    // Nor can anybody read CONFDIR now: that is said, and tried again.
+    // CONFDIR cannot be read now either, which is logged and tried again.
     going.write("bad", "comand=x\n");
     going.signal(Signal::SIGHUP);
     going.wait_log("unable to begin to read CONFDIR: Resource temporarily unavailable");
@@ -266,6 +270,7 @@ fn a_failing_fork_leaves_going_responsive() {
     going.terminate();
 }
 
+/// going needs no further process to end its services and itself.
 fn a_failing_fork_keeps_nobody_from_ending_it() {
     let mut going = Going::new();
     start_and_take_processes_away(&mut going, user(1));

@@ -1,5 +1,5 @@
 //! Numbered lines: the services that write them, and the one that reads them and finds out whether
-//! one is missing, torn, or there twice. Both go on where they were when they are started again.
+//! one is missing, torn, or there twice. When they are started again, all go on where they were.
 
 use crate::service::record;
 use nix::errno::Errno;
@@ -15,10 +15,10 @@ use std::path::{Path, PathBuf};
 
 /// What pipe(7) promises to keep in one piece.
 const PIPE_BUF: usize = 4096;
-/// What a reader that was told to end reads at the most: others may go on writing.
+/// Bytes that a reader still reads when it was told to end: others may go on writing.
 const DRAIN_MAX: usize = 1 << 20;
 
-/// TERM as something to read.
+/// A descriptor that TERM is read from.
 fn term() -> SignalFd {
     let mask = SigSet::from(Signal::SIGTERM);
     mask.thread_block().expect("a valid signal");
@@ -30,8 +30,8 @@ fn has_input(file: impl AsFd, timeout: PollTimeout) -> bool {
     poll(&mut file, timeout).is_ok_and(|ready| ready > 0)
 }
 
-/// Writes `NAME NUMBER xxx…`, lines of `len` bytes, until `count` are written, in pieces of
-/// PIPE_BUF at the most. Faults to end, it does so between two pieces, and writes down where it was.
+/// Writes lines of `len` bytes, `NAME NUMBER xxx…`, until `count` are written, in pieces of at most
+/// PIPE_BUF. On TERM it ends between two pieces, and saves where it was.
 pub fn write_numbered(directory: &str, name: &str, count: u64, len: usize) {
     let (state, term) = (Path::new(directory).join(format!("{name}.next")), term());
     let next = fs::read_to_string(&state).ok().and_then(|text| text.parse().ok());
@@ -57,7 +57,7 @@ pub fn write_numbered(directory: &str, name: &str, count: u64, len: usize) {
     }
 }
 
-/// What a reader knows.
+/// What a reader has seen.
 #[derive(Default)]
 struct Tally {
     next: BTreeMap<String, u64>,
@@ -83,13 +83,13 @@ impl Tally {
         let mut text: Vec<u8> =
             lines.flat_map(|(name, next)| format!("{name} {}\n", next - 1).into_bytes()).collect();
         text.extend([b"rest ", self.rest.as_slice()].concat());
-        // Whole or not at all: somebody may be looking.
+        // The file is replaced as a whole, because somebody may be reading it.
         let new: PathBuf = path.with_extension("new");
         fs::write(&new, text).expect("room on the disk");
         fs::rename(&new, path).expect("our own file");
     }
 
-    /// Takes `NAME NUMBER …`; whether that is the one that had to come.
+    /// Takes `NAME NUMBER …`. Returns whether that is the line that had to come.
     fn take(&mut self, line: &[u8]) -> bool {
         let line = String::from_utf8_lossy(line);
         let mut words = line.split(' ');
@@ -114,8 +114,8 @@ impl Tally {
     }
 }
 
-/// Reads numbered lines. Faults to end, it reads what is there, and ends. `stays` is for one that
-/// does not take end-of-file for the end.
+/// Reads numbered lines. On TERM it reads what is there, and ends. With `stays` it does not end at
+/// end-of-file.
 pub fn tally(directory: &str, name: &str, stays: bool) {
     let (state, term) = (Path::new(directory).join(format!("{name}.tally")), term());
     let mut tally = Tally::load(&state);
@@ -154,7 +154,7 @@ pub fn tally(directory: &str, name: &str, stays: bool) {
     tally.save(&state);
 }
 
-/// How many lines of a writer the reader has read, as far as it has written that down.
+/// How many lines of a writer the reader has read, as far as it has saved that.
 pub fn tallied(state: &Path, writer: &str) -> u64 {
     Tally::load(state).next.get(writer).copied().unwrap_or(0)
 }

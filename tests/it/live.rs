@@ -1,4 +1,5 @@
-//! Edit a file, and it is so: nobody here sends HUP unless inotify cannot know.
+//! Edits take effect by themselves: no HUP is needed for them, except where inotify cannot notice a
+//! change.
 
 use crate::harness::{Going, refuse, run_by, send};
 use crate::needs::scenario;
@@ -40,7 +41,7 @@ pub fn tests() -> Vec<Trial> {
     ]
 }
 
-/// The version that runs, which is the last word of its command.
+/// The version that runs, which is the last word of its command line.
 fn version(going: &Going, name: &str) -> Option<String> {
     let mut words = going.children().into_iter().filter(|&pid| proc::is_running(pid));
     words.find_map(|pid| {
@@ -65,7 +66,7 @@ fn append(path: &Path, text: &str) {
     file.expect("a file").write_all(text.as_bytes()).expect("room on the disk");
 }
 
-/// One after the other, each of them leads to a new process, and to no other change.
+/// One after the other, each of them takes effect, and changes nothing else.
 fn every_way_to_edit_a_file_is_noticed() {
     let mut going = Going::new();
     let (confdir, outside) = (going.path("going.d"), going.path("outside"));
@@ -96,7 +97,7 @@ fn every_way_to_edit_a_file_is_noticed() {
     going.wait_for("the end of web", || version(&going, "web").is_none());
     symlink(&outside, &file).expect("a symlink");
     wait_version(&going, "web", "edited");
-    // An editor that keeps its file open is heard of when it closes it.
+    // An editor that keeps its file open is noticed when it closes the file.
     let mut open = fs::File::create(confdir.join("late")).expect("a file");
     open.write_all(content(&going, "late", "closed").as_bytes()).expect("room on the disk");
     drop(open);
@@ -106,7 +107,7 @@ fn every_way_to_edit_a_file_is_noticed() {
     going.terminate();
 }
 
-/// A file that may be read now, and a link.
+/// A file that becomes readable, and a link.
 fn what_comes_without_being_written_is_noticed() {
     let mut going = Going::new();
     going.open_to_everybody();
@@ -125,7 +126,8 @@ fn what_comes_without_being_written_is_noticed() {
     going.terminate();
 }
 
-/// A service that writes to CONFDIR all the time, though to no file of a service.
+/// A service that writes to CONFDIR all the time, but not to a service file, delays no other
+/// change.
 fn who_never_rests_puts_no_change_off() {
     let mut going = Going::new();
     let script = format!("while :; do >{}; sleep 0.05; done", going.path("going.d/.x").display());
@@ -137,7 +139,8 @@ fn who_never_rests_puts_no_change_off() {
     going.terminate();
 }
 
-/// The queue of inotify is full then, and what comes next is dropped: an edit among it is found.
+/// When the queue of inotify is full, further events are dropped. An edit among them is found all
+/// the same.
 fn more_changes_than_the_kernel_keeps_are_noticed() {
     let mut going = Going::new();
     let limit = fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").expect("inotify");
@@ -148,7 +151,7 @@ fn more_changes_than_the_kernel_keeps_are_noticed() {
     going.rescan();
     going.wait_quiet();
     going.signal(Signal::SIGSTOP);
-    // In turn: two of the same are one.
+    // In turn, because inotify merges an event with an identical one before it.
     for file in [".a", ".b"].into_iter().cycle().take(limit + 100) {
         going.write(file, "");
     }
@@ -162,7 +165,8 @@ fn more_changes_than_the_kernel_keeps_are_noticed() {
     going.terminate();
 }
 
-/// As where others have all the watches that a user may have: without them it is no longer at once.
+/// As if others had used up all the watches that a user may have: changes are found, but no longer
+/// at once.
 fn what_cannot_be_watched_is_read_again_and_again() {
     let mut going = Going::new();
     going.hold_all(&["web", "held"]);
@@ -187,7 +191,8 @@ fn what_cannot_be_watched_is_read_again_and_again() {
     going.terminate();
 }
 
-/// `echo cmd=… >f; echo env=… >>f`: what says it has no second half is the first one.
+/// `echo cmd=… >f; echo env=… >>f` must not start the first half. A service that says `first` was
+/// started without the second half.
 fn two_step_writes_start_no_first_half() {
     let mut going = Going::new();
     let told = going.path("records/told");
@@ -202,10 +207,11 @@ fn two_step_writes_start_no_first_half() {
                 scope.spawn(move || {
                     let start = Instant::now();
                     append(&file, &format!("cmd=sh -c '{script}'\nenv=NAME={name}\n"));
-                    // The pace of whoever types that.
+                    // The pace at which somebody types the two commands.
                     sleep(Duration::from_millis(round * number));
                     append(&file, "env=HALF=second\n");
-                    // A machine that sleeps on it in between cannot be helped.
+                    // Where the machine is too slow in between, the first half may be started: that
+                    // does not count.
                     if start.elapsed() > Duration::from_millis(150) {
                         fs::remove_file(&file).expect("our own file");
                     }
@@ -229,7 +235,7 @@ fn two_step_writes_start_no_first_half() {
     going.terminate();
 }
 
-/// Whatever is wrong with the file when its service crashes.
+/// The good version is respawned whatever is wrong with the file when the service crashes.
 fn a_bad_edit_and_a_crash_lead_to_the_good_version() {
     let mut going = Going::new();
     let file = going.path("going.d").join("web");
@@ -252,7 +258,7 @@ fn a_bad_edit_and_a_crash_lead_to_the_good_version() {
     symlink("/nonexistent/web", &file).expect("a symlink");
     going.rescan();
     send(going.up("web"), Signal::SIGKILL);
-    // It is put off for 16 s by now: an edit starts it at once.
+    // By now its delay is 16 s, but an edit starts it at once.
     going.wait_gone("web", going.starts("web").last().expect("it was started").pid);
     fs::remove_file(&file).expect("our own file");
     going.write("web", content(&going, "web", "better"));
@@ -261,7 +267,8 @@ fn a_bad_edit_and_a_crash_lead_to_the_good_version() {
     going.terminate();
 }
 
-/// By rename, as a package tool may: what is the same in both goes on.
+/// CONFDIR is replaced by renaming, as a package tool may do it. What is the same in both
+/// directories stays up.
 fn a_directory_is_replaced() {
     let mut going = Going::new();
     going.hold("same");
@@ -283,7 +290,7 @@ fn a_directory_is_replaced() {
     fs::rename(&new, &confdir).expect("our own directory");
     wait_version(&going, "web", "new");
     going.wait_gone("who is not in the new one", gone);
-    // It is the new one that is watched now.
+    // The new directory is watched now.
     fs::write(confdir.join("web"), content(&going, "web", "newer")).expect("a file");
     wait_version(&going, "web", "newer");
     assert_eq!((going.up("same"), going.starts("same").len()), (same, 1));
@@ -291,7 +298,7 @@ fn a_directory_is_replaced() {
     going.terminate();
 }
 
-/// Not there is not empty; and whoever waits for it finds it.
+/// A missing CONFDIR is not an empty one, and it is found when it is there again.
 fn a_directory_is_deleted_and_made_anew() {
     let mut going = Going::new();
     going.hold("web");
@@ -303,7 +310,7 @@ fn a_directory_is_deleted_and_made_anew() {
     going.wait_log("going.d: No such file or directory");
     assert!(proc::is_running(web));
     fs::create_dir(&confdir).expect("a directory");
-    // Empty it is now: that is an order.
+    // Now there is an empty directory, and that stops the services.
     going.wait_gone("web", web);
     going.hold("web");
     going.wait_starts("web", 2);
@@ -313,8 +320,9 @@ fn a_directory_is_deleted_and_made_anew() {
     going.terminate();
 }
 
-/// As of a container, into which it is mounted, while somebody replaces it on the host: there it
-/// is, without files, and nobody can make one. The working directory does as well.
+/// As in a container into which CONFDIR is mounted, while somebody replaces it on the host: the
+/// directory is still there, but it has no files, and nobody can make one. A working directory that
+/// is deleted behaves the same.
 fn a_directory_that_is_deleted_while_it_is_held_is_no_order() {
     let mut going = Going::new();
     going.hold_all(&["web", "other"]);
@@ -325,7 +333,7 @@ fn a_directory_that_is_deleted_while_it_is_held_is_no_order() {
     let up = going.all_up(&["web", "other"]);
     fs::remove_dir_all(&confdir).expect("our own directory");
     going.wait_log("unable to read CONFDIR .: No such file or directory");
-    // It goes on being respawned, as its file said.
+    // The service is still respawned, as its file said.
     send(up[0], Signal::SIGKILL);
     going.wait_starts("web", 2);
     assert_eq!(going.up("other"), up[1]);
@@ -333,7 +341,7 @@ fn a_directory_that_is_deleted_while_it_is_held_is_no_order() {
     going.terminate();
 }
 
-/// inotify says nothing of a swapped link to the directory: HUP is for that.
+/// inotify does not report that a link to the directory is swapped: this takes a HUP.
 fn a_directory_behind_a_link_is_found_on_hup() {
     let mut going = Going::new();
     let (link, one, two) = (going.path("link"), going.path("going.d"), going.path("two.d"));
@@ -348,13 +356,13 @@ fn a_directory_behind_a_link_is_found_on_hup() {
     fs::rename(going.path("link.new"), &link).expect("our own link");
     going.signal(Signal::SIGHUP);
     wait_version(&going, "web", "two");
-    // From then on that one is watched.
+    // From then on the new directory is watched.
     fs::write(two.join("web"), content(&going, "web", "three")).expect("a file");
     wait_version(&going, "web", "three");
     going.terminate();
 }
 
-/// Of that inotify says nothing either.
+/// inotify does not report a mount on top of CONFDIR either.
 fn a_mount_on_top_is_found_on_hup() {
     let mut going = Going::new();
     let (confdir, other) = (going.path("going.d"), going.path("other.d"));
@@ -385,7 +393,7 @@ fn a_mount_on_top_is_found_on_hup() {
     going.signal(Signal::SIGHUP);
     wait_version(&going, "web", "above");
     going.wait_gone("who is not in that one", gone);
-    // From then on that one is watched.
+    // From then on the mounted directory is watched.
     fs::write(other.join("late"), content(&going, "late", "above")).expect("a file");
     wait_version(&going, "late", "above");
     going.terminate();
@@ -429,7 +437,8 @@ fn long(going: &Going, name: &str, version: &str, len: usize) -> String {
     content(going, name, version) + "env=A=" + &"x".repeat(len)
 }
 
-/// 48 KiB in all: one file grows by what another one shrinks, in the same rescan, either way.
+/// The limit is 48 KiB in all. One file grows by as much as another one shrinks in the same rescan,
+/// whichever of them comes first.
 fn room_that_an_edit_makes_is_used() {
     let mut going = Going::new();
     for number in 0..11 {
@@ -440,7 +449,8 @@ fn room_that_an_edit_makes_is_used() {
     going.write(small, long(&going, small, "0", 10));
     going.start();
     wait_version(&going, "a", "0");
-    // Later, so that going knows of it behind the other one, whatever the order in the directory.
+    // This one is added later, so that it comes after the other one in going's table, whatever
+    // their order in the directory.
     going.write(big, long(&going, big, "0", 3800));
     wait_version(&going, "b", "0");
     for turn in 1..5 {
@@ -456,7 +466,7 @@ fn room_that_an_edit_makes_is_used() {
     going.terminate();
 }
 
-/// Rescans, edits, HUP, and the death of going itself.
+/// A down file outlives rescans, edits, HUP, and the death of going itself.
 fn down_files_outlive_everything() {
     let mut going = Going::new();
     going.hold("other");
@@ -488,7 +498,7 @@ fn down_files_outlive_everything() {
     assert_eq!(going.twins(), [""; 0]);
 }
 
-/// It is there or it is not: what it is does not matter.
+/// Only its existence counts: what kind of file it is does not matter.
 fn any_file_of_that_name_holds_down() {
     let mut going = Going::new();
     let names = ["file", "directory", "dangling"];
@@ -506,16 +516,16 @@ fn any_file_of_that_name_holds_down() {
     for name in names {
         going.wait_status(name, "down");
     }
-    // The whole directory away, and nobody is held any more.
+    // When the whole directory is gone, nothing is held down any more.
     fs::remove_dir_all(&down).expect("our own directory");
     going.all_up(&names);
-    // It is there again, and works.
+    // The directory is made again, and works.
     going.hold_down("web");
     going.wait_status("web", "down");
     going.terminate();
 }
 
-/// As going(8) has it; to others the directory stays closed.
+/// As shown in going(8). Other users still cannot change the directory.
 fn a_group_may_be_let_steer() {
     let (group, other) = (12_345, 12_346);
     let mut going = Going::new();
@@ -542,6 +552,7 @@ fn a_group_may_be_let_steer() {
     going.terminate();
 }
 
+/// A down file may be there before its service. A name that no service can have means nothing.
 fn a_down_file_of_no_service_waits() {
     let mut going = Going::new();
     going.hold("web");

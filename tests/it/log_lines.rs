@@ -20,7 +20,7 @@ pub fn tests() -> Vec<Trial> {
         ("sizes", sizes),
         ("priorities", priorities),
     ];
-    // On every machine that the model is tested on.
+    // With this name they run on every machine that the model is tested on.
     let trial = |(name, test): (&str, fn())| {
         Trial::test(format!("model::lines::{name}"), move || {
             test();
@@ -34,8 +34,8 @@ fn runner() -> TestRunner {
     TestRunner::new(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })
 }
 
-/// A log with its older files, the oldest first, and a pipe from which it is filled as the program
-/// does it.
+/// A log with its older files, the oldest first, which is filled from a pipe as the program does
+/// it.
 struct Files {
     limit: usize,
     stamp: &'static [u8],
@@ -44,7 +44,7 @@ struct Files {
 }
 
 impl Files {
-    /// Moves what there is in the pipe; the program sees no more than `head_max` of it at once.
+    /// Moves what is in the pipe, of which no more than `head_max` bytes are seen at once.
     fn take(&mut self, mut pipe: &[u8], head_max: usize) {
         while !pipe.is_empty() {
             let is_fresh = self.file.last().is_none_or(|&byte| byte == b'\n');
@@ -69,8 +69,9 @@ impl Files {
     }
 }
 
-/// Whatever comes in whatever pieces, all of it is there, in order, files end with a line, and none
-/// is larger than the limit as long as no line is longer than what is kept free for it.
+/// Whatever comes in whatever pieces, all of it is there, in order. Files end with a whole line,
+/// and none is larger than the limit, unless its last line is longer than the room that is kept
+/// free for one.
 fn files_are_whole_and_bounded() {
     let line = prop_oneof![8 => 0..60_usize, 1 => 0..700_usize];
     let lines = prop::collection::vec((line, any::<u8>()), 1..120);
@@ -110,7 +111,7 @@ fn files_are_whole_and_bounded() {
 
 type Case = (Vec<(usize, u8)>, Vec<usize>, usize, usize, bool);
 
-/// When whole lines are seen, a file is as full as they allow.
+/// When whole lines are seen, a file is filled as far as they allow.
 fn whole_lines_fill_a_file() {
     let mut files = Files { limit: 1000, stamp: b"", done: Vec::new(), file: Vec::new() };
     files.take(&b"a line of twenty ch\n".repeat(100), HEAD_MAX);
@@ -128,7 +129,7 @@ fn a_line_of_any_length_goes_on() {
     assert_eq!((lens, files.file.len()), (vec![1011], 8));
 }
 
-/// With what stands before them they are longer than all that can be written at once.
+/// With their stamps these lines are longer than all that can be written at once.
 fn short_lines_with_stamps_are_all_there() {
     let mut files = Files { limit: 1 << 20, stamp: b"@ ", done: Vec::new(), file: Vec::new() };
     files.take(&b"\n".repeat(HEAD_MAX), HEAD_MAX);

@@ -38,12 +38,13 @@ pub fn tests() -> Vec<Trial> {
     ]
 }
 
-/// The line `cmd=` of a shell.
+/// The line `cmd=` that runs a shell script.
 fn sh(script: &str) -> String {
     format!("cmd=sh -c '{script}'\n")
 }
 
-/// Created 0640 whatever the umask of the caller, and never begun anew.
+/// The file is created with mode 0640 whatever the umask of the caller is, and it is never
+/// truncated.
 fn a_path_is_appended_to_and_closed_to_others() {
     let mut going = Going::new();
     let log = going.path("web.log");
@@ -68,12 +69,12 @@ fn a_path_is_appended_to_and_closed_to_others() {
     let mode = fs::metadata(&log).expect("it is there").permissions().mode();
     assert_eq!(mode & 0o777, 0o640, "{mode:o}");
     let pid = going.wait_child("web", |words| words == ["sleep", "1000"]);
-    // O_APPEND, and not O_NONBLOCK: that was for opening it.
+    // O_APPEND is set, but not O_NONBLOCK, which was only for opening the file.
     assert_eq!(flags(pid, 1) & 0o6000, 0o2000);
     going.terminate();
 }
 
-/// What fcntl(2) has of a descriptor.
+/// The flags of a descriptor, as fcntl(2) has them.
 fn flags(pid: i32, fd: i32) -> u32 {
     let about = fs::read_to_string(format!("/proc/{pid}/fdinfo/{fd}")).expect("it runs");
     let line = about.lines().find(|line| line.starts_with("flags:")).expect("flags");
@@ -93,7 +94,7 @@ fn null_and_inherit_are_what_they_say() {
     going.terminate();
 }
 
-/// A path that nobody reads is a fault of that service, told and tried again.
+/// A FIFO that nobody reads is a fault of that service, which is logged and tried again.
 fn a_fifo_without_a_reader_stalls_nobody() {
     let mut going = Going::new();
     let fifo = going.path("fifo");
@@ -106,7 +107,7 @@ fn a_fifo_without_a_reader_stalls_nobody() {
     going.wait_log(&format!("web: unable to log to {path}: No such device or address"));
     going.wait_log("web: exited 111 after ");
     assert_eq!(going.starts("web"), []);
-    // Now somebody reads it; opened for both, it waits for nobody.
+    // Now somebody reads it. Opened for reading and writing, a FIFO waits for nobody.
     let _reader = fs::File::options().read(true).write(true).open(&fifo).expect("a fifo");
     going.up("web");
     going.terminate();
@@ -124,14 +125,15 @@ fn a_log_that_cannot_be_opened_is_told() {
     going.terminate();
 }
 
-/// A service that numbers lines for another one, and the file of that one.
+/// Writes a service that numbers lines for the service `reader`.
 fn write_pair(going: &Going, writer: &str, reader: &str, count: u64, turn: u32) {
     let words = [count.to_string(), "100".to_owned(), turn.to_string()];
     let words: Vec<_> = words.iter().map(String::as_str).collect();
     going.write(writer, format!("{}log={reader}\n", going.cmd("number", writer, &words)));
 }
 
-/// Waits until the reader has read all, which it says when it ends.
+/// Waits until the writers are done, and ends going: only then does the reader say what it has
+/// read.
 #[track_caller]
 fn assert_tallied(going: &mut Going, reader: &str, writers: &[&str], count: u64) {
     for writer in writers {
@@ -179,8 +181,8 @@ fn several_writers_share_a_reader() {
     assert_tallied(&mut going, "logger", &writers, 5_000);
 }
 
-/// Web servers whose log is /dev/stdout open it when they are no longer root. What others write is
-/// not for them to read.
+/// Web servers whose log is /dev/stdout open it when they are no longer root. They must not be able
+/// to read what others write there.
 fn any_user_opens_a_pipe_by_its_name() {
     let mut going = Going::new();
     let script = "(: </dev/stdout) 2>/dev/null && echo read; \
@@ -198,8 +200,8 @@ fn any_user_opens_a_pipe_by_its_name() {
     going.terminate();
 }
 
-/// O_NONBLOCK is what all have who share a descriptor, and it stays when he who set it has ended:
-/// what the pipe has no room for is lost then.
+/// All processes that share an open file share its O_NONBLOCK, which also stays when the process
+/// that set it has ended. With it, what the pipe has no room for is lost.
 fn who_never_waits_makes_nobody_else_lose_lines() {
     let mut going = Going::new();
     let (output, inherited) = pipe().expect("a pipe");
@@ -222,7 +224,7 @@ fn who_never_waits_makes_nobody_else_lose_lines() {
     assert_eq!([flags(web, 1), flags(web, 2), flags(db, 1)].map(|it| it & 0o4000), [0; 3]);
     let link = |pid, fd| fs::read_link(format!("/proc/{pid}/fd/{fd}")).ok();
     assert_eq!([link(web, 1), link(db, 1)], [link(rude, 1), link(loud, 1)]);
-    // Those that come after.
+    // Nor do the next processes of these services have it.
     going.write("rude", "cmd=sleep 1003\nlog=logger\n");
     going.write("logger", "cmd=sleep 1004\n");
     let rude = going.wait_child("rude", |words| words == ["sleep", "1003"]);
@@ -232,7 +234,8 @@ fn who_never_waits_makes_nobody_else_lose_lines() {
     drop(output);
 }
 
-/// To itself, by way of another, and into a circle that it is no part of.
+/// Services log to themselves, directly or through another one, and into a circle that they are not
+/// part of.
 fn a_circle_is_told_and_harms_nobody() {
     let mut going = Going::new();
     for (name, log) in [("self", "self"), ("a", "b"), ("b", "a"), ("into", "a")] {
@@ -246,7 +249,7 @@ fn a_circle_is_told_and_harms_nobody() {
         going.wait_log(&format!("{name}: exited 111 after "));
         assert_eq!(going.starts(name), []);
     }
-    // Taken apart, all of it runs.
+    // When the circle is broken, all of them run.
     going.hold("b");
     for name in ["a", "b", "into"] {
         going.up(name);
@@ -267,7 +270,8 @@ fn a_reader_that_does_not_exist_is_waited_for() {
     assert_tallied(&mut going, "logger", &["web"], 10);
 }
 
-/// It had nothing to read; that somebody writes, and waits for it when the pipe is full, is news.
+/// The reader ended because it had nothing to read. Now a service writes to it, and would wait for
+/// ever when the pipe is full.
 fn a_reader_that_is_done_is_started_for_its_first_writer() {
     let mut going = Going::new();
     let reader = going.cmd("tally", "logger", &[]);
@@ -278,7 +282,7 @@ fn a_reader_that_is_done_is_started_for_its_first_writer() {
     assert_tallied(&mut going, "logger", &["web"], 1_000);
 }
 
-/// Its pipe goes with it. What still writes then is told by PIPE, and waits for a new one.
+/// The pipe goes with its reader. What still writes to it gets PIPE, and waits for a new one.
 fn a_reader_that_goes_and_comes_back() {
     let mut going = Going::new();
     going.write("web", format!("{}log=logger\n", sh("while echo x; do sleep 0.05; done")));
@@ -288,14 +292,15 @@ fn a_reader_that_goes_and_comes_back() {
     going.rescan();
     going.remove("logger");
     going.wait_log("web: unable to log to logger: no such service");
-    // And it is the same as if it had never been there.
+    // A new pair works as if the old one had never been there.
     going.remove("web");
     write_pair(&going, "web", "logger", 10, 0);
     going.write("logger", going.cmd("tally", "logger", &[]));
     assert_tallied(&mut going, "logger", &["web"], 10);
 }
 
-/// Whoever comes after it reads nothing, and who stays keeps his own.
+/// A service that is added when the reader has gone does not get its pipe, and a reader that stays
+/// keeps its own.
 fn a_pipe_goes_with_its_reader() {
     let mut going = Going::new();
     for (writer, reader) in [("w1", "r1"), ("w2", "r2")] {
@@ -315,14 +320,14 @@ fn a_pipe_goes_with_its_reader() {
         going.hold(name);
         assert_eq!(input(name), "/dev/null", "{name}");
     }
-    // Wherever it has moved to in the table.
+    // The service may have moved in the table.
     send(going.up("r2"), Signal::SIGKILL);
     going.wait_starts("r2", 2);
     assert_eq!(input("r2"), second);
     going.terminate();
 }
 
-/// What it had not read yet waits in the pipe for the next one.
+/// What it had not read yet waits in the pipe for the next reader.
 fn a_killed_reader_loses_no_line_in_the_pipe() {
     let mut going = Going::new();
     going.write("logger", "cmd=sleep 1000\n");
@@ -336,7 +341,7 @@ fn a_killed_reader_loses_no_line_in_the_pipe() {
     let web = going.up("web");
     going.write("logger", going.cmd("tally", "logger", &[]));
     going.up("logger");
-    // The writer goes too, and then there is nobody but going who has that pipe.
+    // The writer goes too, so that nothing but going has the pipe open for writing.
     going.remove("web");
     going.wait_gone("the writer", web);
     going.rescan();
@@ -346,7 +351,8 @@ fn a_killed_reader_loses_no_line_in_the_pipe() {
     assert_eq!(going.records("torn"), [""; 0]);
 }
 
-/// The last words of whoever logs are read before the reader is told to end, if it must be.
+/// The last lines of the writers are read before the reader is told to end, if it has to be told at
+/// all.
 fn readers_see_end_of_file_and_stop_last() {
     let mut going = Going::new();
     let script = "trap \"sleep 0.5; echo web 0 x; exit 0\" TERM; while :; do sleep 0.05; done";
@@ -390,7 +396,7 @@ fn a_chain_of_readers_ends_in_its_order() {
     assert!(ends.iter().all(Option::is_some) && ends.is_sorted(), "{log}");
 }
 
-/// None lost, none torn, while both sides are restarted again and again: each edit is a TERM.
+/// No line is lost or torn while both sides are restarted again and again. Each edit causes a TERM.
 fn three_hundred_megabytes_through_restarts() {
     const LINES: u64 = 1_500_000;
     let mut going = Going::new();
@@ -420,7 +426,7 @@ fn three_hundred_megabytes_through_restarts() {
         }
     }
     assert!(turn > 2, "no restarts to speak of");
-    // Whoever was edited after its last line says so once more.
+    // A writer that is edited after its last line records once more that it is done.
     assert_tallied(&mut going, "logger", &["a", "b"], LINES);
     assert_eq!(going.log_count("does not stop"), 0, "{}", going.report());
 }
