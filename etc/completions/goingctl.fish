@@ -27,12 +27,12 @@ function __goingctl_needs_command
 end
 
 complete -c goingctl -f
-complete -c goingctl -s r -x -a '(__fish_complete_directories)' -d 'directory of what is true now'
+complete -c goingctl -s r -x -a '(__fish_complete_directories)' -d 'directory of the run-time state'
 complete -c goingctl -s d -x -a '(__fish_complete_directories)' -d 'directory of the service files'
 complete -c goingctl -s h -l help -d 'print the usage'
 complete -c goingctl -s V -l version -d 'print the version'
 
-complete -c goingctl -n __goingctl_needs_command -a status -d 'what is up'
+complete -c goingctl -n __goingctl_needs_command -a status -d 'show what is up'
 complete -c goingctl -n __goingctl_needs_command -a start -d 'start services'
 complete -c goingctl -n __goingctl_needs_command -a stop -d 'stop services, and hold them down'
 complete -c goingctl -n __goingctl_needs_command -a restart -d 'stop and start services'
@@ -42,9 +42,9 @@ complete -c goingctl -n __goingctl_needs_command -a enable -d 'take the dot off 
 complete -c goingctl -n __goingctl_needs_command -a disable -d 'put a dot before service files'
 complete -c goingctl -n __goingctl_needs_command -a check -d 'check the service files'
 complete -c goingctl -n __goingctl_needs_command -a edit -d 'edit a service file'
-complete -c goingctl -n __goingctl_needs_command -a logs -d 'the end of the file it logs to'
-complete -c goingctl -n __goingctl_needs_command -a import -d 'a Procfile to service files'
-complete -c goingctl -n __goingctl_needs_command -a export -d 'service files to a Procfile'
+complete -c goingctl -n __goingctl_needs_command -a logs -d 'show the end of its log file'
+complete -c goingctl -n __goingctl_needs_command -a import -d 'turn a Procfile into service files'
+complete -c goingctl -n __goingctl_needs_command -a export -d 'turn service files into a Procfile'
 
 complete -c goingctl -n '__fish_seen_subcommand_from status start stop restart signal reload' \
     -a '(__goingctl_services)'
@@ -59,7 +59,7 @@ complete -c goingctl -n '__fish_seen_subcommand_from start stop restart enable d
     -l timeout -x -d 'seconds to wait'
 complete -c goingctl -n '__fish_seen_subcommand_from start stop restart enable disable' \
     -l no-wait -d 'do not wait'
-complete -c goingctl -n '__fish_seen_subcommand_from logs' -s f -l follow -d 'go on printing'
+complete -c goingctl -n '__fish_seen_subcommand_from logs' -s f -l follow -d 'keep printing what is added'
 complete -c goingctl -n '__fish_seen_subcommand_from logs' -s n -x -d 'lines'
 complete -c goingctl -n '__fish_seen_subcommand_from import export' -s e -r -d 'file of variables'
 complete -c goingctl -n '__fish_seen_subcommand_from import export' -s o -r -d 'where to write'
