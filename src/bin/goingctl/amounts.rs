@@ -8,7 +8,7 @@ const MINUTE: u64 = 60;
 const HOUR: u64 = 60 * MINUTE;
 const DAY: u64 = 24 * HOUR;
 
-/// A length of time: two units at the most.
+/// A length of time, in at most two units.
 pub fn duration(ms: u64) -> String {
     let seconds = ms / SECOND_MS;
     match seconds {
@@ -19,7 +19,7 @@ pub fn duration(ms: u64) -> String {
     }
 }
 
-/// A length of time that is short as a rule.
+/// Processor time, which is usually short.
 pub fn cpu(ms: u64) -> String {
     let hundredths = ms / 10;
     if ms < MINUTE.saturating_mul(SECOND_MS) {
@@ -54,7 +54,7 @@ pub fn end(end: &End) -> String {
     }
 }
 
-/// `: NAME` of a signal that has one.
+/// `: NAME` of a signal, if it has a name.
 fn name_of(signal: u8) -> String {
     let index = usize::from(signal).checked_sub(1);
     let name = index.and_then(|index| SIGNALS.get(index));

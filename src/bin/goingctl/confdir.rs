@@ -1,4 +1,4 @@
-//! CONFDIR: what a service file says, and the leading dot that keeps going from seeing it.
+//! CONFDIR: reads and writes service files, and the leading dot that hides one from going.
 
 use crate::output::{EXIT_ABSENT, Failure, fault, io_error, print, unable};
 use crate::regular;
@@ -19,22 +19,23 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process;
 
-/// What everybody may read.
+/// The mode of a file that everybody may read.
 pub const MODE_OPEN: u32 = 0o644;
-/// What may hold passwords.
+/// The mode of a file that may hold passwords.
 pub const MODE_CLOSED: u32 = 0o600;
-/// What is neither the owner nor in the group.
+/// The permissions of users who are neither the owner nor in the group.
 const OTHERS: u32 = 0o007;
-/// Where an access control list is kept, see acl(5); and the longest, of some 500 entries.
+/// The attribute that holds an access control list, see acl(5), and the length of the longest one,
+/// which has some 500 entries.
 const ACL: &str = "system.posix_acl_access";
 const ACL_LEN_MAX: usize = 4096;
 
-/// The file of a service that is disabled.
+/// The file name of a disabled service.
 pub fn disabled(name: &str) -> String {
     format!(".{name}")
 }
 
-/// Names of all services, those that are disabled behind the others.
+/// The file names of all services, those of disabled ones last.
 pub fn names(confdir: &Path) -> Result<Vec<String>, Failure> {
     let entries = fs::read_dir(confdir).and_then(Iterator::collect::<io::Result<Vec<_>>>);
     let mut names: Vec<String> = entries
@@ -48,12 +49,12 @@ pub fn names(confdir: &Path) -> Result<Vec<String>, Failure> {
     Ok(names)
 }
 
-/// Whether there is a file that makes a service of this name.
+/// Whether there is a file for an enabled service of this name.
 pub fn has(confdir: &Path, name: &str) -> bool {
     service_name(name.as_bytes()).is_some() && confdir.join(name).is_file()
 }
 
-/// The file of a service; that of a disabled one where there is no other.
+/// The file of a service; that of a disabled one only if there is no other.
 pub fn file(confdir: &Path, name: &str) -> PathBuf {
     let (path, hidden) = (confdir.join(name), confdir.join(disabled(name)));
     if !path.exists() && hidden.exists() { hidden } else { path }
@@ -66,7 +67,7 @@ pub fn text(confdir: &Path, name: &str) -> Result<Text, Failure> {
     normalise(name, &raw)
 }
 
-/// The normalised text of `raw`, or what is wrong with it, as `going -n` says it.
+/// The normalised text of `raw`, or what is wrong with it, in the words of `going -n`.
 pub fn normalise(name: &str, raw: &[u8]) -> Result<Text, Failure> {
     let mut text = Text::new();
     match parse(raw, &mut text) {
@@ -75,7 +76,7 @@ pub fn normalise(name: &str, raw: &[u8]) -> Result<Text, Failure> {
     }
 }
 
-/// The words of `cmd`, each with a NUL at its end; none if it cannot be split.
+/// The words of `cmd`, each with a NUL at its end. None if it cannot be split.
 pub fn words(cmd: &[u8]) -> Option<Text> {
     let mut words = Text::new();
     split_words(cmd, |byte| words.push(byte).ok()).map(|()| words)
@@ -85,8 +86,8 @@ fn told(name: &str, (line, (reason, what)): Fault) -> String {
     format!("{name}:{line}: {reason} \"{}\"", what.escape_ascii())
 }
 
-/// Checks all files of a directory, or one file, whatever its name, in the very words of
-/// `going -n`; whether all is well.
+/// Checks all files of a directory, or a single file of any name, and prints what `going -n` would.
+/// Returns whether all is well.
 pub fn check(confdir: &Path) -> Result<bool, Failure> {
     if confdir.is_file() {
         let raw = regular::read(confdir).map_err(unable(format!("read {}", confdir.display())))?;
@@ -105,7 +106,7 @@ pub fn check(confdir: &Path) -> Result<bool, Failure> {
     print(said.into_inner()).map(|()| is_good)
 }
 
-/// Gives a file another name, unless there is one of that name.
+/// Renames a file, unless there is already one of the new name.
 pub fn rename(confdir: &Path, from: &str, to: &str) -> Result<(), Failure> {
     rename_only(&confdir.join(from), &confdir.join(to)).map_err(|error| {
         let is_absent = error.kind() == ErrorKind::NotFound;
@@ -114,11 +115,11 @@ pub fn rename(confdir: &Path, from: &str, to: &str) -> Result<(), Failure> {
     })
 }
 
-/// The same, for any two paths of one directory.
+/// The same, for any two paths in one directory.
 pub fn rename_only(old: &Path, new: &Path) -> io::Result<()> {
     let (old, new) = (old.as_os_str().as_bytes(), new.as_os_str().as_bytes());
     let renamed = match renameat_with(CWD, old, CWD, new, RenameFlags::NOREPLACE) {
-        // NFS and older ZFS, for example, cannot do that. A link overwrites nothing, either.
+        // NFS and older ZFS, for example, lack this flag. A link overwrites nothing, either.
         Err(Errno::INVAL) => {
             linkat(CWD, old, CWD, new, AtFlags::empty()).and_then(|()| unlink(old))
         }
@@ -127,7 +128,7 @@ pub fn rename_only(old: &Path, new: &Path) -> io::Result<()> {
     renamed.map_err(io_error)
 }
 
-/// Puts the next version of a file in its place, if that is still what it was; whether it was.
+/// Puts the draft in the place of the file if that still contains `before`. Returns whether it did.
 pub fn replace(draft: &Path, path: &Path, before: &[u8]) -> io::Result<bool> {
     let is_same = |path| regular::read(path).is_ok_and(|text| text == before);
     let exchange = || {
@@ -137,7 +138,8 @@ pub fn replace(draft: &Path, path: &Path, before: &[u8]) -> io::Result<bool> {
     if !is_same(path) {
         return Ok(false);
     }
-    // Somebody else may be faster even now: what it was is looked at when it is out of the way.
+    // Somebody else may still change the file here. So we exchange the two, and look at the old one
+    // again when it is out of the way.
     match exchange() {
         Ok(()) if is_same(draft) => {
             let _stays = fs::remove_file(draft);
@@ -151,9 +153,8 @@ pub fn replace(draft: &Path, path: &Path, before: &[u8]) -> io::Result<bool> {
     }
 }
 
-/// Writes a file as a whole: whoever reads it sees the old one or the new one. A link stays one,
-/// and what is no regular file is none afterwards either. Takes the place of another one only if it
-/// may.
+/// Writes a file as a whole: a reader sees either the old or the new one. A link stays a link, and
+/// what is not a regular file is refused. An existing file is replaced only if `may_replace`.
 pub fn write(path: &Path, text: &[u8], mode: u32, may_replace: bool) -> Result<(), Failure> {
     let what = unable(format!("write {}", path.display()));
     let write = || {
@@ -175,8 +176,8 @@ pub fn write(path: &Path, text: &[u8], mode: u32, may_replace: bool) -> Result<(
     write().map_err(what)
 }
 
-/// Gives the next version of a file the owner, the mode and the ACL of the one before it, if there
-/// is one: what was closed to others stays so. What is to be closed is in any case.
+/// Gives a draft the owner, mode and ACL of the file that it replaces, if there is one. What was
+/// closed to others stays closed; with [`MODE_CLOSED`] it is closed to them in any case.
 pub fn resemble(draft: &Path, path: &Path, mode: u32) -> io::Result<()> {
     let (old, new) = match fs::metadata(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
@@ -195,7 +196,7 @@ fn copy_acl(from: &[u8], to: &[u8]) -> Result<(), Errno> {
     let mut acl = [0; ACL_LEN_MAX];
     match getxattr(from, ACL, &mut acl) {
         Ok(len) => setxattr(to, ACL, acl.get(..len).unwrap_or_default(), XattrFlags::empty()),
-        // What a new file gets from its directory is not that of the old one.
+        // The draft may have inherited a default ACL from its directory, which the old file lacks.
         Err(Errno::NODATA | Errno::OPNOTSUPP) => {
             let _none = removexattr(to, ACL);
             Ok(())
@@ -204,7 +205,7 @@ fn copy_acl(from: &[u8], to: &[u8]) -> Result<(), Errno> {
     }
 }
 
-/// Where a file is, or is to be made: not where a link leads to nowhere, which would be lost.
+/// Where a file is, or is to be made. A dangling link is an error: writing would replace the link.
 pub fn target(path: &Path) -> io::Result<PathBuf> {
     match fs::canonicalize(path) {
         Err(error) if error.kind() == ErrorKind::NotFound && !path.is_symlink() => {
@@ -214,8 +215,9 @@ pub fn target(path: &Path) -> io::Result<PathBuf> {
     }
 }
 
-/// Makes the next version of a file: beside it, and nothing that going would look at. Its name is
-/// nobody else's, though there may be others of this number on a shared disk, and what they left.
+/// Creates a draft of a file: beside it, under a name that going ignores. The name is a new one,
+/// even if another machine that shares the disk uses the same PID or has left a draft of that
+/// number.
 pub fn draft(path: &Path, mode: u32) -> io::Result<(PathBuf, File)> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let name = name.trim_start_matches('.');

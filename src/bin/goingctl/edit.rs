@@ -1,4 +1,4 @@
-//! edit: an editor on a copy of a service file, which takes its place when it is good.
+//! edit: runs an editor on a copy of a service file, which replaces the file once it is good.
 
 use crate::confdir::{
     self, MODE_CLOSED, MODE_OPEN, draft, normalise, rename_only, replace, resemble, target,
@@ -19,10 +19,10 @@ use std::process::{Command, ExitStatus};
 
 /// What a new file begins with.
 const NEW: &[u8] = b"# See going(5).\ncmd=\n";
-/// What it may be at most; the umask says the rest.
+/// The mode of a new file, before the umask.
 const MODE_NEW: u32 = 0o666;
 
-/// Edits the file of one service, made if need be.
+/// Edits the file of one service, which is created if it does not exist.
 pub fn edit(confdir: &Path, name: &str) -> Result<u8, Failure> {
     if service_name(name.as_bytes()).is_none() {
         return Err(fault(format!("not the name of a service: {name}")));
@@ -45,7 +45,8 @@ pub fn edit(confdir: &Path, name: &str) -> Result<u8, Failure> {
             let what = unable(format!("rename {} to {}", draft.display(), path.display()));
             let placed = match &before {
                 Some(before) => replace(&draft, &path, before),
-                // That of a disabled one has no other beside it.
+                // Somebody has created and disabled the service meanwhile. It must not get a second
+                // file.
                 None if confdir::file(confdir, name) != file => Ok(false),
                 None => rename_only(&draft, &path).map(|()| true),
             };
@@ -69,7 +70,7 @@ pub fn edit(confdir: &Path, name: &str) -> Result<u8, Failure> {
     }
 }
 
-/// Makes a draft of what there is, or of what a new file begins with.
+/// Makes a draft of the file, or of what a new file begins with.
 fn copy(path: &Path, is_new: bool) -> io::Result<PathBuf> {
     let (draft, mut file) = draft(path, if is_new { MODE_NEW } else { MODE_CLOSED })?;
     let copied = resemble(&draft, path, MODE_OPEN).and_then(|()| {
@@ -86,7 +87,7 @@ fn copy(path: &Path, is_new: bool) -> io::Result<PathBuf> {
     copied.map(|()| draft)
 }
 
-/// Has the draft edited until it is good, or until whoever edits it has had enough; what it says.
+/// Has the draft edited until it is good or the user gives up. Returns its text.
 fn edit_until_good(name: &str, draft: &Path) -> Result<Vec<u8>, Failure> {
     loop {
         run_editor(draft)?;
@@ -94,7 +95,7 @@ fn edit_until_good(name: &str, draft: &Path) -> Result<Vec<u8>, Failure> {
         match normalise(name, &text) {
             Ok(_) => return Ok(text),
             Err(failure) if io::stdin().is_terminal() => {
-                // Whoever ends it now, by a signal, is to know where the work is.
+                // A signal may end us now, so say where the draft is.
                 warn(format!("{}; see {}", failure.text, draft.display()));
                 print("Edit it again? [Y/n] ")?;
                 let mut answer = String::new();
@@ -108,10 +109,10 @@ fn edit_until_good(name: &str, draft: &Path) -> Result<Vec<u8>, Failure> {
     }
 }
 
-/// The editor may be given with options, so a shell takes it apart, as everywhere.
+/// Runs the editor. Its variable may contain options, so it is split by a shell, as is customary.
 fn run_editor(draft: &Path) -> Result<(), Failure> {
     let mut given = ["VISUAL", "EDITOR"].into_iter().filter_map(env::var_os);
-    // Of blanks alone, the shell would make the draft the command.
+    // If it were only blanks, the shell would execute the draft.
     let editor = given.find(|editor| !editor.as_bytes().trim_ascii().is_empty());
     let editor = editor.unwrap_or("vi".into());
     let mut script = OsString::from("exec ");
@@ -126,8 +127,8 @@ fn run_editor(draft: &Path) -> Result<(), Failure> {
     }
 }
 
-/// Runs a command that has the terminal. What is typed to interrupt it is not meant for us; to
-/// suspend it, it is.
+/// Runs a command that uses the terminal. The keys that interrupt it are not meant for us, so we
+/// ignore their signals, as system(3) does. The key that suspends it is meant for us, too.
 fn wait_for(mut command: Command) -> io::Result<ExitStatus> {
     let before = interrupt::ignored().unwrap_or(0);
     let mut child = command.spawn()?;

@@ -1,6 +1,6 @@
-//! enable and disable: the dot before the name of a service file is taken off, or put there.
+//! enable and disable: take the dot off the name of a service file, or put it there.
 //!
-//! Does not need going; where it runs, what comes of it is waited for.
+//! Does not need going, but waits for the service to start or stop where going runs.
 
 use crate::confdir::{self, disabled};
 use crate::options::Options;
@@ -9,14 +9,14 @@ use crate::rundir::Rundir;
 use crate::select::is_meant;
 use crate::steer::{Goal, Patience, steer};
 
-/// What is done to a name.
+/// What to do with the name of a file.
 #[derive(Clone, Copy)]
 pub enum Change {
     Enable,
     Disable,
 }
 
-/// Renames the files of all services that are meant; the exit code.
+/// Renames the files of all services that are meant. Returns the exit code.
 pub fn enable(rundir: &Rundir, change: Change, options: &Options) -> Result<u8, Failure> {
     let status = rundir.look();
     let (names, mut code) = rename(change, options)?;
@@ -41,7 +41,8 @@ pub fn enable(rundir: &Rundir, change: Change, options: &Options) -> Result<u8, 
     Ok(if code == EXIT_OK { steered } else { code })
 }
 
-/// Gives the files their other names; whose it was, and the exit code of that alone.
+/// Renames the files. Returns the services whose file was renamed, and the exit code of this step
+/// alone.
 fn rename(change: Change, options: &Options) -> Result<(Vec<String>, u8), Failure> {
     let (mut names, mut code) = (Vec::new(), EXIT_OK);
     for name in chosen(change, options, &mut code)? {
@@ -61,7 +62,8 @@ fn rename(change: Change, options: &Options) -> Result<(Vec<String>, u8), Failur
     Ok((names, code))
 }
 
-/// Names of the services that are to change; says which words mean none, and which nothing new.
+/// The names of the services that are to change. Reports each word that matches no service, or only
+/// services that are enabled or disabled already.
 fn chosen(change: Change, options: &Options, code: &mut u8) -> Result<Vec<String>, Failure> {
     let mut chosen = Vec::new();
     let files = confdir::names(&options.confdir)?;

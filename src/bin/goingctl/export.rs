@@ -1,6 +1,6 @@
-//! export: service files back to a Procfile, and their variables to a .env.
+//! export: turns service files back into a Procfile, and their variables into a .env.
 //!
-//! What a Procfile cannot say is named on standard error.
+//! What a Procfile cannot express is reported on standard error.
 
 use crate::confdir::{self, MODE_CLOSED, MODE_OPEN};
 use crate::options::Options;
@@ -12,16 +12,16 @@ use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::Path;
 
-/// Keys that have no place in a Procfile; `cwd` is where the Procfile is, so it has to be the same
-/// for all.
+/// Keys that a Procfile has no place for. `cwd` is not among them: it is the directory of the
+/// Procfile, so it only has to be the same for all services.
 const LOST: [&[u8]; 7] = [b"chroot", b"group", b"log", b"restart", b"stop", b"timeout", b"user"];
 
-/// A process type, made of one service, or of several that are alike.
+/// A process type, made of one service or of several with the same command.
 struct Process {
     name: String,
     command: String,
     count: usize,
-    /// Of the first; foreman gives ports in the order of the lines.
+    /// The lowest of its services. foreman assigns ports in the order of the lines.
     port: Option<u16>,
 }
 
@@ -58,7 +58,7 @@ pub fn export(options: &Options) -> Result<u8, Failure> {
     Ok(EXIT_OK)
 }
 
-/// The services that are meant, without those that are disabled.
+/// The names of the services that are meant, without disabled ones.
 fn chosen(options: &Options) -> Result<Vec<String>, Failure> {
     let (words, mut names) = (&options.words, confdir::names(&options.confdir)?);
     names.retain(|name| service_name(name.as_bytes()).is_some());
@@ -69,7 +69,7 @@ fn chosen(options: &Options) -> Result<Vec<String>, Failure> {
     Ok(names)
 }
 
-/// Adds a service: NAME, or NAME@NUMBER as one more of NAME.
+/// Adds a service: NAME, or NAME@NUMBER as one more process of the type NAME.
 fn add_process(processes: &mut Vec<Process>, service: &str, text: &Text) -> Result<(), Failure> {
     let (name, instance) = match service.split_once('@') {
         Some((name, number)) if number.parse::<u16>().is_ok() => (name.to_owned(), Some(number)),
@@ -96,7 +96,7 @@ fn add_process(processes: &mut Vec<Process>, service: &str, text: &Text) -> Resu
     }
 }
 
-/// Adds the variables of a service; a .env has one value for all.
+/// Adds the variables of a service. A .env has only one value of each for all services.
 fn add_variables(
     variables: &mut Vec<(String, String)>,
     service: &str,
@@ -128,7 +128,7 @@ fn add_variables(
 fn warn_of_lost(service: &str, text: &Text, is_elsewhere: bool, is_env_lost: bool) {
     let lost = LOST.into_iter().filter(|key| value(text, key).is_some());
     let lost = is_elsewhere.then_some(&b"cwd"[..]).into_iter().chain(lost);
-    // A line without a value has been told of, and a Procfile gives ports of its own.
+    // A line without a value has been reported already, and foreman assigns ports itself.
     let is_variable = |line: &[u8]| line.contains(&b'=') && !line.starts_with(b"PORT=");
     let has_variables = is_env_lost && values(text, b"env").any(is_variable);
     let lost = lost.chain(has_variables.then_some(&b"env"[..]));
@@ -148,7 +148,7 @@ fn text(processes: &[Process]) -> String {
     text
 }
 
-/// What is there already is overwritten only if that is asked for.
+/// Refuses a file that exists: it is overwritten only with `--force`.
 fn refuse_existing(path: &Path) -> Result<(), Failure> {
     if path.symlink_metadata().is_ok() && !is_special(path) {
         return Err(fault(format!("{} exists; --force overwrites it", path.display())));
@@ -156,7 +156,7 @@ fn refuse_existing(path: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Whether there is something in which nothing can be overwritten, such as /dev/stdout.
+/// Whether the path is something that writing does not overwrite, such as /dev/stdout.
 fn is_special(path: &Path) -> bool {
     path.exists() && !path.is_file()
 }

@@ -1,7 +1,7 @@
-//! import: a Procfile to service files.
+//! import: turns a Procfile into service files.
 //!
 //! All of them are made and checked before the first is written. The process type `web` becomes the
-//! service `web`, or `web@1`, `web@2`… where there is more than one.
+//! service `web`, or `web@1`, `web@2`… if there is more than one.
 
 use crate::confdir::{self, MODE_CLOSED, MODE_OPEN};
 use crate::options::Options;
@@ -15,15 +15,15 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf, absolute};
 
-/// Of the first process of the first type, as foreman has it.
+/// The port of the first process of the first type, as in foreman.
 const PORT: u16 = 5000;
-/// From one type to the next.
+/// The distance from the port of one type to that of the next.
 const PORT_STEP: usize = 100;
 
 /// What Heroku runs once, before the others.
 const RELEASE: &str = "release";
 
-/// What is the same in all service files.
+/// What all the service files have in common.
 struct App {
     source: PathBuf,
     cwd: String,
@@ -32,7 +32,7 @@ struct App {
     port: u16,
 }
 
-/// A service file to be.
+/// A service file to be written.
 struct File {
     name: String,
     text: String,
@@ -55,7 +55,7 @@ pub fn import(options: &Options) -> Result<u8, Failure> {
     let directory = options.output.as_deref().unwrap_or(&options.confdir);
     if !options.is_forced {
         let mut paths = files.iter().map(|file| directory.join(&file.name));
-        // A link that leads nowhere is there, too.
+        // A dangling link exists, too.
         if let Some(path) = paths.find(|path| path.symlink_metadata().is_ok()) {
             return Err(fault(format!("{} exists; --force overwrites it", path.display())));
         }
@@ -75,20 +75,20 @@ pub fn import(options: &Options) -> Result<u8, Failure> {
     Ok(if is_told { EXIT_OK } else { EXIT_FAILED })
 }
 
-/// foreman does the same with such lines, in silence.
+/// Warns of lines that foreman treats in the same way, but silently.
 fn warn_of(path: &Path, lines: &[usize], what: &str) {
     for line in lines {
         warn(format!("{}:{line}: {what}", path.display()));
     }
 }
 
-/// Reads what is not in the Procfile. A .env beside it is used unasked.
+/// Reads what is not in the Procfile. By default that includes a .env beside it.
 fn app(options: &Options, source: PathBuf) -> Result<App, Failure> {
     let home = source.parent().unwrap_or(Path::new("/"));
     let beside = home.join(".env");
     let paths: Vec<PathBuf> = match &options.environment {
         Some(paths) => paths.split(',').map(PathBuf::from).collect(),
-        // One that cannot be read is not none.
+        // If it exists but cannot be read, that is an error.
         None if beside.symlink_metadata().is_ok() => vec![beside],
         None => Vec::new(),
     };
@@ -96,7 +96,7 @@ fn app(options: &Options, source: PathBuf) -> Result<App, Failure> {
     for path in &paths {
         let text = match options.environment {
             Some(_) => fs::read_to_string(path),
-            // Nobody has said that it is a FIFO, or /dev/zero.
+            // The user has not named this file. It might be a FIFO, or a link to /dev/zero.
             None => regular::open(path).and_then(io::read_to_string),
         };
         let text = text.map_err(unable(format!("read {}", path.display())))?;
@@ -123,7 +123,7 @@ fn app(options: &Options, source: PathBuf) -> Result<App, Failure> {
     Ok(App { source, cwd, user: options.user.clone(), variables, port })
 }
 
-/// The service files, as good as going wants them.
+/// The service files, each checked as going would check it.
 fn files(app: &App, processes: &[Process], formation: &Formation) -> Result<Vec<File>, Failure> {
     let mut files: Vec<File> = Vec::new();
     for (process, type_index) in processes.iter().zip(0_usize..) {
@@ -171,10 +171,10 @@ fn text(app: &App, process: &Process, port: u16) -> Result<String, Failure> {
     Ok(text)
 }
 
-/// A line of a service file that says this, and nothing else.
+/// A line of a service file, if going would read exactly this value from it.
 fn line(key: &str, value: &str) -> Result<String, Failure> {
     if value.contains('\n') || value.trim_ascii() != value {
-        // Not all of it: it may be a password.
+        // Do not show the rest of the value: it may be a password.
         let begin = value.split(['=', '\n']).next().unwrap_or_default();
         let text = format!("no service file can say {key}={begin}…: ");
         return Err(fault(text + "it has a line feed, or a blank at one of its ends"));
@@ -182,7 +182,7 @@ fn line(key: &str, value: &str) -> Result<String, Failure> {
     Ok(format!("{key}={value}\n"))
 }
 
-/// Another formation may have left more of a process type behind: those would go on running.
+/// Warns of services that an import with another formation has left behind: they go on running.
 fn warn_of_others(directory: &Path, processes: &[Process], files: &[File]) -> Result<(), Failure> {
     for name in confdir::names(directory)? {
         let (base, _) = name.split_once('@').unwrap_or((&name, ""));

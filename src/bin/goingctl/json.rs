@@ -41,7 +41,7 @@ pub fn text(status: &Status, rows: &[Row]) -> String {
     let services = rows.iter().map(object).collect();
     let document = Document { format: &status.version, pid: status.pid, up_ms, services };
     let text = json::to_string(&document);
-    // Those in strings that JSON does not want escaped, and a terminal obeys all the same.
+    // DEL and the C1 controls: JSON need not escape them in strings, but a terminal obeys them.
     let show = |char: char| match char {
         '\x7f'..='\u{9f}' => format!("\\u{:04x}", u32::from(char)),
         _ => char.to_string(),

@@ -1,4 +1,7 @@
-//! logs: the end of the file that a service logs to, by a goinglog too, and what is added to it.
+//! logs: prints the end of the file that a service logs to, directly or through a goinglog, and
+//! what is added to it.
+//!
+//! Never reads anything but a regular file.
 
 use crate::confdir;
 use crate::interrupt::Interrupts;
@@ -18,16 +21,16 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// The file is looked at so often even if nothing is heard: where it is may tell nobody.
+/// How often the file is checked without an event: not every file system reports changes.
 const RECHECK_MS: u64 = 1_000;
-/// Bytes that are looked at for the last lines at once: there may be any number of them.
+/// Bytes searched at once for the last lines, which may be of any size.
 const BLOCK_LEN: u64 = 64 * 1024;
-/// Bytes that are printed at once: if there is room in a pipe at all, it is for so many.
+/// Bytes printed at once: if poll(2) finds room in a pipe at all, there is room for this many.
 const COPY_MAX: u64 = 4096;
-/// So often a signal is looked for while there is no room.
+/// How often we look for signals while there is no room.
 const PAUSE: Timespec = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
 
-/// Prints the end of the log of the one service; with `-f` what is added, too.
+/// Prints the end of the log of one service; with `-f` also what is added.
 pub fn show(options: &Options) -> Result<u8, Failure> {
     let name = options.words.first().map_or("", String::as_str);
     let path = path(&options.confdir, name)?;
@@ -42,7 +45,7 @@ pub fn show(options: &Options) -> Result<u8, Failure> {
     Ok(EXIT_OK)
 }
 
-/// That nobody reads it any more is no failure, and neither is a signal.
+/// The result of printing. A pipe that nobody reads any more is not a failure, nor is a signal.
 fn end(printed: io::Result<()>, verb: &str, path: &Path) -> Result<(), Failure> {
     match printed {
         Err(error) if matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::Interrupted) => {
@@ -52,11 +55,11 @@ fn end(printed: io::Result<()>, verb: &str, path: &Path) -> Result<(), Failure> 
     }
 }
 
-/// Where what a service logs is kept, if that is a file.
+/// The file that holds the log of a service, if there is one.
 fn path(confdir: &Path, name: &str) -> Result<PathBuf, Failure> {
     let file = confdir::file(confdir, name).symlink_metadata();
     let is_absent = file.is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
-    // What is wrong with a file is shown: none outside of the directory is looked at.
+    // Errors quote what is wrong in a file, so none outside the directory may be read.
     if is_absent || service_name(name.as_bytes()).is_none() {
         return Err(Failure::new(EXIT_ABSENT, format!("no such service: {name}")));
     }
@@ -75,7 +78,7 @@ fn path(confdir: &Path, name: &str) -> Result<PathBuf, Failure> {
     Err(fault(format!("{name} logs to no file, but has log={word}: {why}")))
 }
 
-/// Where a service keeps what it reads, if it is a goinglog that writes to a file.
+/// The file that a service writes, if it is a goinglog that writes one.
 fn kept(text: &[u8]) -> Option<PathBuf> {
     let words = confdir::words(value(text, b"cmd")?)?;
     let mut words = words.split(|&byte| byte == 0);
@@ -90,7 +93,7 @@ fn kept(text: &[u8]) -> Option<PathBuf> {
             word => file = word,
         }
     }
-    // Else that is only what syslog is to call the lines.
+    // With syslog, a word without a slash is not a file but only the name for syslog.
     let is_file = !file.is_empty() && (!is_named || file.contains(&b'/'));
     let path = |key, default| Path::new(OsStr::from_bytes(value(text, key).unwrap_or(default)));
     let inside = path(b"cwd", b"/").join(OsStr::from_bytes(file));
@@ -109,7 +112,7 @@ fn start(file: &mut File, len: u64, lines: usize) -> io::Result<u64> {
         file.take(before.saturating_sub(block)).read_to_end(&mut bytes)?;
         let mut end = before;
         for byte in bytes.iter().rev() {
-            // The last one of all ends a line, and begins none.
+            // The newline at the end of the file ends a line, but begins none.
             if *byte == b'\n' && end < len {
                 missing = missing.saturating_sub(1);
             }
@@ -123,7 +126,7 @@ fn start(file: &mut File, len: u64, lines: usize) -> io::Result<u64> {
     Ok(before)
 }
 
-/// Prints what is there, and no further: whoever writes may be faster.
+/// Prints up to `len` and no further: a writer may add lines faster than we print them.
 fn print(file: &mut File, start: u64, len: u64) -> io::Result<()> {
     let mut next = file.seek(SeekFrom::Start(start))?;
     while next < len {
@@ -135,8 +138,8 @@ fn print(file: &mut File, start: u64, len: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// Prints what is added, until a signal comes. A file that was replaced or cut off is read from its
-/// beginning.
+/// Prints what is added, until a signal arrives. A file that was replaced or truncated is read from
+/// its beginning.
 fn follow(path: &Path, mut file: File, interrupts: &Interrupts) -> io::Result<()> {
     let directory = path.parent().unwrap_or(Path::new("/"));
     let changes = WatchFlags::MODIFY | WatchFlags::CREATE | WatchFlags::MOVED_TO;
@@ -147,7 +150,7 @@ fn follow(path: &Path, mut file: File, interrupts: &Interrupts) -> io::Result<()
             continue;
         }
         if let Some(next) = regular::open(path).ok().filter(|next| is_other(&file, next)) {
-            // What was added to the old one meanwhile.
+            // First, what was added to the old file meanwhile.
             wait_for_room(interrupts)?;
             if copy(&mut file, COPY_MAX)? < COPY_MAX {
                 file = next;
@@ -164,20 +167,21 @@ fn follow(path: &Path, mut file: File, interrupts: &Interrupts) -> io::Result<()
     }
 }
 
-/// Waits until something can be printed, for signals are blocked; fails if one has come.
+/// Waits until something can be printed; fails if a signal has arrived. Signals are blocked, so
+/// none would interrupt a write.
 fn wait_for_room(interrupts: &Interrupts) -> io::Result<()> {
     loop {
         if interrupts.code().is_some() {
             return Err(ErrorKind::Interrupted.into());
         }
-        // Whatever else is wrong with it is found out by printing.
+        // Any other error shows when we print.
         if poll(&mut [PollFd::new(&stdio(1), PollFlags::OUT)], Some(&PAUSE)) != Ok(0) {
             return Ok(());
         }
     }
 }
 
-/// Prints what comes next, and how many bytes that were.
+/// Prints the next bytes of the file. Returns how many.
 fn copy(file: &mut File, len_max: u64) -> io::Result<u64> {
     let mut bytes = Vec::new();
     let len = file.take(len_max).read_to_end(&mut bytes)?;
@@ -187,7 +191,7 @@ fn copy(file: &mut File, len_max: u64) -> io::Result<u64> {
     Ok(len.try_into().unwrap_or(u64::MAX))
 }
 
-/// Whether two descriptors are of two files.
+/// Whether two descriptors refer to different files.
 fn is_other(one: &File, other: &File) -> bool {
     let identity = |file: &File| file.metadata().map(|stat| (stat.dev(), stat.ino())).ok();
     identity(one) != identity(other)

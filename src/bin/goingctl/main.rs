@@ -1,11 +1,12 @@
-//! goingctl(1): what the services of going(8) are doing, and what they are to do.
+//! goingctl(1): shows what the services of going(8) are doing, and tells them what to do.
 //!
-//! Talks to going by files alone, in RUNDIR and CONFDIR, and by /proc; signals only what it has
-//! made sure of. `steer` starts and stops, `send` signals; `rows` is what there is to show, and
-//! `table`, `json`, `prometheus` and `watch` show it; `confdir`, `enable`, `edit`, `import` and
-//! `export` are about service files.
+//! It uses only the files in RUNDIR and CONFDIR, /proc, and signals, which it sends to no process
+//! that it has not checked. `steer` starts and stops, `send` signals. `rows` is what there is to
+//! show, and `table`, `json`, `prometheus` and `watch` show it. `confdir`, `enable`, `edit`,
+//! `import` and `export` deal with service files.
 //!
-//! Never needed by going, and never asks anything of it that touch(1), rm(1) and cat(1) could not.
+//! going never needs it, and is never asked for anything that touch(1), rm(1) and cat(1) could not
+//! ask for.
 
 mod amounts;
 mod confdir;
@@ -48,7 +49,8 @@ const USAGE: &str = include_str!("usage");
 const VERSION: &str = concat!("goingctl ", env!("CARGO_PKG_VERSION"), "\n");
 
 fn main() -> ExitCode {
-    // What may grow no further is to be an error: who dies of it says nothing, and leaves drafts.
+    // A file over the size limit must be an error. The signal would kill us before we say so, and
+    // leave drafts behind.
     raw::set_ignored(SIGXFSZ, true);
     let code = Options::read().and_then(|options| run(&options)).unwrap_or_else(|failure| {
         warn(&failure.text);
@@ -57,7 +59,7 @@ fn main() -> ExitCode {
     ExitCode::from(code)
 }
 
-/// Does what the command line says; the exit code.
+/// Does what the command line says. Returns the exit code.
 fn run(options: &Options) -> Result<u8, Failure> {
     let rundir = Rundir(options.rundir.clone());
     let confdir = options.confdir.as_path();
@@ -86,7 +88,7 @@ fn run(options: &Options) -> Result<u8, Failure> {
     }
 }
 
-/// Shows what is; the exit code tells whether it is as it should be.
+/// Shows the status; the exit code tells whether all is as it should be.
 fn status(rundir: &Rundir, options: &Options) -> Result<u8, Failure> {
     let status = rundir.look();
     let is_gone = status.as_ref().is_err_and(|failure| failure.code == EXIT_ABSENT);
@@ -117,7 +119,7 @@ fn status(rundir: &Rundir, options: &Options) -> Result<u8, Failure> {
 /// Starts, stops or restarts.
 fn steer(rundir: &Rundir, goal: Goal, options: &Options) -> Result<u8, Failure> {
     let mut status = rundir.look()?;
-    // What has just been put there is looked at by going in a moment, and is waited for.
+    // A file that has just been put there may be unknown to going yet. It is waited for.
     for word in options.words.iter().filter(|_| goal != Goal::Stop) {
         if status.service(word).is_none() && confdir::has(&options.confdir, word) {
             status.services.extend(Service::decode(word));
@@ -130,12 +132,12 @@ fn steer(rundir: &Rundir, goal: Goal, options: &Options) -> Result<u8, Failure> 
     Ok(if is_complete { code } else { EXIT_ABSENT })
 }
 
-/// Whether what runs can be what the service files say: the last good version of one that is
-/// rejected now is not what whoever has just edited it wants to see started.
+/// Whether what runs can be what the service files say. If a file is rejected, its last good
+/// version runs, which is not what a user who has just edited it wants.
 fn are_current(names: &[String], confdir: &Path) -> bool {
     let mut are_good = true;
     for name in names.iter().filter(|name| confdir::has(confdir, name)) {
-        // Who may not read them cannot tell.
+        // If we may not read the file, we cannot tell.
         let Ok(raw) = regular::read(&confdir.join(name)) else { continue };
         if let Err(failure) = confdir::normalise(name, &raw) {
             warn(format!("{}; that is not what runs", failure.text));
@@ -153,7 +155,8 @@ fn send(rundir: &Rundir, signal: &str, words: &[String]) -> Result<u8, Failure> 
     Ok(if is_complete { code } else { EXIT_ABSENT })
 }
 
-/// Names of the services that are meant; the command of going's command line only if it is named.
+/// The names of the services that are meant; the main command only if it is named. Also whether
+/// every word means a service.
 fn chosen(status: Status, words: &[String]) -> (Vec<String>, bool) {
     let is_named = |name: &str| name != MAIN || words.iter().any(|word| word == name);
     let services = status.services.into_iter().filter(|service| is_named(&service.name));

@@ -26,7 +26,7 @@ pub enum Command {
     Version,
 }
 
-/// What each is called.
+/// The name of each command.
 const COMMANDS: [(&str, Command); 15] = [
     ("status", Command::Status),
     ("start", Command::Start),
@@ -54,13 +54,13 @@ pub enum Format {
     Watch,
 }
 
-/// All that the command line says. What belongs to another command has its default.
+/// All that the command line says. The options of other commands have their defaults.
 #[derive(Debug)]
 pub struct Options {
     pub command: Command,
-    /// Whether that is said, or what is done where nothing is.
+    /// Whether the command line names the command; otherwise it is the default.
     pub is_named: bool,
-    /// Services, or what the command takes in their place.
+    /// The services, or what the command takes in their place.
     pub words: Vec<String>,
     pub confdir: PathBuf,
     pub rundir: PathBuf,
@@ -78,7 +78,7 @@ pub struct Options {
     pub is_forced: bool,
 }
 
-/// What stands where the command line says nothing.
+/// The default of `lines`.
 const DEFAULT_LINES: usize = 100;
 
 impl Options {
@@ -181,7 +181,7 @@ impl Options {
         Ok(())
     }
 
-    /// What is wrong with an option that means nothing here.
+    /// The error for an option that means nothing here.
     fn unexpected(&self, option: Arg) -> Error {
         let error = option.unexpected();
         if self.is_named {
@@ -190,7 +190,7 @@ impl Options {
         format!("{error}, or one that stands behind its command").into()
     }
 
-    /// Whether there are as many words as the command needs.
+    /// Checks that there are as many words as the command takes.
     fn check(&self) -> Result<(), Error> {
         use Command::{Disable, Edit, Enable, Import, Logs, Reload, Restart, Signal, Start, Stop};
         let (least, most) = match self.command {
@@ -220,7 +220,7 @@ impl Options {
     }
 }
 
-/// The number that belongs to an option.
+/// The value of an option, as a number.
 fn number<T: FromStr>(parser: &mut Parser, option: &str) -> Result<T, Error> {
     let value = parser.value()?.string()?;
     value.parse().map_err(|_| format!("no number for {option}: {value}").into())

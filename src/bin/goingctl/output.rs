@@ -13,10 +13,10 @@ pub const EXIT_FAILED: u8 = 1;
 pub const EXIT_NOT_UP: u8 = 3;
 /// There is no such service, or going does not run.
 pub const EXIT_ABSENT: u8 = 4;
-/// Misused, see sysexits.h(3head).
+/// Usage error, see sysexits.h(3head).
 pub const EXIT_USAGE: u8 = 64;
 
-/// Why the program ends, and with what code.
+/// Why the program ends, and its exit code.
 #[derive(Debug)]
 pub struct Failure {
     pub code: u8,
@@ -29,7 +29,7 @@ impl Failure {
     }
 }
 
-/// That something could not be done.
+/// The failure of something that could not be done.
 pub fn fault(text: impl Into<String>) -> Failure {
     Failure::new(EXIT_FAILED, text)
 }
@@ -39,7 +39,7 @@ pub fn unable(what: impl AsRef<str>) -> impl FnOnce(io::Error) -> Failure {
     move |error| fault(format!("unable to {}: {}", what.as_ref(), reason(&error)))
 }
 
-/// What the error means, in the words that going has for it.
+/// What the error means, in the words that going uses.
 pub fn reason(error: &io::Error) -> String {
     match error.raw_os_error() {
         Some(number) => raw::reason(Errno::from_raw_os_error(number)).to_owned(),
@@ -47,12 +47,12 @@ pub fn reason(error: &io::Error) -> String {
     }
 }
 
-/// The error of the standard library that is this one.
+/// The same error, as one of the standard library.
 pub fn io_error(errno: Errno) -> io::Error {
     io::Error::from_raw_os_error(errno.raw_os_error())
 }
 
-/// Prints to standard output. That nobody reads it is no failure: what there was to do is done.
+/// Prints to standard output. If nobody reads it, that is not a failure: the work itself is done.
 pub fn print(text: impl AsRef<[u8]>) -> Result<(), Failure> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(text.as_ref()).and_then(|()| stdout.flush()) {
@@ -61,22 +61,22 @@ pub fn print(text: impl AsRef<[u8]>) -> Result<(), Failure> {
     }
 }
 
-/// Says what became of a service; whether that could be said. If not, that is no reason to leave
-/// undone what there is to do for others, and is worth one warning for all of them.
+/// Prints what became of a service. Returns whether that worked: if not, the other services are
+/// still dealt with, and one warning for all of them is enough.
 pub fn tell(name: &str, text: &str) -> bool {
     static WARNED: Once = Once::new();
     let told = print(format!("{}: {}\n", visible(name), visible(text)));
     told.map_err(|failure| WARNED.call_once(|| warn(&failure.text))).is_ok()
 }
 
-/// Says on standard error what deserves notice.
+/// Prints a warning on standard error.
 pub fn warn(text: impl AsRef<str>) {
     let line = format!("goingctl: {}\n", visible(text.as_ref()));
     let _unread = io::stderr().write_all(line.as_bytes());
 }
 
-/// The text without what is not seen as a character of its own: control characters would do
-/// something to a terminal, and those that change the direction to the reader.
+/// The text with every character escaped that is not visible as such. Control characters would act
+/// on the terminal, and those that change the direction of the text would mislead the reader.
 pub fn visible(text: &str) -> String {
     let show = |char: char| match char {
         '\\' | '\'' | '"' => char.to_string(),

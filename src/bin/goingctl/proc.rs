@@ -1,16 +1,16 @@
-//! What /proc tells: what the processes of a service use, and whether a number still means the
-//! process that it meant. Read only.
+//! Reads /proc: what the processes of a service use, and whether a PID still belongs to the same
+//! process. Never writes there.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::Read;
 use std::time::Duration;
 
-/// One clock tick of `/proc/PID/stat`; there are 100 in a second wherever going runs.
+/// One clock tick of `/proc/PID/stat`; there are 100 a second wherever going runs.
 const TICK_MS: u64 = 10;
 /// Most files of /proc are shorter.
 const PAGE_LEN: usize = 4096;
-/// A command line may be of any length; nobody reads so much of it.
+/// A command line may be of any length, but nobody wants to read more of it than this.
 const FILE_LEN_MAX: u64 = 64 * 1024;
 
 /// The fields of `/proc/PID/stat` that are of use here, see proc_pid_stat(5).
@@ -18,17 +18,17 @@ pub struct Stat {
     pub state: char,
     pub parent: i32,
     pub group: i32,
-    /// Of the process, and of its children that were waited for.
+    /// Processor time of the process, and of its children that were waited for.
     pub cpu_ms: u64,
     pub threads: u64,
-    /// On the clock of the status.
+    /// When the process began, on the clock of the status.
     pub began_ms: u64,
 }
 
-/// None when there is no such process, or it is hidden from us.
+/// Reads `/proc/PID/stat`. None if there is no such process, or it is hidden from us.
 pub fn stat(pid: i32) -> Option<Stat> {
     let text = contents(pid, "stat")?;
-    // The name stands in parentheses, and may contain anything.
+    // The name is in parentheses, and may contain anything.
     let fields = str::from_utf8(text.rsplit(|&byte| byte == b')').next()?).ok()?;
     let mut fields = fields.split_ascii_whitespace();
     let state = fields.next()?.chars().next()?;
@@ -45,7 +45,7 @@ pub fn stat(pid: i32) -> Option<Stat> {
     Some(Stat { state, parent, group, cpu_ms, threads, began_ms })
 }
 
-/// When the machine was booted, as Unix time: to the second.
+/// When the machine was booted, as Unix time in whole seconds.
 pub fn boot_time() -> Option<Duration> {
     let text = fs::read_to_string("/proc/stat").ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix("btime "))?;
@@ -58,19 +58,19 @@ pub struct Usage {
     pub cpu_ms: u64,
     pub tasks: u64,
     pub memory_kb: u64,
-    /// Whether memory is Pss; else it is RSS, of one of its processes at least.
+    /// Whether all the memory is Pss. If not, it is RSS for at least one of the processes.
     pub is_pss: bool,
 }
 
-/// What each of the main processes uses, together with the rest of its group; those that are no
-/// children of `going`, or no more, are left out.
+/// What each of the main processes uses, together with the rest of its group. Those that are not,
+/// or no longer, children of `going` are left out.
 pub fn usage(going: i32, mains: &[i32]) -> HashMap<i32, Usage> {
     let tree = descendants(going, mains).unwrap_or_else(all);
     let is_child = |pid: &i32| tree.get(pid).is_some_and(|stat| stat.parent == going);
     let is_main = |pid: &&i32| mains.contains(pid) && is_child(pid);
     let mut found = HashMap::new();
     for (pid, stat) in &tree {
-        // Between fork and setsid a main process is still in the group of going.
+        // Between fork(2) and setsid(2) a main process is still in the group of going.
         let Some(main) = [pid, &stat.group].into_iter().find(is_main) else { continue };
         let usage = found.entry(*main).or_insert(Usage { is_pss: true, ..Usage::default() });
         let pss_kb = kilobytes(*pid, "smaps_rollup", "Pss:");
@@ -84,12 +84,12 @@ pub fn usage(going: i32, mains: &[i32]) -> HashMap<i32, Usage> {
     found
 }
 
-/// The processes below `root`, which adopts those that lose their parent: there may be many more on
-/// the machine. None where the kernel has no lists of children.
+/// The descendants of `root`, which adopts orphans; the machine may have many more processes. None
+/// if the kernel has no lists of children.
 fn descendants(root: i32, mains: &[i32]) -> Option<HashMap<i32, Stat>> {
     let mut found = HashMap::new();
     let mut next = children(root, root)?;
-    // The list lacks some if one that stood before them ends while it is read.
+    // The list may lack some children if an earlier one ends while it is read.
     next.extend(mains);
     while let Some(pid) = next.pop() {
         if found.contains_key(&pid) {
@@ -124,26 +124,26 @@ fn numbers(path: &str) -> impl Iterator<Item = i32> + use<> {
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
 }
 
-/// The number behind `key` in a file of the process.
+/// The number after `key` in a file of the process.
 fn kilobytes(pid: i32, file: &str, key: &str) -> Option<u64> {
     let text = contents(pid, file)?;
     let line = str::from_utf8(&text).ok()?.lines().find_map(|line| line.strip_prefix(key))?;
     line.split_ascii_whitespace().next()?.parse().ok()
 }
 
-/// A file of the process: read in as few steps as can be, for there are many of them.
+/// A file of the process, read in as few steps as possible, because there are many.
 fn contents(pid: i32, file: &str) -> Option<Vec<u8>> {
     let mut bytes = Vec::with_capacity(PAGE_LEN);
     let file = File::open(format!("/proc/{pid}/{file}")).ok()?;
     file.take(FILE_LEN_MAX).read_to_end(&mut bytes).ok().map(|_| bytes)
 }
 
-/// Whether a child of `going` is executed: until then it has the words of going.
+/// Whether a child of `going` has executed its command: until then it has the words of going.
 pub fn is_executed(pid: i32, going: i32) -> bool {
     command(going).is_none_or(|words| command(pid) != Some(words))
 }
 
-/// The words of the process, parted by blanks; none when there is no such process, or it has none.
+/// The words of the process, separated by spaces. None if there is no such process or it has none.
 pub fn command(pid: i32) -> Option<String> {
     let words = contents(pid, "cmdline")?;
     let words = words.strip_suffix(b"\0").unwrap_or(&words);

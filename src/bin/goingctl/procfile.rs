@@ -1,4 +1,4 @@
-//! Procfile and .env, as foreman reads them, and the way between a line of shell and `cmd`.
+//! Procfile and .env, as foreman reads them, and the conversion between a line of shell and `cmd`.
 //!
 //! Never opens a file, and never runs anything.
 
@@ -12,7 +12,7 @@ pub struct Process {
     pub command: String,
 }
 
-/// What a file says, and the lines, counted from 1, that say nothing.
+/// What a file says, and the numbers, from 1, of the lines that could not be understood.
 pub type Parsed<T> = (Vec<T>, Vec<usize>);
 
 /// The process types of a Procfile, in order.
@@ -27,7 +27,7 @@ pub fn processes(text: &str) -> Parsed<Process> {
     })
 }
 
-/// The variables of a .env, in order: of two of one name the later one wins.
+/// The variables of a .env, in order. Of two with the same name the later one wins.
 pub fn variables(text: &str) -> Parsed<(String, String)> {
     let (all, faults) = parsed(text, |line| {
         let line = line.strip_prefix("export ").unwrap_or(line);
@@ -44,8 +44,8 @@ pub fn variables(text: &str) -> Parsed<(String, String)> {
     (variables, faults)
 }
 
-/// The lines of a .env, counted from 1, with a quote that the value begins with, and does not end
-/// with: other programs may see a comment behind it, or a value of several lines.
+/// The numbers, from 1, of the lines of a .env whose value begins with a quote, but does not end
+/// with it. Other programs may see a comment after the closing quote, or a value of several lines.
 pub fn open_quotes(text: &str) -> Vec<usize> {
     let is_open = |line: &str| {
         let value = line.split_once('=').map_or("", |(_, value)| value);
@@ -68,8 +68,8 @@ fn parsed<T>(text: &str, parse: impl Fn(&str) -> Option<T>) -> Parsed<T> {
     (found, faults)
 }
 
-/// The value without its quotes: `'…'` is literal, in `"…"` a backslash and n is the end of a line,
-/// and a backslash and anything else is that.
+/// The value without its quotes. `'…'` is literal. In `"…"`, a backslash and n is a line feed, and
+/// a backslash and any other character is that character.
 fn unquoted(value: &str) -> String {
     let within = |quote| value.strip_prefix(quote)?.strip_suffix(quote);
     if let Some(text) = within('\'') {
@@ -87,7 +87,7 @@ fn unquoted(value: &str) -> String {
     plain
 }
 
-/// The value as a .env has it.
+/// The value as it is written in a .env.
 pub fn quoted(value: &str) -> String {
     let is_plain = !value.starts_with(['"', '\'']) && value.trim() == value;
     if is_plain { value.to_owned() } else { format!("\"{}\"", escaped(value)) }
@@ -97,8 +97,8 @@ fn escaped(text: &str) -> String {
     text.replace('\\', "\\\\").replace('"', "\\\"")
 }
 
-/// How many of each process type there are to be: `web=2,worker=1`; `all=N` is for those that are
-/// not named. As with foreman, that is 1 without a formation, and 0 with one.
+/// How many of each process type there are to be: `web=2,worker=1`. `all=N` is for types that are
+/// not named. Its default is that of foreman: 1 without a formation, and 0 with one.
 pub struct Formation {
     named: Vec<(String, usize)>,
     others: usize,
@@ -124,27 +124,27 @@ impl Formation {
         named.map_or(self.others, |(_, count)| *count)
     }
 
-    /// Names that are none of these processes.
+    /// The names in the formation that are not among these processes.
     pub fn unknown(&self, processes: &[Process]) -> Vec<&str> {
         let names = self.named.iter().map(|(name, _)| name.as_str());
         names.filter(|name| !processes.iter().any(|process| process.name == *name)).collect()
     }
 }
 
-/// What a shell takes for more than a part of a word.
+/// Characters that are more than part of a word to a shell.
 const SHELL: &[char] =
     &['$', '`', '&', '|', ';', '<', '>', '(', ')', '*', '?', '[', ']', '{', '}', '~', '#', '!'];
-/// What makes more than one command of a line.
+/// Characters that may make a line more than one command.
 const COMPOUND: &[char] = &['&', '|', ';', '(', ')', '`', '{', '}', '!'];
-/// First words that are no programs.
+/// First words that belong to the shell and are not programs.
 const BUILT_IN: [&str; 31] = [
     ".", ":", "alias", "break", "case", "cd", "command", "continue", "eval", "exec", "exit",
     "export", "for", "if", "local", "read", "readonly", "return", "set", "shift", "source", "time",
     "times", "trap", "type", "ulimit", "umask", "unset", "until", "wait", "while",
 ];
 
-/// What of the command a shell does not take literally: without what is in `'…'` or behind a
-/// backslash, and of `"…"` only what stands for something else.
+/// The characters of the command that a shell does not take literally: none in `'…'` or after a
+/// backslash, and in `"…"` only those that begin an expansion.
 fn bare(command: &str) -> String {
     let (mut bare, mut quote) = (String::new(), None);
     let mut chars = command.chars().peekable();
@@ -153,7 +153,7 @@ fn bare(command: &str) -> String {
             (None, '\'' | '"') => quote = Some(char),
             (Some(open), _) if open == char => quote = None,
             (None, '\\') => drop(chars.next()),
-            // Not `\$`: a shell takes the backslash away, going does not.
+            // Not `\$`, which stays special: a shell removes the backslash, going does not.
             (Some('"'), '\\') => drop(chars.next_if(|next| matches!(next, '"' | '\\'))),
             (None, _) | (Some('"'), '$' | '`') => bare.push(char),
             _ => {}
@@ -162,21 +162,21 @@ fn bare(command: &str) -> String {
     bare
 }
 
-/// Whether only a shell does with the command what is meant.
+/// Whether only a shell can run the command as it is meant.
 fn needs_shell(command: &str) -> bool {
     let first = command.split_whitespace().next().unwrap_or("");
     let splits = split_words(command.as_bytes(), |_| Some(())).is_some();
     !splits || bare(command).contains(SHELL) || first.contains('=') || BUILT_IN.contains(&first)
 }
 
-/// Whether the command is one program, which the shell may become.
+/// Whether the command is a single program, which the shell may become by `exec`.
 fn is_simple(command: &str) -> bool {
     let first = command.split_whitespace().next().unwrap_or("");
     let is_program = !first.contains('=') && !BUILT_IN.contains(&first);
     is_program && !without_variables(&bare(command)).replace(">&", ">").contains(COMPOUND)
 }
 
-/// The text without `${…}`, the braces of which make no other command.
+/// The text without `${…}`, whose braces do not group commands.
 fn without_variables(text: &str) -> String {
     let mut parts = text.split("${");
     let first = parts.next().unwrap_or_default().to_owned();
@@ -207,7 +207,7 @@ pub fn command(cmd: &str) -> Option<String> {
     let words: Vec<_> = text.split('\0').collect();
     match words[..] {
         ["/bin/sh", "-c", script] => {
-            // Only an `exec` that `cmd` would put there again says nothing.
+            // An `exec` is redundant only if `cmd` would add it again.
             let plain = script
                 .strip_prefix("exec ")
                 .filter(|plain| !plain.starts_with('-') && needs_shell(plain) && is_simple(plain));

@@ -74,7 +74,7 @@ pub fn going_is(running: bool) -> String {
     out
 }
 
-/// Each of the states, and one that is none of them.
+/// A sample for each known state, and one for the state of the service if it is not among them.
 fn describe_states(out: &mut String, rows: &[Row]) {
     for row in rows {
         let state = row.service.state.as_str();
@@ -95,7 +95,7 @@ fn add(out: &mut String, name: &str, labels: &str, value: impl Display) {
     let _fits = writeln!(out, "{name}{labels} {value}");
 }
 
-/// The value of a label, in quotes, within which these three stand for something else.
+/// The value of a label, in quotes, with the three characters escaped that are special there.
 fn label(text: &str) -> String {
     let text = text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
     format!("\"{text}\"")
@@ -113,8 +113,8 @@ fn seconds(time: Duration) -> String {
     format!("{}.{:03}", time.as_secs(), time.subsec_millis())
 }
 
-/// A moment of going's clock as Unix time: the same whenever it is asked for, unless the clock is
-/// set, or a restart would be seen in it that never was.
+/// A moment of going's clock as Unix time. It has to be the same in each collection, unless the
+/// clock is set, or it would look like a restart that never happened.
 fn unix_time(moment_ms: u64) -> String {
     static BOOT: OnceLock<Duration> = OnceLock::new();
     let computed = || {

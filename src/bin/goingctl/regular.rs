@@ -1,5 +1,5 @@
-//! Reading what may be anything: only a regular file is read, so that nothing waits for the other
-//! end of a FIFO, takes its lines from somebody, or reads a device for ever.
+//! Reads a path that may be anything. Never reads anything but a regular file: we might wait for
+//! the other end of a FIFO, take lines from its real reader, or read a device for ever.
 
 use rustix::fs::OFlags;
 use std::fs::{File, OpenOptions};
@@ -7,10 +7,10 @@ use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-/// Nothing that going writes or takes is so long; what is behind that is not looked at.
+/// No file that going writes or accepts is this long. The rest of a longer file is not read.
 const READ_MAX: u64 = 1024 * 1024;
 
-/// Opens a regular file, or what a link leads to.
+/// Opens a regular file, or one that a link leads to.
 pub fn open(path: &Path) -> io::Result<File> {
     let flags = OFlags::NONBLOCK.union(OFlags::NOCTTY).bits().cast_signed();
     let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
@@ -21,7 +21,7 @@ pub fn open(path: &Path) -> io::Result<File> {
     }
 }
 
-/// What is in it.
+/// What is in the file.
 pub fn read(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     open(path)?.take(READ_MAX).read_to_end(&mut bytes)?;

@@ -12,11 +12,11 @@ pub struct Row<'a> {
     pub service: &'a Service,
     /// How long it has been in its state.
     pub for_ms: Option<u64>,
-    /// Until the next start.
+    /// How long it is until the next start.
     pub next_in_ms: Option<u64>,
-    /// Of its whole process group.
+    /// What its whole process group uses.
     pub usage: Option<Usage>,
-    /// The words of its process, or what its file says where it has none.
+    /// The words of its process, or `cmd` of its file if it has none.
     pub command: Option<String>,
 }
 
@@ -26,7 +26,7 @@ pub fn rows<'a>(going: Option<i32>, services: &[&'a Service], confdir: &Path) ->
     let pids: Vec<_> = services.iter().filter_map(|service| service.pid).collect();
     let usage = going.filter(|_| !pids.is_empty()).map(|going| proc::usage(going, &pids));
     let usage = usage.unwrap_or_default();
-    // A process has the words of going until it is executed.
+    // A process has the words of going until it executes its command.
     let not_yet = going.and_then(proc::command);
     let command = |pid: i32| proc::command(pid).filter(|words| Some(words) != not_yet.as_ref());
     let row = |&service: &&'a Service| {

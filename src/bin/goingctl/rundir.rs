@@ -1,4 +1,4 @@
-//! RUNDIR: the status, the files that hold services down, and word of changes.
+//! RUNDIR: the status, the files that hold services down, and the watch for changes.
 
 use crate::output::{self, EXIT_ABSENT, Failure, reason, unable};
 use crate::proc;
@@ -22,13 +22,13 @@ use std::process;
 /// RUNDIR.
 pub struct Rundir(pub PathBuf);
 
-/// Which file it is that holds a service down.
+/// The identity of the file that holds a service down.
 #[derive(Clone, Copy, PartialEq)]
 pub struct Mark {
     inode: u64,
-    /// When it was made, where that is known: numbers of files are used again.
+    /// When it was created, where that is known, because inode numbers are reused.
     born: Option<(i64, u32)>,
-    /// When it was made or touched.
+    /// When it was created or touched.
     since: (i64, i64),
     is_for_restart: bool,
 }
@@ -46,8 +46,9 @@ impl Mark {
         }
     }
 
-    /// Whether this one, found in the place of another, is that of somebody who wants the service
-    /// held down: of a restart it is not, unless it was touched.
+    /// Whether this file, found in the place of `before`, is there because somebody wants the
+    /// service held down. The file of a restart is not, unless it is `before` itself and was
+    /// touched.
     pub fn is_to_stay(&self, before: Option<Self>) -> bool {
         let is_same = |before: Self| (before.inode, before.born) == (self.inode, self.born);
         let is_touched = before.is_some_and(is_same);
@@ -55,10 +56,10 @@ impl Mark {
     }
 }
 
-/// What the file of a restart may do by its mode, from the moment that it is there, so that another
-/// restart knows it; nobody does it.
+/// A bit in the mode of the file that a restart makes. It is set from the moment the file exists,
+/// so that another restart recognises it. Nobody executes the file.
 const OWNER_EXECUTES: u32 = 0o100;
-/// The mode of the others.
+/// The mode of all other files there, before the umask.
 const PLAIN: u32 = 0o666;
 
 /// Whether going runs.
@@ -71,9 +72,8 @@ pub enum Supervisor {
 }
 
 impl Rundir {
-    /// What is true now.
-    ///
-    /// Whoever reads it must not depend on going having come this far: the file may be left over.
+    /// Reads the status as it is now. A status file may be left over from a going that has ended:
+    /// that is an error.
     pub fn read(&self) -> Result<Status, Failure> {
         let path = self.0.join("status");
         let absent = |what: &str, why: &str| {
@@ -100,7 +100,7 @@ impl Rundir {
         Ok(status)
     }
 
-    /// The same, and says on standard error what is odd about it.
+    /// The same, and warns of what is odd about it.
     pub fn look(&self) -> Result<Status, Failure> {
         let status = self.read()?;
         if status.version != VERSION.to_string() {
@@ -115,15 +115,16 @@ impl Rundir {
         Ok(status)
     }
 
-    /// The file that holds a service down. Names are what the status says, so they are looked at:
-    /// none must lead out of the directory.
+    /// The path of the file that holds a service down. Names come from the status, so they are
+    /// checked: none may lead out of the directory.
     fn down(&self, name: &str) -> io::Result<PathBuf> {
         let is_name = service_name(name.as_bytes()).is_some();
         let refused = || io::Error::new(ErrorKind::InvalidInput, "not the name of a service");
         is_name.then(|| self.0.join("down").join(name)).ok_or_else(refused)
     }
 
-    /// Holds a service down, by a file of this `mode`; by which one, if it was not so before.
+    /// Holds a service down by a file of this `mode`. Returns the file, unless there was one
+    /// before.
     fn hold(&self, name: &str, mode: u32) -> io::Result<Option<Mark>> {
         let (path, mut options) = (self.down(name)?, OpenOptions::new());
         match options.write(true).create_new(true).mode(mode).open(&path) {
@@ -133,35 +134,35 @@ impl Rundir {
         }
     }
 
-    /// Holds a service down for a restart; by which file, if it was not so before.
+    /// Holds a service down for a restart. Returns the file, unless there was one before.
     pub fn hold_for_restart(&self, name: &str) -> io::Result<Option<Mark>> {
         self.hold(name, PLAIN | OWNER_EXECUTES)
     }
 
-    /// Holds a service down whoever does already, and by another file than theirs: a restart that
-    /// is under way knows by that not to let it go.
+    /// Holds a service down by a new file, even if there is one already: a restart in progress sees
+    /// that the file is another one, and does not let the service go.
     pub fn hold_anew(&self, name: &str) -> io::Result<()> {
         if self.hold(name, PLAIN)?.is_some() {
             return Ok(());
         }
-        // No name of a service, so that nobody is held down by it.
+        // This is not the name of a service, so it holds nothing down.
         let draft = self.0.join("down").join(format!(".{name}.{}", process::id()));
         let made = OpenOptions::new().write(true).create_new(true).open(&draft);
         let replaced = made.and_then(|_| fs::rename(&draft, self.down(name)?));
-        // What is there holds it down, too, even if that cannot be replaced.
+        // If the old file cannot be replaced, it still holds the service down.
         if replaced.is_err() {
             let _none = fs::remove_file(&draft);
         }
         Ok(())
     }
 
-    /// What holds it down, if something does.
+    /// The file that holds a service down, if there is one.
     pub fn mark(&self, name: &str) -> Option<Mark> {
         let path = self.down(name).ok()?;
         path.symlink_metadata().ok().map(|stat| Mark::of(&path, &stat))
     }
 
-    /// Lets it be up again.
+    /// Lets a service be up again.
     pub fn release(&self, name: &str) -> io::Result<()> {
         match fs::remove_file(self.down(name)?) {
             Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
@@ -169,25 +170,26 @@ impl Rundir {
         }
     }
 
-    /// What can be read as soon as there is another status; none where that cannot be had.
+    /// A descriptor that can be read as soon as there is a new status. None if RUNDIR cannot be
+    /// watched.
     pub fn watch(&self) -> Option<OwnedFd> {
         watch(&self.0, WatchFlags::MOVED_TO)
     }
 }
 
-/// Has inotify(7) tell of what happens in a directory.
+/// Watches a directory with inotify(7).
 pub fn watch(directory: &Path, flags: WatchFlags) -> Option<OwnedFd> {
     let watch = watch::open().ok()?;
     add_watch(&watch, directory.as_os_str().as_bytes(), flags | WatchFlags::ONLYDIR).ok()?;
     Some(watch)
 }
 
-/// Whether the going that wrote the status still runs: its number may be another's by now, but who
-/// has got that number since began later than going did.
+/// Whether the going that wrote the status still runs. Its PID may belong to another process by
+/// now, but such a process began later than that going.
 pub fn supervisor(status: &Status) -> Supervisor {
     let Some(pid) = status.pid else { return Supervisor::Gone };
     let Some(stat) = proc::stat(pid) else {
-        // Who may not look into /proc can still ask.
+        // If /proc hides the process, kill(2) can still tell whether it exists.
         let asked = Pid::from_raw(pid).map(test_kill_process);
         let is_hidden = matches!(asked, Some(Ok(()) | Err(Errno::PERM)));
         return if is_hidden { Supervisor::Running } else { Supervisor::Gone };

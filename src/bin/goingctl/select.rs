@@ -4,13 +4,13 @@ use crate::output;
 use crate::status::Service;
 use fast_glob::glob_match;
 
-/// Everything.
+/// The word that means every service.
 pub const ALL: &str = "all";
-/// The command of going's command line. It is no file: it cannot be started anew, and going ends
-/// with it.
+/// The main command. It has no file: it cannot be restarted, and going ends when it ends.
 pub const MAIN: &str = "(main)";
 
-/// What `words` mean among `services`, each once, by name; and whether every word means something.
+/// The services that `words` mean, each once and sorted by name; and whether every word but `all`
+/// means at least one.
 pub fn select<'a>(services: &'a [Service], words: &[String]) -> (Vec<&'a Service>, bool) {
     let mut is_complete = true;
     for word in words {
@@ -22,7 +22,7 @@ pub fn select<'a>(services: &'a [Service], words: &[String]) -> (Vec<&'a Service
     (services.iter().filter(|service| is_chosen(&service.name, words)).collect(), is_complete)
 }
 
-/// Whether one of the words means this name; no words mean all.
+/// Whether one of the words means this name. No words mean all services.
 pub fn is_chosen(name: &str, words: &[String]) -> bool {
     words.is_empty() || words.iter().any(|word| is_meant(name, word))
 }

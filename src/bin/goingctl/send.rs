@@ -1,8 +1,8 @@
-//! signal and reload: one signal to the main process of each service.
+//! signal and reload: send a signal to the main process of each service, and to no other process.
 //!
-//! A number may be another process's by the time it is used. So the process is opened first, and
-//! only then asked after: what is then found true of the number is true of what was opened. Before
-//! Linux 5.3 there is nothing to open.
+//! A PID may belong to another process by the time it is used. So we open a pidfd first, and check
+//! the PID only then: what we find out about the PID is true of the process that we opened. Before
+//! Linux 5.3 there are no pidfds.
 
 use crate::output::{EXIT_FAILED, EXIT_OK, EXIT_USAGE, Failure, tell};
 use crate::proc;
@@ -14,7 +14,8 @@ use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal};
 
-/// The signal called `word`: in capitals or not, with SIG or without, or its number.
+/// The signal that `word` means: its name in upper or lower case, with or without SIG, or its
+/// number.
 pub fn signal(word: &str) -> Result<Signal, Failure> {
     let name = word.to_ascii_uppercase();
     let number = signal_number(name.strip_prefix("SIG").unwrap_or(&name).as_bytes());
@@ -22,7 +23,7 @@ pub fn signal(word: &str) -> Result<Signal, Failure> {
     signal.ok_or_else(|| Failure::new(EXIT_USAGE, format!("no signal from 1 to 31: {word}")))
 }
 
-/// Sends it to all of `names`; the exit code.
+/// Sends the signal to all of `names`. Returns the exit code.
 pub fn send(rundir: &Rundir, signal: Signal, names: &[String]) -> u8 {
     let mut code = EXIT_OK;
     for name in names {
@@ -41,7 +42,7 @@ pub fn send(rundir: &Rundir, signal: Signal, names: &[String]) -> u8 {
     code
 }
 
-/// The main process of a service, or why there is none to signal.
+/// The main process of a service, with a pidfd if there are any, or why there is none to signal.
 fn open(rundir: &Rundir, name: &str) -> Result<(Option<OwnedFd>, Pid), String> {
     let read = || rundir.read().map_err(|failure| failure.text);
     let pid_in = |status: &Status| status.service(name).and_then(|service| service.pid);

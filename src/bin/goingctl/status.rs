@@ -1,14 +1,14 @@
-//! RUNDIR/status, read: the other half of `going::model::status`, where the format is described.
+//! Parses RUNDIR/status: the counterpart of `going::model::status`, which describes the format.
 //!
-//! Takes what it is given: fields of a later version are kept as they are, a field that is missing
-//! or makes no sense is none, and a line without a name is no service.
+//! Never rejects a line for its fields: those of a later version are kept as they are, and one that
+//! is missing or makes no sense is none. A line without a name is not a service.
 
 /// How a process ended.
 #[derive(Clone, Debug, PartialEq)]
 pub enum End {
     Exited(u8),
     Killed(u8),
-    /// In words that this version does not know.
+    /// In a form that this version does not know.
     Other(String),
 }
 
@@ -33,9 +33,9 @@ pub struct Service {
     pub starts: Option<u64>,
     pub end: Option<End>,
     pub next_ms: Option<u64>,
-    /// Fields of a later version.
+    /// Fields that a later version has added.
     pub extra: Vec<String>,
-    /// Whether there is a file in RUNDIR/down.
+    /// Whether a file in RUNDIR/down holds it down.
     pub held: bool,
 }
 
@@ -60,32 +60,32 @@ impl Service {
         self.state == "up"
     }
 
-    /// Whether nothing about it asks for attention: a service that is done has done its work, and
-    /// one that is held down is not wanted.
+    /// Whether it needs no attention: a service that is done has done its work, and one that is
+    /// held down is not wanted.
     pub fn is_fine(&self) -> bool {
         self.held || self.is_up() || self.state == "done"
     }
 
-    /// How often it was started again.
+    /// The number of starts after the first one.
     pub fn restarts(&self) -> Option<u64> {
         self.starts.map(|starts| starts.saturating_sub(1))
     }
 }
 
-/// All that going says of itself and its services.
+/// All that going says about itself and its services.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Status {
-    /// Of the format.
+    /// The version of the format.
     pub version: String,
-    /// Of going.
+    /// The PID of going.
     pub pid: Option<i32>,
     pub since_ms: Option<u64>,
-    /// By name.
+    /// Sorted by name.
     pub services: Vec<Service>,
 }
 
 impl Status {
-    /// None if this is no status of going.
+    /// None if this is not a status of going.
     pub fn decode(text: &str) -> Option<Self> {
         let mut lines = text.lines();
         let mut header = lines.next()?.split(' ');
@@ -105,7 +105,7 @@ impl Status {
     }
 }
 
-/// Zero and less mean something else to kill(2).
+/// Zero and negative numbers mean something else to kill(2).
 fn pid(field: &str) -> Option<i32> {
     field.parse().ok().filter(|pid| *pid > 0)
 }

@@ -1,9 +1,11 @@
-//! start, stop, restart: by files in RUNDIR/down, and waiting until the status says that it is so.
+//! start, stop and restart: change the files in RUNDIR/down, and wait until the status shows the
+//! effect.
 //!
-//! A restart holds the service down, waits until it is, and lets it go. However this program ends,
-//! by an error, a signal or at the deadline, what it holds for a restart it lets go: only KILL can
-//! leave a service held down that nobody meant to. So all other signals are blocked meanwhile, and
-//! read; among them is TSTP, for a restart that is suspended half-way would be no better.
+//! A restart holds the service down, waits until it is down, and lets it go. However this program
+//! ends, by an error, by a signal or at the deadline, it first lets go what it holds for a
+//! restart. Only KILL can leave a service held down that nobody wanted down. So all other signals
+//! are blocked and read meanwhile. TSTP is among them, because a restart that is suspended half-way
+//! would be no better.
 
 use crate::amounts;
 use crate::confdir;
@@ -19,14 +21,13 @@ use going::model::config::policy;
 use going::model::service::TIMEOUT_MS;
 use std::io;
 
-/// Beside the time to stop.
+/// The time to start, in addition to the time to stop.
 const START_MS: u64 = 5_000;
-/// Who is up so long after being executed does not end at once.
+/// A service that has been up for this long has not ended at once.
 const SETTLED_MS: u64 = 200;
-/// The status is looked at so often even if nothing says that there is another: that going has been
-/// killed is told by nobody.
+/// How often the status is read even without an event, because none tells that going was killed.
 const RECHECK_MS: u64 = 500;
-/// And so often where changes cannot be watched.
+/// How often it is read where RUNDIR cannot be watched.
 const POLL_MS: u64 = 50;
 
 /// What a service is to do.
@@ -49,7 +50,8 @@ pub struct Patience {
 }
 
 impl Patience {
-    /// As `options` say; else whoever of `names` takes longest to stop may do so, and start.
+    /// What `options` say. By default it is long enough for the service among `names` with the
+    /// longest timeout to stop and start.
     pub fn of(options: &Options, names: &[String]) -> Self {
         let longest_ms = || {
             let texts = names.iter().filter_map(|name| confdir::text(&options.confdir, name).ok());
@@ -64,13 +66,13 @@ impl Patience {
 /// What is waited for.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Phase {
-    /// That it is down; it is let go then.
+    /// That it is down. Then it is let go, and is to be up.
     DownFirst,
-    /// That it goes down; it is let go then, and that is all.
+    /// That it is stopping or down. Then it is let go, and that is all.
     Noticed,
     Down,
     Up,
-    /// That going knows it, and then as with `Up`.
+    /// That going knows it, and then the same as with `Up`.
     Known,
     Gone,
     Over,
@@ -83,9 +85,10 @@ struct Job<'a> {
     hold: Option<Hold<'a>>,
 }
 
-/// A file in RUNDIR/down that is there for a restart only, or was there before: that one is let go
-/// when the restart has come so far, and stays when it has not. It stays in any case if somebody
-/// else has asked for that meanwhile.
+/// The file in RUNDIR/down that holds a service down during a restart. If the restart made it
+/// (`is_ours`), it is removed however the restart ends. If it was there before, it is removed when
+/// the restart lets the service go, and stays if the restart fails before that. Either stays if
+/// somebody else has asked meanwhile for the service to be down.
 struct Hold<'a> {
     rundir: &'a Rundir,
     name: String,
@@ -100,8 +103,8 @@ impl<'a> Hold<'a> {
         Ok(Self { rundir, name: name.to_owned(), is_ours: ours.is_some(), mark })
     }
 
-    /// Removes the file, unless there is one in its place that is for others to remove; whether
-    /// that could be done.
+    /// Removes the file, unless there is one in its place that others have to remove. Returns false
+    /// if that failed.
     fn let_go(&mut self) -> bool {
         self.is_ours = false;
         if matches!(self.found(), Found::AStop | Found::ARestart) {
@@ -113,8 +116,8 @@ impl<'a> Hold<'a> {
         false
     }
 
-    /// What has become of the file. Not as the status has it, which is of before: the file may have
-    /// been made since.
+    /// What has become of the file. This does not rely on the status, which was read before: the
+    /// file may have been made since then.
     fn found(&self) -> Found {
         match self.rundir.mark(&self.name) {
             None => Found::Nothing,
@@ -130,9 +133,9 @@ impl<'a> Hold<'a> {
 enum Found {
     Nothing,
     TheSame,
-    /// That of somebody who wants the service held down.
+    /// A file of somebody who wants the service held down.
     AStop,
-    /// That of another restart, which lets the service go itself.
+    /// The file of another restart, which lets the service go itself.
     ARestart,
 }
 
@@ -147,7 +150,7 @@ impl Drop for Hold<'_> {
 /// What became of a service, and whether that is what was asked for.
 type Outcome = (String, bool);
 
-/// Brings all of `names` where they are to be; the exit code.
+/// Brings all of `names` to their goal. Returns the exit code.
 pub fn steer(
     rundir: &Rundir,
     goal: Goal,
@@ -194,7 +197,8 @@ pub fn steer(
     }
 }
 
-/// Takes the first step; what became of the service where that is all, or not even that.
+/// Takes the first step. If that is all there is to do, or if it fails, returns the outcome as the
+/// error.
 fn begin<'a>(
     rundir: &'a Rundir,
     goal: Goal,
@@ -212,7 +216,7 @@ fn begin<'a>(
     let job = |phase, hold| Job { name: name.to_owned(), phase, hold };
     let told = |to: &str| (format!("told to {to}"), true);
     let is_held = service.is_some_and(|service| service.held);
-    // Who is done, or waits for his next start, starts when he was held down and is let go.
+    // A service that is done or in backoff starts when it is held down and let go.
     let is_idle = service.is_some_and(|s| matches!(s.state.as_str(), "done" | "backoff"));
     match goal {
         Goal::Stop => {
@@ -233,7 +237,7 @@ fn begin<'a>(
     }
 }
 
-/// Takes the next step if it is time for it; what became of the service, if that was the last.
+/// Takes the next step if it is time for it. Returns the outcome if that was the last step.
 fn advance(job: &mut Job, status: &Status, now_ms: u64) -> Option<Outcome> {
     let service = status.service(&job.name);
     let state = service.map_or("gone", |service| service.state.as_str());
@@ -242,7 +246,7 @@ fn advance(job: &mut Job, status: &Status, now_ms: u64) -> Option<Outcome> {
         service.is_some_and(|s| s.is_up() && is_settled(s, now_ms) && is_executed(s, status));
     let found = job.hold.as_ref().map(|hold| (hold.found(), hold.is_ours));
     let is_taken = matches!(found, Some((Found::AStop, _)));
-    // By another restart, whose file it was.
+    // Another restart, whose file it was, has let the service go.
     let is_let_go = matches!(found, Some((Found::Nothing | Found::ARestart, false)));
     match job.phase {
         Phase::DownFirst | Phase::Noticed if is_taken => {
@@ -279,22 +283,22 @@ fn advance(job: &mut Job, status: &Status, now_ms: u64) -> Option<Outcome> {
     }
 }
 
-/// Removes the file that holds the service down, whoever made it; whether that could be done.
+/// Removes the file that holds the service down, whoever made it. Returns false if that failed.
 fn let_go(job: &mut Job) -> bool {
     job.hold.take().is_none_or(|mut hold| hold.let_go())
 }
 
-/// What is said of a service that could not be let go.
+/// The message for a service that could not be let go.
 fn stays(state: &str) -> String {
     format!("{state}, and stays held down")
 }
 
-/// Says what became of a service; whether that is good, and has been said.
+/// Prints what became of a service. Returns whether that is good and could be printed.
 fn tell(name: &str, (text, is_good): &Outcome) -> bool {
     output::tell(name, text) && *is_good
 }
 
-/// Says which services are not yet where they are to be.
+/// Prints which services have not reached their goal.
 fn give_up(jobs: &[Job], status: &Status, timeout_ms: u64) {
     let seconds = timeout_ms / 1_000;
     for job in jobs {
@@ -305,7 +309,7 @@ fn give_up(jobs: &[Job], status: &Status, timeout_ms: u64) {
         };
         let service = status.service(&job.name);
         let mut is = service.map_or("no such service".to_owned(), |service| told(service, status));
-        // It has been told, and is let go.
+        // It is being stopped, and we let it go as we end.
         if job.hold.is_some() && service.is_some_and(|service| service.state == "stopping") {
             is += "; it starts when it is";
         }
@@ -340,13 +344,13 @@ fn is_settled(service: &Service, now_ms: u64) -> bool {
     service.since_ms.is_none_or(|since_ms| since_ms.saturating_add(SETTLED_MS) <= now_ms)
 }
 
-/// Whether it has come so far: a hung disk can keep a process from being executed.
+/// Whether its process has executed the command: a hung disk can delay that.
 fn is_executed(service: &Service, status: &Status) -> bool {
     let both = service.pid.zip(status.pid);
     both.is_none_or(|(pid, going)| proc::is_executed(pid, going))
 }
 
-/// When the next of those that are up will have settled.
+/// When the next service that is up will have been up for [`SETTLED_MS`].
 fn settled_ms(jobs: &[Job], status: &Status) -> Option<u64> {
     let services = jobs.iter().filter_map(|job| status.service(&job.name));
     let up = services.filter(|service| service.is_up()).filter_map(|service| service.since_ms);

@@ -1,7 +1,7 @@
 //! The table of services for people.
 //!
-//! Columns are parted by two blanks at least. On a terminal that is too narrow for all of them, the
-//! least important go first, and what is too long then is cut.
+//! Columns are separated by at least two spaces. On a terminal that is too narrow for all of them,
+//! the least important ones are left out first, and lines that are still too long are cut.
 
 use crate::amounts;
 use crate::output::visible;
@@ -9,8 +9,8 @@ use crate::rows::Row;
 use crate::terminal;
 use unicode_width::UnicodeWidthChar;
 
-/// The columns, in order: what stands above, when it goes (the lowest first, 0 never), and whether
-/// it holds numbers.
+/// The columns, in order: the heading, when the column is left out (the lowest number first, 0
+/// never), and whether it holds numbers.
 const COLUMNS: [(&str, u8, bool); 10] = [
     ("NAME", 0, false),
     ("STATE", 0, false),
@@ -23,13 +23,13 @@ const COLUMNS: [(&str, u8, bool); 10] = [
     ("LAST END", 7, false),
     ("COMMAND", 5, false),
 ];
-/// Characters of the command that are still of use.
+/// The fewest characters of the command that are still of use.
 const COMMAND_MIN: usize = 16;
 const GAP: usize = 2;
 
 type Cells = [String; 10];
 
-/// The lines of the table, as the terminal takes them; the first is what stands above.
+/// The lines of the table, made to fit the terminal; the first is the headings.
 pub fn lines(rows: &[Row]) -> Vec<String> {
     let columns = terminal::size().map(|(columns, _)| columns);
     let has_colours = terminal::has_colours();
@@ -109,13 +109,13 @@ fn line(cells: &Cells, shown: &[bool], widths: &[usize], columns: Option<usize>)
     cut(line.trim_end(), columns)
 }
 
-/// The text, not wider than `columns`.
+/// The text, cut if it is wider than `columns`.
 pub fn cut(text: &str, columns: Option<usize>) -> String {
     let columns = columns.unwrap_or(usize::MAX);
     if text.chars().map(width).sum::<usize>() <= columns {
         return text.to_owned();
     }
-    // One is for the ellipsis.
+    // One column is for the ellipsis.
     let mut room = columns.saturating_sub(1);
     let is_fitting = |char: &char| {
         let left = room.checked_sub(width(*char));
@@ -130,7 +130,7 @@ fn width(char: char) -> usize {
     char.width().unwrap_or(0)
 }
 
-/// The line with its state in colour: the second column, which never goes.
+/// The line with its state in colour: that is the second column, which is never left out.
 fn coloured(line: &str, row: &Row, widths: &[usize]) -> String {
     let style = terminal::style(&row.service.state, row.service.held);
     let name = widths.first().copied().unwrap_or(0).saturating_add(GAP);

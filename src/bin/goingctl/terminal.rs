@@ -11,7 +11,7 @@ use rustix::termios::{
 };
 use std::env;
 
-/// Columns and lines of the standard output; none if it is no terminal.
+/// Columns and lines of the terminal on standard output. None if that is not a terminal.
 pub fn size() -> Option<(usize, usize)> {
     if !isatty(stdio(1)) {
         return None;
@@ -21,13 +21,14 @@ pub fn size() -> Option<(usize, usize)> {
     Some(size.map_or((80, 24), |size| (size.ws_col.into(), size.ws_row.into())))
 }
 
-/// Whether to use colours: on a terminal that has them, unless NO_COLOR says no, see no-color.org.
+/// Whether to use colours: on a terminal that is not dumb, unless NO_COLOR is set and
+/// not empty, see no-color.org.
 pub fn has_colours() -> bool {
     let is_refused = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     size().is_some() && !is_refused && !is_dumb()
 }
 
-/// Whether it understands no escape sequences.
+/// Whether the terminal understands no escape sequences.
 pub fn is_dumb() -> bool {
     env::var_os("TERM").is_none_or(|value| value == "dumb")
 }
@@ -51,14 +52,14 @@ pub enum Key {
     Down,
 }
 
-/// The keyboard, without echo and line by line editing; as it was before when dropped.
+/// The keyboard, without echo and line editing. Dropping it restores the terminal.
 pub struct Keys {
     pub fd: OwnedFd,
     before: Termios,
 }
 
 impl Keys {
-    /// None if the standard input is no terminal.
+    /// None if standard input is not a terminal.
     pub fn open() -> Option<Self> {
         let before = tcgetattr(stdio(0)).ok()?;
         let mut modes = before.clone();
@@ -90,7 +91,7 @@ impl Keys {
                 _ => {}
             }
         }
-        // A terminal that is gone can always be read, and has nothing to say.
+        // A terminal that is gone can always be read, but yields nothing.
         if len == 0 {
             keys.push(Key::Quit);
         }

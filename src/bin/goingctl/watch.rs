@@ -1,4 +1,4 @@
-//! `--watch`: the table on a screen of its own, redrawn while it changes; q quits, arrows scroll.
+//! `--watch`: the table on the alternate screen, redrawn as it changes; q quits, arrows scroll.
 
 use crate::amounts;
 use crate::interrupt::Interrupts;
@@ -13,13 +13,13 @@ use crate::terminal::{self, Key, Keys};
 use going::linux::{clock, watch};
 use std::collections::BTreeMap;
 
-/// What is counted up, such as times, is brought up to date so often.
+/// How often times and the like are brought up to date without an event.
 const REDRAW_MS: u64 = 1_000;
-/// A screen of its own, without a cursor, and lines that are too long are cut.
+/// Enters the alternate screen, hides the cursor, and cuts lines that are too long.
 const ENTER: &str = "\x1b[?1049h\x1b[?25l\x1b[?7l";
 const LEAVE: &str = "\x1b[?7h\x1b[?25h\x1b[?1049l";
 
-/// The screen; as it was before when dropped.
+/// The screen. Dropping it restores what was there before.
 struct Screen {
     keys: Option<Keys>,
 }
@@ -41,13 +41,13 @@ impl Drop for Screen {
     }
 }
 
-/// Shows the table until somebody has seen enough.
+/// Shows the table until the user quits.
 pub fn show(rundir: &Rundir, options: &Options) -> Result<u8, Failure> {
     let interrupts = Interrupts::open()?;
     let screen = Screen::open()?;
     let mut first = 0_usize;
     loop {
-        // Anew each time: RUNDIR may come, go, and be made anew.
+        // Watched anew each time: RUNDIR may appear, disappear or be made anew.
         let news = rundir.watch();
         let lines = lines(rundir, options);
         let (columns, height) = terminal::size().unwrap_or((80, 24));
@@ -64,7 +64,7 @@ pub fn show(rundir: &Rundir, options: &Options) -> Result<u8, Failure> {
     }
 }
 
-/// Obeys the keys that were pressed; whether one of them was to quit.
+/// Obeys the keys that were pressed. Returns whether one of them was to quit.
 fn has_quit(screen: &Screen, first: &mut usize) -> bool {
     let Some(keys) = &screen.keys else { return false };
     for key in keys.pressed() {
@@ -77,7 +77,7 @@ fn has_quit(screen: &Screen, first: &mut usize) -> bool {
     false
 }
 
-/// What there is to see: a summary, what stands above the table, and the table.
+/// What there is to see: a summary, the headings of the table, and the table.
 fn lines(rundir: &Rundir, options: &Options) -> Vec<String> {
     let status = match rundir.read() {
         Ok(status) => status,
@@ -112,7 +112,7 @@ fn summary(status: &Status, services: &[&Service]) -> String {
     format!("going, pid {pid}, {stopped}for {up}: {counts}")
 }
 
-/// One screen full, from line `first` of the table on.
+/// One screenful, from line `first` of the table on.
 fn page(lines: &[String], first: usize, height: usize, columns: usize) -> String {
     let mut above = lines.iter();
     let mut page = "\x1b[H".to_owned();
