@@ -1,7 +1,7 @@
 //! Lines on their way into a log file: which of them go next, and when another file is due.
 //!
-//! Knows lengths and ends of lines. What the bytes are for, and where they come from, it never
-//! asks.
+//! Knows only lengths and ends of lines. Never asks what the bytes are for, or where they come
+//! from.
 
 use heapless::Vec;
 
@@ -10,7 +10,7 @@ pub const HEAD_MAX: usize = 32 * 1024;
 /// Bytes written at once: the head, and some stamps.
 pub const OUT_MAX: usize = HEAD_MAX + 4096;
 
-/// The file that lines go to, as it is.
+/// The present state of the file that lines go to.
 pub struct Room {
     /// Bytes in it.
     pub size: usize,
@@ -21,18 +21,19 @@ pub struct Room {
 }
 
 impl Room {
-    /// Bytes that may be moved without a look at them. Of what is left, as much is kept free as a
-    /// line may have, so that it ends within the limit when its beginning is moved unseen.
+    /// Bytes that may be moved without a look at them. As much room as a line may need is kept
+    /// free, so that a line whose beginning is moved unseen still ends within the limit.
     pub fn unseen(&self) -> usize {
         self.limit.saturating_sub(self.size).saturating_sub(HEAD_MAX.min(self.limit / 2))
     }
 
-    /// Puts the lines at the beginning of `head` that go into this file next into `out`, the
-    /// `stamp` before each; returns how many bytes of `head` that are. None: another file is due.
+    /// Takes the lines at the beginning of `head` that go into this file next, and puts them into
+    /// `out` with the `stamp` before each. Returns how many bytes of `head` they are. None if
+    /// another file is due.
     ///
-    /// These are all the whole lines that fit, and the beginning of one where unseen bytes may be;
-    /// else one line, or what is seen of it, that fits nowhere better. `head` is not empty, and
-    /// `out` is.
+    /// They are all the whole lines that fit, and the beginning of one more if bytes may be moved
+    /// unseen. If a line has begun in this file, or the file is empty, the next line goes into it
+    /// even if it does not fit. `head` must not be empty, and `out` must be.
     ///
     /// ```
     /// use going::model::lines::Room;
@@ -62,7 +63,7 @@ impl Room {
     }
 }
 
-/// The number of bytes that `text` says: digits, and `K`, `M` or `G` after them. 0 is no limit.
+/// The number of bytes that `text` means: digits, and perhaps `K`, `M` or `G`. 0 means no limit.
 ///
 /// ```
 /// use going::model::lines::size;
@@ -79,7 +80,7 @@ pub fn size(text: &str) -> Option<usize> {
     Some(if size == 0 { usize::MAX } else { size })
 }
 
-/// The first line of `text`, or `max` bytes of it at the most while its end is not there.
+/// The first line of `text`. If its end is not there, at most `max` bytes of it.
 pub fn first_line(text: &[u8], max: usize) -> &[u8] {
     let line = text.split_inclusive(|&byte| byte == b'\n').next().unwrap_or_default();
     if line.ends_with(b"\n") { line } else { line.get(..max).unwrap_or(line) }

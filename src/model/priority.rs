@@ -1,6 +1,6 @@
 //! What syslog calls a priority: facility and level in one number, see syslog(3).
 
-/// In the order of their numbers; those that no name is given to are blank.
+/// In the order of their numbers; a number without a name has an empty one.
 const FACILITIES: &str = "kern user mail daemon auth syslog lpr news uucp cron authpriv ftp     \
                           local0 local1 local2 local3 local4 local5 local6 local7";
 const LEVELS: &str = "emerg alert crit err warning notice info debug";

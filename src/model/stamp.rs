@@ -8,14 +8,14 @@ use heapless::{String, format};
 
 /// Bytes of the longest stamp.
 pub const STAMP_MAX: usize = 28;
-/// Added to seconds since 1970: where TAI64 counts from, and the 10 s by which TAI was ahead then.
-/// No later leap second is counted, as daemontools and runit do it.
+/// Added to the seconds since 1970: what TAI64 counts from, and the 10 s by which TAI was ahead of
+/// UTC before the first leap second. No leap second is counted, as in daemontools and runit.
 const TAI_OFFSET: u64 = (1 << 62) + 10;
 
-/// Makes the text for the time since 1970, and a blank; nothing after the year 9999.
+/// Makes the text for the time since 1970, with a space at its end.
 pub type Stamp = fn(Duration) -> String<STAMP_MAX>;
 
-/// UTC with microseconds, see RFC 3339.
+/// UTC with microseconds, see RFC 3339. Empty after the year 9999.
 ///
 /// ```
 /// use going::model::stamp::rfc3339;
@@ -23,7 +23,7 @@ pub type Stamp = fn(Duration) -> String<STAMP_MAX>;
 /// assert_eq!(rfc3339(time), "2024-02-29T12:34:56.123456Z ");
 /// ```
 pub fn rfc3339(time: Duration) -> String<STAMP_MAX> {
-    // The calendar ends later than what is to have a stamp.
+    // The calendar ends later than the last year that has a stamp.
     let seconds = time.as_secs().try_into().unwrap_or(RD_SECONDS_MAX).min(RD_SECONDS_MAX);
     let (year, month, day, hour, minute, second) = secs_to_datetime(seconds);
     let micros = time.subsec_micros();

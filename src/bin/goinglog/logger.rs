@@ -1,8 +1,9 @@
-//! The loop: waits, reads signals, and lets lines take their next step from the pipe to FILE.
+//! The loop: waits, reads signals, and moves lines from the pipe to FILE.
 //!
-//! Lines leave the pipe only when they are in FILE. So nothing has to be kept here, nothing is
-//! lost with this process, and a writer waits for as long as FILE cannot be written. Waits nowhere
-//! but at the head of the loop, for the disk, and a moment for the syslog daemon.
+//! Lines leave the pipe only when they are in FILE. So nothing has to be kept here, nothing is lost
+//! with this process, and a writer waits for as long as FILE cannot be written. Waits nowhere but
+//! at the head of the loop, for the disk, and for at most a second each for the syslog daemon and
+//! for standard error.
 
 use crate::input::{Head, Input, is_ready};
 use crate::output::{open_and_lock, rotate, send_line};
@@ -17,10 +18,10 @@ use rustix::fd::OwnedFd;
 use rustix::fs::{fstat, ftruncate};
 use rustix::io::{Errno, pread, pwrite};
 
-/// What failed is tried again after so long, then after twice as long, and so on.
+/// The delay before what failed is tried again. It doubles with each failure, up to the maximum.
 const DELAY_MS: u64 = 1_000;
 const DELAY_MAX_MS: u64 = 30_000;
-/// So long standard error may let us wait for room.
+/// How long we wait for room in standard error.
 const SAY_MAX: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
 /// Bytes of a message.
 const MESSAGE_MAX: usize = 2000;
@@ -30,13 +31,13 @@ pub type Failure = (&'static str, Errno);
 /// Lines with their stamps.
 pub type Out = Vec<u8, OUT_MAX>;
 
-/// Everything there is.
+/// The state of the program.
 pub struct Logger<'a> {
     options: &'a Options,
     out: &'static mut Out,
     signals: Signals,
     input: Input,
-    /// None when something has failed, or if there is none.
+    /// FILE. None after a failure, or if lines go to syslog only.
     file: Option<OwnedFd>,
     now: Now,
 }
@@ -44,15 +45,17 @@ pub struct Logger<'a> {
 /// What changes while it runs.
 #[derive(Default)]
 struct Now {
-    /// Whether lines go by way of this process, and are not spliced.
+    /// Whether lines are copied through this process instead of being spliced.
     copies: bool,
-    /// What asks for another FILE at the end of the line: SIGHUP if this one is to be renamed,
-    /// SIGUSR1 if somebody else has done that.
+    /// What asks for a new FILE at the end of the line: SIGHUP if this one is to be renamed, which
+    /// is also when it is full; SIGUSR1 if somebody else has renamed it.
     asked: Option<u32>,
-    /// When what failed is tried again, and after how long; 0: nothing has failed.
+    /// When what failed is tried again, and the delay before that. Without a failure the delay is
+    /// 0.
     due_ms: u64,
     delay_ms: u64,
-    /// Lines, since FILE could be written; whether the end of the last of them is still to come.
+    /// Lines dropped since FILE could last be written, and whether the end of the last of them is
+    /// still to come.
     dropped: usize,
     is_cut: bool,
 }
@@ -68,21 +71,21 @@ impl<'a> Logger<'a> {
         Ok(Self { options, out, signals, input, file, now })
     }
 
-    /// Moves lines until their end, or until it is told to end; returns the exit code.
+    /// Moves lines until the input ends, or until we are told to end. Returns the exit code.
     pub fn run(&mut self) -> u8 {
         while !self.input.is_over() {
             self.wait();
-            // FILE cannot be written, as far as is known.
+            // As far as we know, FILE cannot be written yet.
             if clock::now_ms() < self.now.due_ms {
                 let _nothing = self.options.drops.then(|| self.drop_lines());
                 continue;
             }
             match self.step() {
-                // Some file systems have no way to be spliced to.
+                // Some file systems do not support splice(2).
                 Err(("write", Errno::INVAL)) if !self.now.copies => self.now.copies = true,
-                // Unless there was nothing to move.
+                // EAGAIN is not a failure: there was nothing to move.
                 Err(failure) if failure != ("write", Errno::AGAIN) => self.fail(failure),
-                // All that has waited is in FILE.
+                // All that was waiting is in FILE now.
                 result if self.now.delay_ms > 0 && (result.is_err() || self.input.is_over()) => {
                     self.now.delay_ms = 0;
                     say(format_args!("writes {} again", shown(self.options.word)));
@@ -107,12 +110,12 @@ impl<'a> Logger<'a> {
             Some(_) => {}
             None => return,
         }
-        // Whoever sends one may have mended what had failed.
+        // Whatever had failed may be mended by now, so try again at once.
         self.now.due_ms = 0;
     }
 
     /// Moves what goes into FILE next: whole lines, or what may be moved unseen.
-    // Not inlined: its stack is not touched as long as there are no lines.
+    // Not inlined, so that its stack takes no memory until there are lines.
     #[inline(never)]
     fn step(&mut self) -> Result<(), Failure> {
         let (room, is_note) = (self.room()?, self.now.dropped > 0);
@@ -122,7 +125,7 @@ impl<'a> Logger<'a> {
         if is_note {
             let _fits = writeln!(head, "goinglog: {} lines dropped", self.now.dropped);
         } else if self.now.is_cut {
-            // The rest of a line that is counted already is never written.
+            // The beginning of this line has been dropped and counted, so the rest is not written.
             return self.drop_lines();
         } else if unseen.is_none() {
             self.input.peek(&mut head, self.options.syslog.is_some()).map_err(unable("write"))?;
@@ -146,7 +149,7 @@ impl<'a> Logger<'a> {
         self.input.skip(&mut head).map_err(unable("write"))
     }
 
-    /// Writes what is made of `head` to FILE, and `head` to syslog.
+    /// Writes `out`, which is made of `head`, to FILE, and sends `head` to syslog.
     fn put(&self, offset: u64, head: &[u8]) -> Result<(), Failure> {
         if let Some(file) = &self.file
             && pwrite(file, self.out, offset).map_err(unable("write"))? < self.out.len()
@@ -157,12 +160,12 @@ impl<'a> Logger<'a> {
         self.options.syslog.map_or(Ok(()), send).map_err(unable("send to /dev/log for"))
     }
 
-    /// FILE as it is, opened anew or rotated if that is due and a line has ended.
+    /// The state of FILE. It is opened anew or rotated first, if that is due and a line has ended.
     fn room(&mut self) -> Result<Room, Failure> {
         let Some(path) = self.options.path() else {
             return Ok(Room { size: 0, limit: usize::MAX, is_fresh: true });
         };
-        // Unless somebody has deleted it.
+        // It stays open unless somebody has deleted it.
         let file = self.file.take().filter(|file| fstat(file).is_ok_and(|stat| stat.st_nlink > 0));
         let file = file.map_or_else(|| open_and_lock(path), Ok).map_err(unable("open"))?;
         let stat = fstat(&file).map_err(unable("write"))?;
@@ -170,7 +173,7 @@ impl<'a> Logger<'a> {
         let mut last = *b"\n";
         pread(&file, &mut last, size.saturating_sub(1) as u64).map_err(unable("read"))?;
         if last != *b"\n" && self.now.dropped > 0 {
-            // The rest of that line was dropped.
+            // The rest of that line was dropped, so it ends here.
             last = *b"\n";
             size = size.saturating_add(pwrite(&file, &last, size as u64).map_err(unable("write"))?);
         }
@@ -184,12 +187,14 @@ impl<'a> Logger<'a> {
             rotate(path, self.options.count).map_err(unable("rotate"))?;
         }
         self.now.asked = None;
-        // It may be the same one that is opened anew: closed after that, it would unlock both.
+        // The file that we open next may be the same one. To close this descriptor after that would
+        // release the lock of both.
         drop(file);
         self.room()
     }
 
-    /// Removes lines that cannot be written: the rest of one, or else all that is seen.
+    /// Removes lines that cannot be written from the pipe: the rest of one, or else all that we
+    /// see.
     fn drop_lines(&mut self) -> Result<(), Failure> {
         let mut head = Head::new();
         self.input.peek(&mut head, false).map_err(unable("write"))?;
@@ -203,26 +208,26 @@ impl<'a> Logger<'a> {
         self.input.skip(&mut head).map_err(unable("write"))
     }
 
-    /// Remembers when to try again, and says why; or ends, if it was told to.
+    /// Sets when to try again, and says why. Ends instead if we have been told to.
     fn fail(&mut self, failure: Failure) {
-        // Nobody can mount it read-only, or else, while it is open.
+        // While FILE is open, nobody can unmount its file system or mount it read-only.
         self.file = None;
         if self.now.delay_ms == 0 {
             say_unable(failure, self.options, ", trying again");
         }
         self.now.delay_ms = self.now.delay_ms.saturating_mul(2).clamp(DELAY_MS, DELAY_MAX_MS);
         self.now.due_ms = clock::now_ms().saturating_add(self.now.delay_ms);
-        // What it was told to move stays in the pipe.
+        // What we were told to move before the end stays in the pipe.
         self.input.left = self.input.left.and(Some(0));
     }
 }
 
-/// Says that `what` is what failed.
+/// Makes a failure of an error: `what` could not be done.
 fn unable(what: &'static str) -> impl Fn(Errno) -> Failure {
     move |errno| (what, errno)
 }
 
-/// What failed, and what becomes of it in the `end`.
+/// Says what failed and why. The `end` says what happens next.
 pub fn say_unable((what, errno): Failure, options: &Options, end: &str) {
     let why = match (what, errno) {
         // A link; a FIFO, a device or a socket; a directory.
@@ -233,8 +238,8 @@ pub fn say_unable((what, errno): Failure, options: &Options, end: &str) {
     say(format_args!("unable to {what} {}: {why}{end}", shown(options.word)));
 }
 
-/// To standard error, if that takes it within a moment: it is said once, and to a serial line
-/// others may have something to say just now.
+/// Prints a message to standard error, if there is room within [`SAY_MAX`]. We wait because it is
+/// said only once, and a serial line may just be busy with the messages of others.
 pub fn say(text: fmt::Arguments) {
     let line: String<MESSAGE_MAX> = format!("goinglog: {text}\n").unwrap_or_default();
     if is_ready(raw::stdio(2), PollFlags::OUT, SAY_MAX) {

@@ -15,7 +15,7 @@ use going::model::stamp::{Stamp, rfc3339, tai64n};
 use going::model::{lines, priority};
 use logger::{Logger, Out, say, say_unable};
 
-/// Misused, see sysexits.h(3head).
+/// Usage error, see sysexits.h(3head).
 const EXIT_USAGE: u8 = 64;
 /// Unable to start.
 const EXIT_START: u8 = 111;
@@ -30,7 +30,7 @@ going::program!(run, Out);
 /// What the command line says.
 #[derive(Default)]
 struct Options {
-    /// FILE as it was given; empty as long as it was not.
+    /// FILE as given on the command line; empty if it is not given.
     word: &'static CStr,
     limit: usize,
     count: u32,
@@ -41,8 +41,8 @@ struct Options {
 }
 
 impl Options {
-    /// Takes a word, and the next one of `words` if that is its value; ends here if that is all
-    /// that is asked for. None: there is no such option, or no such value.
+    /// Takes a word, and the next one of `words` if that is its value. Exits if the option asks for
+    /// the usage or the version. None if there is no such option or its value is bad.
     fn take(&mut self, word: &'static CStr, words: &mut Strings<'static>) -> Option<()> {
         let mut value = || words.next()?.to_str().ok();
         match word.to_bytes() {
@@ -61,7 +61,7 @@ impl Options {
         Some(())
     }
 
-    /// FILE, unless it is only what syslog is to call the lines: that has no slash.
+    /// FILE, unless it is only the name for syslog: that is a word without a slash.
     fn path(&self) -> Option<&'static CStr> {
         (self.syslog.is_none() || self.word.to_bytes().contains(&b'/')).then_some(self.word)
     }
@@ -76,7 +76,7 @@ fn shown(word: &CStr) -> core::slice::EscapeAscii<'_> {
 /// The program: its exit code, for the `words` of its command line.
 fn run(mut words: Strings<'static>, out: &'static mut Out) -> u8 {
     stdio::fill();
-    // 1 MiB, ten times.
+    // 1 MiB, and ten older files.
     let mut options = Options { limit: 1 << 20, count: 10, ..Options::default() };
     words.next();
     while let Some(word) = words.next() {
@@ -87,7 +87,7 @@ fn run(mut words: Strings<'static>, out: &'static mut Out) -> u8 {
     if options.word.is_empty() {
         return misused(c"no FILE");
     }
-    // Once it runs, nothing ends it but the end of its input and TERM.
+    // Once it runs, nothing but the end of its input or TERM ends it.
     let code = Logger::new(&options, out).map(|mut logger| logger.run());
     code.unwrap_or_else(|failure| {
         say_unable(failure, &options, "");
@@ -101,7 +101,7 @@ fn misused(word: &CStr) -> u8 {
     EXIT_USAGE
 }
 
-/// No input leads here. Should a defect do so after all, it says where.
+/// No input leads here. If a defect does, the message says where it is.
 #[panic_handler]
 fn panic(info: &core::panic::PanicInfo) -> ! {
     say(format_args!("{info}"));

@@ -1,8 +1,9 @@
-//! Where the lines go: FILE, opened, locked, and renamed out of the way; and /dev/log, a datagram
-//! for each line, see syslog(3).
+//! Where the lines go: FILE, which is opened, locked and rotated here, and /dev/log, which gets a
+//! datagram for each line, see syslog(3).
 //!
-//! Never follows a link, never truncates what it finds, and writes to nothing but a regular file.
-//! Drops nothing: what cannot be sent is for the caller to send again. Waits no longer than it may.
+//! Never opens FILE through a link, never truncates what it finds, and writes to nothing but a
+//! regular file. Drops nothing: what cannot be sent is for the caller to send again. Waits for the
+//! syslog daemon no longer than [`SEND_MAX`].
 
 use core::ffi::CStr;
 use core::fmt::Write;
@@ -17,18 +18,19 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, connect, socket};
 
 /// Bytes of a path, the NUL included, see open(2).
 const PATH_MAX: usize = 4096;
-/// Bytes of a line that go into one message; what is longer becomes several. Many take no more
-/// than the 1024 that RFC 3164 allows, with the name and the rest.
+/// Bytes of a line that go into one message; a longer line becomes several. Many syslog daemons
+/// take no more than the 1024 bytes that RFC 3164 allows, including the name and the rest.
 pub const TEXT_MAX: usize = 900;
 /// Bytes of the name before it.
 const NAME_MAX: usize = 100;
-/// So long a syslog daemon may let us wait that does not read what is in its queue.
+/// How long we wait for a syslog daemon that does not read its queue.
 const SEND_MAX: Duration = Duration::from_secs(1);
 
-/// Opens FILE, which is created if it is missing, and locks it: two that write to one file, each
-/// at the end it knows of, would overwrite what the other wrote.
+/// Opens FILE, which is created if it is missing, and locks it. Two that write to one file, each at
+/// the end that it knows of, would overwrite what the other wrote.
 ///
-/// Not by `O_APPEND`, which splice(2) refuses. To be read, for its last byte.
+/// It is opened without `O_APPEND`, which splice(2) refuses, and also for reading, because its last
+/// byte matters.
 pub fn open_and_lock(path: &CStr) -> Result<OwnedFd, Errno> {
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK;
     let mode = Mode::RUSR | Mode::WUSR | Mode::RGRP;
@@ -40,16 +42,18 @@ pub fn open_and_lock(path: &CStr) -> Result<OwnedFd, Errno> {
 }
 
 /// Renames FILE to FILE.1, and before that each older file to the next number, up to the first
-/// number that is free: one that was killed here left a gap, and this takes no file for it.
+/// number that is free. A goinglog that was killed here has left such a gap, and filling it costs
+/// no file.
 pub fn rotate(path: &CStr, count: u32) -> Result<(), Errno> {
     let is_free = |&number: &u32| matches!(lstat(name(path, number).as_slice()), Err(Errno::NOENT));
     let last = (1..count).find(is_free).unwrap_or(count);
-    // It would be replaced; but then ext4 first writes out all of what replaces it.
+    // The rename would replace this file, but then ext4 first writes out all of the one that
+    // replaces it.
     let _gone = unlink(name(path, last).as_slice());
     (1..=last).rev().try_for_each(|number| {
         let (old, new) = (name(path, number.saturating_sub(1)), name(path, number));
         let renamed = rename(old.as_slice(), new.as_slice());
-        // Somebody was faster.
+        // Somebody else has renamed or removed it.
         if renamed == Err(Errno::NOENT) { Ok(()) } else { renamed }
     })
 }
@@ -63,8 +67,8 @@ fn name(path: &CStr, number: u32) -> Vec<u8, PATH_MAX> {
     name
 }
 
-/// Sends one line, under the last part of the name of FILE, to whoever is the syslog daemon by now:
-/// by a new socket, so that none is kept to one that is no more.
+/// Sends one line to syslog, under the last part of the name of FILE. Each line gets a new socket,
+/// so that none stays connected to a syslog daemon that is gone.
 pub fn send_line(path: &CStr, priority: u8, line: &[u8]) -> Result<(), Errno> {
     let name = path.to_bytes().rsplit(|&byte| byte == b'/').next().unwrap_or_default();
     let name = name.get(..NAME_MAX).unwrap_or(name);
