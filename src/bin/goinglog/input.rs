@@ -172,8 +172,8 @@ impl Input {
 }
 
 /// Fills `head` with what is known to be at the head of the pipe. Returns how much that was. It may
-/// take several reads: each ends with a piece that was written in packet mode, and what it leaves
-/// of that is lost.
+/// take several reads: one ends after a piece that was written in packet mode, and loses what it
+/// does not take of that.
 fn read_pieces(pipe: &OwnedFd, head: &mut [u8]) -> Result<usize, Errno> {
     let mut len = 0_usize;
     for _ in 0..PIECES_MAX {
