@@ -21,7 +21,7 @@ struct Process {
     name: String,
     command: String,
     count: usize,
-    /// The lowest of its services. foreman assigns ports in the order of the lines.
+    /// The lowest port of its services. foreman assigns ports in the order of the lines.
     port: Option<u16>,
 }
 

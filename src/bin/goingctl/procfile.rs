@@ -131,7 +131,7 @@ impl Formation {
     }
 }
 
-/// Characters that are more than part of a word to a shell.
+/// Characters that mean more to a shell than a part of a word.
 const SHELL: &[char] =
     &['$', '`', '&', '|', ';', '<', '>', '(', ')', '*', '?', '[', ']', '{', '}', '~', '#', '!'];
 /// Characters that may make a line more than one command.

@@ -2,10 +2,10 @@
 //! effect.
 //!
 //! A restart holds the service down, waits until it is down, and lets it go. However this program
-//! ends, by an error, by a signal or at the deadline, it first lets go what it holds for a
-//! restart. Only KILL can leave a service held down that nobody wanted down. So all other signals
-//! are blocked and read meanwhile. TSTP is among them, because a restart that is suspended half-way
-//! would be no better.
+//! ends, by an error, by a signal or at the deadline, it first lets go what it holds for a restart.
+//! Only KILL can leave a service held down that nobody wanted down. So all other signals are
+//! blocked and read meanwhile. TSTP is among them, because a restart that is suspended half-way
+//! would leave its service down just as well.
 
 use crate::amounts;
 use crate::confdir;

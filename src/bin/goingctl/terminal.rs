@@ -21,8 +21,8 @@ pub fn size() -> Option<(usize, usize)> {
     Some(size.map_or((80, 24), |size| (size.ws_col.into(), size.ws_row.into())))
 }
 
-/// Whether to use colours: on a terminal that is not dumb, unless NO_COLOR is set and
-/// not empty, see no-color.org.
+/// Whether to use colours: on a terminal that is not dumb, unless NO_COLOR is set and not empty,
+/// see no-color.org.
 pub fn has_colours() -> bool {
     let is_refused = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     size().is_some() && !is_refused && !is_dumb()

@@ -172,8 +172,8 @@ impl Input {
 }
 
 /// Fills `head` with what is known to be at the head of the pipe. Returns how much that was. It may
-/// take several reads: one ends after a piece that was written in packet mode, and loses what it
-/// does not take of that.
+/// take several reads, because a read ends after a piece that was written in packet mode. What it
+/// leaves of such a piece is lost.
 fn read_pieces(pipe: &OwnedFd, head: &mut [u8]) -> Result<usize, Errno> {
     let mut len = 0_usize;
     for _ in 0..PIECES_MAX {

@@ -110,7 +110,7 @@ impl<'a> Logger<'a> {
             Some(_) => {}
             None => return,
         }
-        // Whatever had failed may be mended by now, so try again at once.
+        // The sender may have mended what had failed, so try again at once.
         self.now.due_ms = 0;
     }
 
@@ -187,8 +187,8 @@ impl<'a> Logger<'a> {
             rotate(path, self.options.count).map_err(unable("rotate"))?;
         }
         self.now.asked = None;
-        // The file that we open next may be the same one. To close this descriptor after that would
-        // release the lock of both.
+        // The file that we open next may be the same one. If this descriptor were closed after
+        // that, both would lose their lock.
         drop(file);
         self.room()
     }

@@ -47,8 +47,8 @@ pub fn open_and_lock(path: &CStr) -> Result<OwnedFd, Errno> {
 pub fn rotate(path: &CStr, count: u32) -> Result<(), Errno> {
     let is_free = |&number: &u32| matches!(lstat(name(path, number).as_slice()), Err(Errno::NOENT));
     let last = (1..count).find(is_free).unwrap_or(count);
-    // The rename would replace this file, but then ext4 first writes out all of the one that
-    // replaces it.
+    // The rename would replace this file anyway, but ext4 would then first write out all of the one
+    // that replaces it.
     let _gone = unlink(name(path, last).as_slice());
     (1..=last).rev().try_for_each(|number| {
         let (old, new) = (name(path, number.saturating_sub(1)), name(path, number));
