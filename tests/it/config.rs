@@ -27,7 +27,7 @@ pub fn tests() -> Vec<Trial> {
         scenario!(what_cannot_be_read_takes_no_service_down, Root),
         scenario!(comments_do_not_count_towards_the_limit),
         scenario!(nothing_is_cut_in_silence),
-        scenario!(hup_finds_what_nothing_tells_of),
+        scenario!(hup_finds_what_inotify_does_not_report),
         scenario!(an_edit_restarts_only_what_changed),
         scenario!(comments_and_blank_lines_are_no_change),
         scenario!(a_missing_confdir_is_opened_on_hup),
@@ -270,7 +270,7 @@ fn nothing_is_cut_in_silence() {
 }
 
 /// inotify does not see an edit behind a symlink: only HUP finds it.
-fn hup_finds_what_nothing_tells_of() {
+fn hup_finds_what_inotify_does_not_report() {
     let mut going = Going::new();
     let elsewhere = going.path("elsewhere");
     fs::write(&elsewhere, going.cmd("hold", "web", &["0", "old"])).expect("a file");

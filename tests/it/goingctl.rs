@@ -25,7 +25,7 @@ pub fn tests() -> Vec<Trial> {
     vec![
         scenario!(help_and_version),
         scenario!(usage_errors_exit_64),
-        scenario!(who_mistypes_is_told_what_was_taken_for_what),
+        scenario!(a_mistyped_command_is_explained),
         scenario!(completions_know_every_command),
         scenario!(bash_takes_its_completion, Bash),
         scenario!(bash_completes_instances, Bash),
@@ -319,7 +319,7 @@ fn usage_errors_exit_64() {
     }
 }
 
-fn who_mistypes_is_told_what_was_taken_for_what() {
+fn a_mistyped_command_is_explained() {
     let mut going = Going::new();
     going.hold("web");
     going.start();
@@ -330,18 +330,18 @@ fn who_mistypes_is_told_what_was_taken_for_what() {
     for words in [["strat", "web"], ["web", "stop"]] {
         let ran = ctl_to(&going, ABSENT, &words);
         assert!(ran.out.contains("\nweb ") && ran.err.contains("no such service: st"), "{ran:?}");
-        assert!(ran.err.contains("no command is named, so this is the status"), "{ran:?}");
+        assert!(ran.err.contains("no command given, so this is the status"), "{ran:?}");
     }
     assert!(!ctl_to(&going, ABSENT, &["status", "wbe"]).err.contains("command"));
     for (words, said) in [
         (
             &["--timeout", "3", "stop", "web"][..],
-            "'--timeout', or one that stands behind its command",
+            "'--timeout', or one that must follow its command",
         ),
         (&["stop", "-x", "web"], "invalid option '-x'; "),
-        (&["stop", "--timeout", "30s", "web"], "no number for --timeout: 30s; "),
-        (&["logs", "-n", "-5", "web"], "no number for -n: -5; "),
-        (&["import", "-p", "http", "Procfile"], "no number for -p: http; "),
+        (&["stop", "--timeout", "30s", "web"], "not a number for --timeout: 30s; "),
+        (&["logs", "-n", "-5", "web"], "not a number for -n: -5; "),
+        (&["import", "-p", "http", "Procfile"], "not a number for -p: http; "),
     ] {
         let ran = ctl_to(&going, USAGE, words);
         assert!(ran.err.contains(said), "{words:?}: {ran:?}");

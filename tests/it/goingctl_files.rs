@@ -91,7 +91,7 @@ fn disable_hides_a_file_and_enable_shows_it() {
 fn enable_and_disable_do_not_need_going() {
     let going = Going::new();
     going.hold("web");
-    let note = "; going does not run\n";
+    let note = "; going is not running\n";
     let disabled = ctl_to(&going, OK, &["disable", "web"]);
     assert_eq!(disabled.out, format!("web: disabled{note}"));
     assert!(exists(&going, ".web"));
@@ -595,7 +595,7 @@ fn logs_knows_where_goinglog_writes() {
         assert!(ran.err.contains(reason), "{ran:?}");
     }
     let ran = ctl_to(&going, FAILED, &["logs", "plain"]);
-    assert!(ran.err.contains("the service logger writes it down"), "{ran:?}");
+    assert!(ran.err.contains("its output goes to the service logger"), "{ran:?}");
 }
 
 fn logs_says_where_else_to_look() {
@@ -605,8 +605,8 @@ fn logs_says_where_else_to_look() {
     going.write("plain", "cmd=x\n");
     going.write("broken", "comand=x\n");
     for (name, reason) in [
-        ("web", "the service logger writes it down"),
-        ("quiet", "thrown away"),
+        ("web", "its output goes to the service logger"),
+        ("quiet", "discarded"),
         ("plain", "that of going"),
         ("broken", "broken:1: unknown key"),
     ] {

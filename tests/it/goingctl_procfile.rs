@@ -237,7 +237,7 @@ fn what_no_service_file_can_say_is_refused() {
     let cases: [(&str, Option<&str>, &str); 7] = [
         ("web: a\n", Some("KEY=\"a\\nb\"\n"), "KEY"),
         ("web: a\n", Some("KEY='a '\n"), "KEY"),
-        (&long, None, "longer"),
+        (&long, None, "too long"),
         (&words, None, "web:2"),
         ("web: a\nweb: b\n", None, "twice"),
         ("", None, "nothing"),
@@ -338,7 +338,7 @@ fn no_value_becomes_another_line() {
     let going = app("web: a\n", None);
     for words in [["-d", "/srv\nuser=root"], ["-d", "/srv "], ["-u", "app\nchroot=/"]] {
         let ran = import_to(&going, FAILED, &words);
-        assert!(ran.err.contains("no service file can say"), "{ran:?}");
+        assert!(ran.err.contains("cannot be written in a service file"), "{ran:?}");
         assert_eq!(names(&going), [""; 0]);
     }
     let odd = going.path("app\nuser=root");
@@ -372,7 +372,7 @@ fn what_is_found_beside_a_procfile_is_not_waited_for() {
 fn import_has_limits() {
     let going = app("web: a\n", Some("PORT=x\n"));
     let ran = import_to(&going, FAILED, &[]);
-    assert!(ran.err.contains("no port: x"), "{ran:?}");
+    assert!(ran.err.contains("not a port: x"), "{ran:?}");
     let ran = import_to(&going, FAILED, &["-p", "5000", "-m", "web=999999999"]);
     assert!(ran.err.contains("more than 256 services"), "{ran:?}");
     assert_eq!(names(&going), [""; 0]);
@@ -446,11 +446,11 @@ fn export_says_what_is_lost() {
     // A value in an older encoding must not be turned into another one.
     going.write("api", b"cmd=b\nenv=A=caf\xe9\n");
     let ran = ctl_to(&going, FAILED, &["export", "-e", &environment]);
-    assert!(ran.err.contains("api: a variable that cannot be said"), "{ran:?}");
+    assert!(ran.err.contains("api: a variable that .env cannot express"), "{ran:?}");
     assert!(ctl_to(&going, OK, &["export"]).out.starts_with("api: b\n"));
     going.write("api", b"cmd=caf\xe9\n");
     let ran = ctl_to(&going, FAILED, &["export"]);
-    assert!(ran.err.contains("api: its cmd cannot be said in a Procfile"), "{ran:?}");
+    assert!(ran.err.contains("api: its cmd cannot be expressed in a Procfile"), "{ran:?}");
 }
 
 fn export_overwrites_nothing_unasked() {

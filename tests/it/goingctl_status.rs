@@ -195,7 +195,7 @@ fn without_going_it_says_so() {
     for words in [&["status"][..], &["stop", "web"], &["signal", "HUP", "web"]] {
         let ran = ctl_to(&going, ABSENT, words);
         assert_eq!(ran.out, "");
-        assert!(ran.err.contains("going does not run, or cannot write there"), "{ran:?}");
+        assert!(ran.err.contains("going is not running, or cannot write there"), "{ran:?}");
         assert!(ran.err.contains("No such file or directory"), "{ran:?}");
     }
     fs::remove_dir_all(going.path("run")).expect("our own directory");
@@ -274,7 +274,7 @@ fn garbage_is_no_status() {
     for nothing in nothings {
         fs::write(going.path("run/status"), nothing).expect("our own file");
         let ran = ctl_to(&going, ABSENT, &[]);
-        assert!(ran.err.contains("going does not run"), "{ran:?}");
+        assert!(ran.err.contains("going is not running"), "{ran:?}");
     }
 }
 
@@ -697,7 +697,7 @@ fn watch_redraws_until_q() {
     ctl_to(&going, OK, &["stop", "web"]);
     watch.wait_shown("down, held");
     going.terminate();
-    watch.wait_shown("going does not run");
+    watch.wait_shown("going is not running");
     watch.terminal.write_all(b"q").expect("a terminal");
     // It restores the screen that was there before.
     watch.wait_shown("\x1b[?1049l");

@@ -26,7 +26,7 @@ pub fn tests() -> Vec<Trial> {
         scenario!(start_runs_again_what_is_done),
         scenario!(start_of_what_fails_says_how),
         scenario!(a_restart_by_a_file_that_is_rejected_fails),
-        scenario!(who_is_not_executed_is_not_yet_up),
+        scenario!(a_process_that_has_not_executed_is_not_up),
         scenario!(patterns_and_all_mean_many),
         scenario!(two_hundred_and_fifty_six_at_once),
         scenario!(the_deadline_tells_the_state),
@@ -38,14 +38,14 @@ pub fn tests() -> Vec<Trial> {
         scenario!(a_stop_amid_a_restart_stays_in_force),
         scenario!(a_suspended_restart_goes_on),
         scenario!(an_interrupted_stop_stays_in_force),
-        scenario!(a_restart_outlived_by_nobody_holds_nothing_down),
+        scenario!(a_restart_whose_going_is_killed_holds_nothing_down),
         scenario!(a_going_that_stands_still_is_told_of),
         scenario!(no_wait_waits_for_nobody),
         scenario!(restart_without_waiting_is_a_restart),
         scenario!(a_signal_goes_to_the_main_process_alone),
         scenario!(reload_is_hup),
         scenario!(a_signal_is_sent_by_an_old_kernel),
-        scenario!(who_does_not_run_gets_no_signal),
+        scenario!(a_service_that_is_down_gets_no_signal),
         scenario!(a_number_that_is_anothers_gets_no_signal),
         scenario!(the_main_command_is_left_alone),
         scenario!(a_name_never_leads_out_of_its_directory),
@@ -54,7 +54,7 @@ pub fn tests() -> Vec<Trial> {
         scenario!(a_restart_amid_another_ends_none),
         scenario!(another_restart_is_not_taken_for_a_touch),
         scenario!(a_restart_that_has_just_begun_is_not_undone),
-        scenario!(who_has_no_right_is_told, Root),
+        scenario!(lack_of_permission_is_reported, Root),
         scenario!(a_restart_says_that_it_cannot_let_go, Root),
     ]
 }
@@ -186,7 +186,7 @@ fn a_restart_by_a_file_that_is_rejected_fails() {
 }
 
 /// A process that has not executed its command is not up, however long ago it was forked.
-fn who_is_not_executed_is_not_yet_up() {
+fn a_process_that_has_not_executed_is_not_up() {
     let going = Going::new();
     let forked = Forked::new(&going);
     let (us, since_ms, pid) = (std::process::id(), proc::uptime_ms(), forked.pid);
@@ -256,7 +256,8 @@ fn the_deadline_tells_the_state() {
     assert!(is_held(&going, "web"));
 }
 
-/// A service may take as long to stop as its `timeout` allows, and goingctl waits for it.
+/// A service may take as long to stop as its `timeout` allows, and goingctl, unless it is told how
+/// long, waits for it: longer than the 10 s that it would wait for another service.
 fn the_deadline_of_the_service_is_kept_to() {
     let mut going = Going::new();
     for (name, timeout) in [("slow", 60), ("web", 1)] {
@@ -265,7 +266,9 @@ fn the_deadline_of_the_service_is_kept_to() {
     going.start();
     going.all_up(&["slow", "web"]);
     wait_state(&going, "slow", "up");
-    let ran = ctl_to(&going, OK, &["restart", "slow", "web"]);
+    let ran = command(&going).args(["restart", "slow", "web"]).output();
+    let ran: Ran = ran.expect("goingctl can be executed").into();
+    assert_eq!(ran.code, OK, "{ran:?}");
     let pids = going.all_up(&["slow", "web"]);
     let texts = [1, 0].map(|at| format!("{}: up, pid {}\n", ["slow", "web"][at], pids[at]));
     assert_eq!(ran.out, texts.concat());
@@ -371,7 +374,7 @@ fn a_stop_amid_a_restart_stays_in_force() {
         stop(&going);
         send(web, Signal::SIGKILL);
         let ran = Ran::from(process.wait_with_output().expect("our own child"));
-        let is_said = ran.out.ends_with(", and held down by somebody else meanwhile\n");
+        let is_said = ran.out.ends_with(", and meanwhile held down by somebody else\n");
         assert!(ran.code == FAILED && is_said, "{ran:?}");
         wait_state(&going, "web", "down");
         assert_eq!((held(&going), is_held(&going, "web")), (1, true));
@@ -404,7 +407,7 @@ fn an_interrupted_stop_stays_in_force() {
 }
 
 /// going is killed during a restart: goingctl notices, and the next going finds nothing held down.
-fn a_restart_outlived_by_nobody_holds_nothing_down() {
+fn a_restart_whose_going_is_killed_holds_nothing_down() {
     let mut going = stubborn();
     let process = restarting(&going);
     going.signal(Signal::SIGKILL);
@@ -501,7 +504,7 @@ fn a_signal_is_sent_by_an_old_kernel() {
     going.terminate();
 }
 
-fn who_does_not_run_gets_no_signal() {
+fn a_service_that_is_down_gets_no_signal() {
     let mut going = started(&["web"]);
     ctl_to(&going, OK, &["stop", "web"]);
     let ran = ctl_to(&going, FAILED, &["signal", "HUP", "web"]);
@@ -520,7 +523,7 @@ fn a_number_that_is_anothers_gets_no_signal() {
     let status = format!("going 1 {header} {since_ms}\nweb up {web} {since_ms} 1 - -\n");
     fs::write(going.path("run/status"), status).expect("our own file");
     let ran = ctl_to(&going, FAILED, &["signal", "KILL", "web"]);
-    assert_eq!(ran.out, format!("web: pid {web} is not its process any more\n"));
+    assert_eq!(ran.out, format!("web: pid {web} is no longer its process\n"));
     assert!(proc::is_running(web));
 }
 
@@ -743,7 +746,7 @@ fn a_restart_says_that_it_cannot_let_go() {
 }
 
 /// A command that lacks permission says so, and nothing is half done.
-fn who_has_no_right_is_told() {
+fn lack_of_permission_is_reported() {
     let mut going = for_everybody();
     let web = going.up("web");
     let run = |words: &[&str]| run_by_anybody(&going, words);

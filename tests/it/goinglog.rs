@@ -110,7 +110,7 @@ pub fn tests() -> Vec<Trial> {
         scenario!(syslog_is_told_how_much_was_dropped, Mounts),
         scenario!(the_end_of_an_open_line_is_dropped_at_once, Mounts),
         scenario!(the_beginning_of_an_open_line_is_dropped_too, Mounts),
-        scenario!(who_is_stopped_amid_a_message_sends_it_all_the_same, Mounts),
+        scenario!(a_goinglog_stopped_amid_a_message_still_sends_it, Mounts),
         scenario!(syslog_waits_for_the_end_of_a_line, Mounts),
         scenario!(syslog_waits_for_longer_than_a_second, Mounts),
         scenario!(syslog_waits_for_the_end_of_a_line_from_a_socket, Mounts),
@@ -1797,7 +1797,7 @@ fn the_beginning_of_an_open_line_is_dropped_too() {
 }
 
 /// It is stopped while it waits for room in the daemon's queue.
-fn who_is_stopped_amid_a_message_sends_it_all_the_same() {
+fn a_goinglog_stopped_amid_a_message_still_sends_it() {
     let (mut log, world, socket) = for_syslog();
     log.start_in(&world, &["-y"]);
     let lines = numbered(0..1000);

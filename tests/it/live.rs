@@ -23,7 +23,7 @@ pub fn tests() -> Vec<Trial> {
         scenario!(every_way_to_edit_a_file_is_noticed),
         scenario!(what_comes_without_being_written_is_noticed, Root),
         scenario!(two_step_writes_start_no_first_half),
-        scenario!(who_never_rests_puts_no_change_off),
+        scenario!(constant_changes_delay_no_other_change),
         scenario!(more_changes_than_the_kernel_keeps_are_noticed),
         scenario!(what_cannot_be_watched_is_read_again_and_again),
         scenario!(a_bad_edit_and_a_crash_lead_to_the_good_version),
@@ -128,7 +128,7 @@ fn what_comes_without_being_written_is_noticed() {
 
 /// A service that writes to CONFDIR all the time, but not to a service file, delays no other
 /// change.
-fn who_never_rests_puts_no_change_off() {
+fn constant_changes_delay_no_other_change() {
     let mut going = Going::new();
     let script = format!("while :; do >{}; sleep 0.05; done", going.path("going.d/.x").display());
     going.write("restless", format!("cmd=sh -c '{script}'\n"));

@@ -24,7 +24,7 @@ pub fn tests() -> Vec<Trial> {
         scenario!(two_services_and_a_pipe),
         scenario!(several_writers_share_a_reader),
         scenario!(any_user_opens_a_pipe_by_its_name, Root),
-        scenario!(who_never_waits_makes_nobody_else_lose_lines),
+        scenario!(a_nonblocking_writer_loses_no_lines_of_others),
         scenario!(a_circle_is_told_and_harms_nobody),
         scenario!(a_reader_that_does_not_exist_is_waited_for),
         scenario!(a_reader_that_goes_and_comes_back),
@@ -202,7 +202,7 @@ fn any_user_opens_a_pipe_by_its_name() {
 
 /// All processes that share an open file share its O_NONBLOCK, which also stays when the process
 /// that set it has ended. With it, what the pipe has no room for is lost.
-fn who_never_waits_makes_nobody_else_lose_lines() {
+fn a_nonblocking_writer_loses_no_lines_of_others() {
     let mut going = Going::new();
     let (output, inherited) = pipe().expect("a pipe");
     for (name, log) in [("rude", "logger"), ("loud", "inherit"), ("logger", "null")] {

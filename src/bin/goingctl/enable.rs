@@ -27,7 +27,7 @@ pub fn enable(rundir: &Rundir, change: Change, options: &Options) -> Result<u8, 
     if status.is_err() || !options.is_waiting {
         let note = match status {
             Ok(_) => String::new(),
-            Err(Failure { code: EXIT_ABSENT, .. }) => "; going does not run".to_owned(),
+            Err(Failure { code: EXIT_ABSENT, .. }) => "; going is not running".to_owned(),
             Err(failure) => format!("; {}", failure.text),
         };
         for name in &names {

@@ -79,7 +79,7 @@ fn add_process(processes: &mut Vec<Process>, service: &str, text: &Text) -> Resu
     let command = cmd
         .ok()
         .and_then(procfile::command)
-        .ok_or_else(|| fault(format!("{service}: its cmd cannot be said in a Procfile")))?;
+        .ok_or_else(|| fault(format!("{service}: its cmd cannot be expressed in a Procfile")))?;
     let ports = values(text, b"env").filter_map(|line| line.strip_prefix(b"PORT="));
     let port = ports.last().and_then(|port| str::from_utf8(port).ok()?.parse().ok());
     match processes.iter_mut().find(|process: &&mut Process| process.name == name) {
@@ -88,7 +88,7 @@ fn add_process(processes: &mut Vec<Process>, service: &str, text: &Text) -> Resu
             process.port = [process.port, port].into_iter().flatten().min();
             Ok(())
         }
-        Some(_) => Err(fault(format!("{service}: another service is {name} in the Procfile"))),
+        Some(_) => Err(fault(format!("{service}: {name} is in the Procfile already"))),
         None => {
             processes.push(Process { name, command, count: 1, port });
             Ok(())
@@ -106,7 +106,7 @@ fn add_variables(
     for line in values(text, b"env").filter(|line| !line.starts_with(b"PORT=")) {
         let Ok(line) = str::from_utf8(line) else {
             if is_wanted {
-                return Err(fault(format!("{service}: a variable that cannot be said in a .env")));
+                return Err(fault(format!("{service}: a variable that .env cannot express")));
             }
             continue;
         };

@@ -112,7 +112,7 @@ fn app(options: &Options, source: PathBuf) -> Result<App, Failure> {
     let given = given.or_else(|| env::var("PORT").ok());
     let port = match (options.port, given) {
         (Some(port), _) => port,
-        (None, Some(given)) => given.parse().map_err(|_| fault(format!("no port: {given}")))?,
+        (None, Some(given)) => given.parse().map_err(|_| fault(format!("not a port: {given}")))?,
         (None, None) => PORT,
     };
     variables.retain(|(name, _)| name != "PORT");
@@ -134,7 +134,7 @@ fn files(app: &App, processes: &[Process], formation: &Formation) -> Result<Vec<
                 _ => format!("{}@{}", process.name, index.saturating_add(1)),
             };
             if service_name(name.as_bytes()).is_none() {
-                return Err(fault(format!("{name}: longer than the name of a service")));
+                return Err(fault(format!("{name}: too long for the name of a service")));
             }
             if files.iter().any(|file| file.name == name) {
                 return Err(fault(format!("{}: given twice", process.name)));
@@ -176,7 +176,7 @@ fn line(key: &str, value: &str) -> Result<String, Failure> {
     if value.contains('\n') || value.trim_ascii() != value {
         // Do not show the rest of the value: it may be a password.
         let begin = value.split(['=', '\n']).next().unwrap_or_default();
-        let text = format!("no service file can say {key}={begin}…: ");
+        let text = format!("{key}={begin}… cannot be written in a service file: ");
         return Err(fault(text + "it has a line feed, or a blank at one of its ends"));
     }
     Ok(format!("{key}={value}\n"))

@@ -70,10 +70,10 @@ fn path(confdir: &Path, name: &str) -> Result<PathBuf, Failure> {
     let why = match log {
         path if path.starts_with(b"/") => return Ok(PathBuf::from(OsStr::from_bytes(path))),
         _ if let Some(path) = kept(&text) => return Ok(path),
-        b"null" => "what it says is thrown away".to_owned(),
+        b"null" => "its output is discarded".to_owned(),
         b"inherit" => "its output is that of going".to_owned(),
         _ if let Some(path) = reader().and_then(|text| kept(&text)) => return Ok(path),
-        _ => format!("the service {word} writes it down"),
+        _ => format!("its output goes to the service {word}"),
     };
     Err(fault(format!("{name} logs to no file, but has log={word}: {why}")))
 }

@@ -98,7 +98,7 @@ fn status(rundir: &Rundir, options: &Options) -> Result<u8, Failure> {
     let status = status?;
     let (services, is_complete) = select(&status.services, &options.words);
     if !is_complete && !options.is_named && options.format == Format::Table {
-        warn("no command is named, so this is the status; \"goingctl --help\" shows what there is");
+        warn("no command given, so this is the status; see \"goingctl --help\"");
     }
     let rows = rows::rows(status.pid, &services, &options.confdir);
     match options.format {

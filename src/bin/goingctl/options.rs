@@ -107,7 +107,7 @@ impl Options {
     /// Reads the command line.
     pub fn read() -> Result<Self, Failure> {
         Self::parse(Parser::from_env()).map_err(|error| {
-            let text = format!("{error}; \"goingctl --help\" shows what there is");
+            let text = format!("{error}; see \"goingctl --help\"");
             Failure::new(EXIT_USAGE, text)
         })
     }
@@ -187,7 +187,7 @@ impl Options {
         if self.is_named {
             return error;
         }
-        format!("{error}, or one that stands behind its command").into()
+        format!("{error}, or one that must follow its command").into()
     }
 
     /// Checks that there are as many words as the command takes.
@@ -223,5 +223,5 @@ impl Options {
 /// The value of an option, as a number.
 fn number<T: FromStr>(parser: &mut Parser, option: &str) -> Result<T, Error> {
     let value = parser.value()?.string()?;
-    value.parse().map_err(|_| format!("no number for {option}: {value}").into())
+    value.parse().map_err(|_| format!("not a number for {option}: {value}").into())
 }

@@ -11,7 +11,7 @@ pub const EXIT_OK: u8 = 0;
 pub const EXIT_FAILED: u8 = 1;
 /// Not every wanted service is up.
 pub const EXIT_NOT_UP: u8 = 3;
-/// There is no such service, or going does not run.
+/// There is no such service, or going is not running.
 pub const EXIT_ABSENT: u8 = 4;
 /// Usage error, see sysexits.h(3head).
 pub const EXIT_USAGE: u8 = 64;

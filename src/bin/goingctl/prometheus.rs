@@ -16,11 +16,11 @@ type Metric = (&'static str, &'static str, &'static str, fn(&Row) -> Option<Stri
 
 const METRICS: [Metric; 9] = [
     ("up", "gauge", "Whether the service is up.", |row| Some(flag(row.service.is_up()))),
-    ("wanted", "gauge", "Whether nothing holds it down.", |row| Some(flag(!row.service.held))),
-    ("since_seconds", "gauge", "Unix time since when it is in its state.", |row| {
+    ("wanted", "gauge", "Whether it is not held down.", |row| Some(flag(!row.service.held))),
+    ("since_seconds", "gauge", "Unix time at which it entered its state.", |row| {
         row.service.since_ms.map(unix_time)
     }),
-    ("starts_total", "counter", "Processes until now.", |row| text(row.service.starts)),
+    ("starts_total", "counter", "Processes started so far.", |row| text(row.service.starts)),
     ("last_exit_code", "gauge", "Exit code of the last process that exited.", |row| {
         text(row.service.end.as_ref().and_then(End::exit_code))
     }),

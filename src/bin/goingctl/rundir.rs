@@ -77,7 +77,7 @@ impl Rundir {
     pub fn read(&self) -> Result<Status, Failure> {
         let path = self.0.join("status");
         let absent = |what: &str, why: &str| {
-            let text = format!("going does not run{what}: {}: {why}", path.display());
+            let text = format!("going is not running{what}: {}: {why}", path.display());
             Failure::new(EXIT_ABSENT, text)
         };
         let bytes = regular::read(&path).map_err(|error| match error.kind() {

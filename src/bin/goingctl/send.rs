@@ -20,7 +20,7 @@ pub fn signal(word: &str) -> Result<Signal, Failure> {
     let name = word.to_ascii_uppercase();
     let number = signal_number(name.strip_prefix("SIG").unwrap_or(&name).as_bytes());
     let signal = number.and_then(|number| Signal::from_named_raw(number.into()));
-    signal.ok_or_else(|| Failure::new(EXIT_USAGE, format!("no signal from 1 to 31: {word}")))
+    signal.ok_or_else(|| Failure::new(EXIT_USAGE, format!("not a signal from 1 to 31: {word}")))
 }
 
 /// Sends the signal to all of `names`. Returns the exit code.
@@ -61,6 +61,6 @@ fn open(rundir: &Rundir, name: &str) -> Result<(Option<OwnedFd>, Pid), String> {
     if is_same && is_child {
         Ok((process, pid))
     } else {
-        Err(format!("pid {number} is not its process any more"))
+        Err(format!("pid {number} is no longer its process"))
     }
 }
