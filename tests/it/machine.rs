@@ -1,12 +1,13 @@
 //! `Machine`: a virtual machine with Debian's kernel and an initramfs, in QEMU.
 //!
-//! What the kernel and the services say comes on the first serial line, into a file. The second one
-//! leads to a shell in the machine (`Machine::run`), so that a scenario says on this side what it
-//! does and what it expects. How a machine ends is told by QEMU's monitor.
+//! The output of the kernel and of the services goes to the first serial line, and from there to a
+//! file. The second serial line leads to a shell in the machine (`Machine::run`), so that a
+//! scenario states on this side what it does and what it expects. QEMU's monitor says how a machine
+//! ends.
 //!
-//! The processor is emulated everywhere: whether /dev/kvm is good for anything can only be found
-//! out by trying, and a scenario is to be the same on every machine. It is one with random numbers
-//! of its own, for which the kernel would wait else.
+//! The processor is always emulated: only trying shows whether /dev/kvm is usable, and a scenario
+//! should run the same everywhere. The emulated one has its own source of random numbers, without
+//! which the kernel would wait for them.
 
 use crate::initramfs::Initramfs;
 use crate::needs;
@@ -24,15 +25,15 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 use temp_dir::TempDir;
 
-/// A boot takes some four seconds where nothing else runs.
+/// A boot takes about four seconds on an idle host.
 const PATIENCE: Duration = Duration::from_mins(1);
 const GLANCE: Duration = Duration::from_millis(20);
 
-/// Each takes a whole processor, which other scenarios wait for too.
+/// Each machine takes a whole processor, which other scenarios need too.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
-/// The shell at the other end of the second serial line: `NUMBER COMMAND` is answered by `<NUMBER`,
-/// what the command says, and `>NUMBER STATUS` on a line of its own.
+/// The shell at the other end of the second serial line. It answers `NUMBER COMMAND` with
+/// `<NUMBER`, the command's output, and `>NUMBER STATUS` on a line by itself.
 const REMOTE: &str = "#!/bin/busybox sh
 exec <>/dev/ttyS1 >&0 2>&1
 busybox stty raw -echo
@@ -44,8 +45,9 @@ while read -r number command; do
 done
 ";
 
-/// What comes before a PID 1 that mounts nothing: the file systems, and busybox by all its names.
-/// With the words and the environment that the kernel gives to its first program.
+/// What has to be done for a PID 1 that mounts nothing: mount the file systems, and install busybox
+/// under all its names. Runs with the arguments and the environment that the kernel gives to its
+/// first program.
 pub const RC: &str = "#!/bin/busybox sh
 /bin/busybox mkdir -p /proc /sys /dev /run /tmp
 /bin/busybox mount -t proc proc /proc
@@ -82,7 +84,7 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// `words` are what the kernel's command line has beside the console.
+    /// `words` are appended to the kernel's command line.
     #[track_caller]
     pub fn boot(files: Initramfs, words: &str) -> Machine {
         let turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
@@ -123,7 +125,7 @@ impl Machine {
         machine
     }
 
-    /// What kernel, going and services have said, ends of lines as they are on a serial line.
+    /// What the kernel, going and the services have printed, without carriage returns.
     pub fn console(&self) -> String {
         let bytes = fs::read(self.directory.child("console")).unwrap_or_default();
         String::from_utf8_lossy(&bytes).replace('\r', "")
@@ -153,7 +155,8 @@ impl Machine {
         }
     }
 
-    /// Whether what has not come yet comes no more. To be asked before the last look.
+    /// Whether to stop waiting. Ask before looking for the last time, so that no late output is
+    /// missed.
     fn is_over(&mut self, start: Instant) -> bool {
         let has_ended = self.qemu.try_wait().expect("our own child").is_some();
         has_ended || start.elapsed() > PATIENCE || self.console().contains("Kernel panic")
@@ -164,14 +167,14 @@ impl Machine {
         format!("--- console:\n{}\n--- QEMU:\n{log}--- end", self.console())
     }
 
-    // The shell in it.
+    // The shell in the machine.
 
     #[track_caller]
     pub fn wait_remote(&mut self) {
         while self.line("the remote shell") != "ready" {}
     }
 
-    /// What the command prints; it has to succeed.
+    /// Returns what the command prints. The command has to succeed.
     #[track_caller]
     pub fn run(&mut self, command: &str) -> String {
         let (output, status) = self.try_run(command);
@@ -179,7 +182,7 @@ impl Machine {
         output
     }
 
-    /// What the command prints, and its status.
+    /// Returns what the command prints, and its status.
     #[track_caller]
     pub fn try_run(&mut self, command: &str) -> (String, String) {
         let number = self.run_last(command);
@@ -196,7 +199,7 @@ impl Machine {
         }
     }
 
-    /// Without waiting for it: the shell may not live to answer.
+    /// Sends a command without waiting for the answer: the shell may not live to give it.
     pub fn run_last(&mut self, command: &str) -> u32 {
         self.commands += 1;
         let line = format!("{} {command}\n", self.commands);
@@ -204,7 +207,7 @@ impl Machine {
         self.commands
     }
 
-    /// Waits until the command succeeds; what it prints.
+    /// Waits until the command succeeds; returns what it prints.
     #[track_caller]
     pub fn wait_run(&mut self, command: &str) -> String {
         let mut answer = String::new();
@@ -216,7 +219,7 @@ impl Machine {
         answer
     }
 
-    /// Of the one process of that name.
+    /// The pid of the only process of that name.
     #[track_caller]
     pub fn pid_of(&mut self, name: &str) -> u32 {
         let (pid, _) = self.try_run(&format!("pidof {name}"));
@@ -237,7 +240,7 @@ impl Machine {
 
     // The monitor.
 
-    /// Why the machine is off, or would be started anew: QEMU's word for it.
+    /// Why the machine is off, or would restart without `-no-reboot`, in QEMU's word for it.
     #[track_caller]
     pub fn wait_end(&mut self) -> String {
         let event = self.wait_monitor("\"event\": \"SHUTDOWN\"");
@@ -245,7 +248,7 @@ impl Machine {
         reason.split('"').next().unwrap_or_default().to_owned()
     }
 
-    /// Whether the processor is on, and no event has said otherwise.
+    /// Whether the machine is still running, as QEMU answers.
     #[track_caller]
     pub fn is_on(&mut self) -> bool {
         let answer = self.ask_monitor("{\"execute\":\"query-status\"}");
@@ -268,7 +271,7 @@ impl Machine {
         self.wait_monitor("{\"return\":")
     }
 
-    /// The line that has the text in it; others are passed over.
+    /// Waits for a line that contains `text`, and skips all others.
     #[track_caller]
     fn wait_monitor(&mut self, text: &str) -> String {
         let start = Instant::now();
@@ -283,17 +286,17 @@ impl Machine {
     }
 }
 
-/// A stream of lines, both ways.
+/// A stream of lines, in both directions.
 struct Lines {
     stream: BufReader<UnixStream>,
-    /// Of a line that is still to be continued.
+    /// The beginning of a line whose end has not arrived yet.
     part: Vec<u8>,
 }
 
 impl Lines {
-    /// The next whole line, without its end, if it comes within the stream's patience.
+    /// The next whole line, without its newline, if it arrives before the stream's read timeout.
     fn next(&mut self) -> Option<String> {
-        // What has come before an error is kept.
+        // What was read before an error stays in `part`.
         let _late = self.stream.read_until(b'\n', &mut self.part);
         let line = self.part.strip_suffix(b"\n")?;
         let text = String::from_utf8_lossy(line).trim_end_matches('\r').to_owned();
@@ -302,20 +305,20 @@ impl Lines {
     }
 
     fn send(&mut self, text: &str) {
-        // Whoever has gone away will be missed when its answer is.
+        // If the other end is gone, we notice when its answer does not come.
         let _gone = self.stream.get_mut().write_all(text.as_bytes());
     }
 }
 
 impl Drop for Machine {
     fn drop(&mut self) {
-        // Both fail only for a process that is no more.
+        // Both fail only if the process is gone.
         let _ = self.qemu.kill();
         let _ = self.qemu.wait();
     }
 }
 
-/// What `scripts/setup test` has unpacked.
+/// A file that `scripts/setup test` has unpacked.
 pub fn unpacked(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("target/boot").join(path)
 }
@@ -334,7 +337,7 @@ fn connect(qemu: &mut Child, path: &Path, log: &Path) -> Lines {
         }
         let has_ended = qemu.try_wait().expect("our own child").is_some();
         if has_ended || start.elapsed() > PATIENCE {
-            // Both fail only for a process that is no more.
+            // Both fail only if the process is gone.
             let _ = qemu.kill();
             let _ = qemu.wait();
             panic!("QEMU: {}", fs::read_to_string(log).unwrap_or_default());

@@ -1,23 +1,24 @@
-//! Every test of going that does not stand beside its code as an example: the model on its own,
-//! the sources, and above all scenarios against the real binary.
+//! All tests of going except the doctests: those of the model and of the sources, and above all the
+//! scenarios, which run the real binary.
 //!
-//! One crate, with a `main` of its own for two reasons. A scenario whose tool is missing has to be
-//! seen as skipped, with the reason, and has to fail where everything should be there (`needs`).
-//! And the same file serves as the service under test (`service`): started as `it service …` it
+//! One crate, with its own `main` for two reasons. A scenario whose tool is missing must be
+//! reported as skipped, with the reason, and must fail where every tool should be there (`needs`).
+//! And the same binary serves as the service under test (`service`): started as `it service …`, it
 //! records what happens to it, so that the tests need no other program for that.
 //!
-//! `cargo test -- NAME` runs what contains NAME, `GOING=/path/to/going cargo test` another binary.
+//! `cargo test -- NAME` runs the tests whose names contain NAME. `GOING=/path/to/going cargo test`
+//! tests another binary.
 
 #![allow(
-    // A test that meets what it does not expect has to stop at once; that is what it is for.
+    // A test has to stop at the first thing that it does not expect.
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
     clippy::arithmetic_side_effects,
-    // `pre_exec`, and what only libc offers: the point of many scenarios is an odd world.
+    // `pre_exec`, and calls that only libc offers: many scenarios need unusual surroundings.
     unsafe_code,
-    // Nobody calls these from outside.
+    // These have no callers outside the crate.
     missing_docs
 )]
 
@@ -68,7 +69,7 @@ use libtest_mimic::{Arguments, Trial};
 use nix::sys::signal::{SigHandler, Signal, signal};
 use std::process::ExitCode;
 
-/// Scenarios wait for most of their time, and seldom for the processor.
+/// Scenarios spend most of their time waiting, and seldom for the processor.
 const THREADS: usize = 8;
 
 fn main() -> ExitCode {
@@ -78,22 +79,23 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     for caught in [Signal::SIGINT, Signal::SIGQUIT, Signal::SIGHUP] {
-        // Who runs the tests in the background of a shell, or by nohup(1), has them ignored, and so
-        // would whoever is to end by them here.
+        // In the background of a shell, or under nohup(1), some of these signals are ignored. The
+        // programs that we start would inherit that, and scenarios end some of them by these
+        // signals.
         // SAFETY: no handler.
         unsafe { signal(caught, SigHandler::SigDfl) }.expect("a valid signal");
     }
     let mut arguments = Arguments::from_args();
     arguments.test_threads.get_or_insert(THREADS);
-    // libtest-mimic prints the message of a panic after the run; the place it leaves out.
+    // libtest-mimic prints a panic's message after the run, but not its location.
     std::panic::set_hook(Box::new(|panic| {
         if let Some(place) = panic.location() {
             eprintln!("failed at {place}");
         }
     }));
     if std::env::var_os("CI").is_some() {
-        // Scenarios know processes by their numbers, and use up more than the 32768 that a kernel
-        // begins with; distributions raise that to this, too.
+        // Scenarios identify processes by pid, and use up more pids than the kernel's initial
+        // maximum of 32768. Distributions raise it to this value, too.
         let _refused = std::fs::write("/proc/sys/kernel/pid_max", "4194304");
     }
     let conclusion = libtest_mimic::run(&arguments, tests());
@@ -106,11 +108,11 @@ fn main() -> ExitCode {
 
 fn tests() -> Vec<Trial> {
     let mut tests = elsewhere();
-    // The longest first.
+    // The longest ones first.
     let mut machines = inits::tests();
     machines.extend(boot::tests());
-    // One is booted at a time: those that wait for their turn take the place of others. So they are
-    // spread.
+    // Only one machine runs at a time, and a test that waits for its turn occupies a thread that
+    // others could use. So these tests are spread out.
     let distance = tests.len() / machines.len();
     for (index, machine) in machines.into_iter().enumerate() {
         tests.insert(index * (distance + 1), machine);
@@ -118,7 +120,7 @@ fn tests() -> Vec<Trial> {
     tests
 }
 
-/// What takes no machine of its own.
+/// The tests that boot no machine.
 fn elsewhere() -> Vec<Trial> {
     [
         model::tests(),

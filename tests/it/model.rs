@@ -1,5 +1,5 @@
-//! The pure model: the state machine step by step (its random walk stands in `walk`), the service
-//! file with every key, the words of a command, the plan and its entries, the meaning of signals,
+//! The pure model: the state machine step by step (its random walk is in `walk`), the service file
+//! with every key, the words of a command, the plan and its entries, the meaning of signals, and
 //! the lines of the status.
 
 use crate::needs::scenario;
@@ -61,12 +61,12 @@ pub fn tests() -> Vec<Trial> {
     ]
 }
 
-/// Runs properties; a case that fails is printed, and not kept in a file.
+/// Runs properties. A case that fails is printed, but not saved to a file.
 fn runner() -> TestRunner {
     TestRunner::new(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })
 }
 
-/// That of a file that says nothing of it.
+/// The policy of a file that sets none of its keys.
 const DEFAULT: Policy =
     Policy { restart: Restart::Always, stop: SIGTERM, timeout_ms: 5_000, log: None };
 
@@ -95,7 +95,7 @@ fn spawn_with(service: &mut Service, now_ms: u64, policy: Policy) {
     service.step(Event::Spawned(Some(Pid::MAX), policy), now_ms);
 }
 
-/// How long the next start is put off.
+/// How long the next start is delayed.
 fn put_off_ms(service: &Service) -> u64 {
     if service.state == State::Backoff { service.delay_ms } else { 0 }
 }
@@ -104,7 +104,7 @@ const FAILED: Event = Event::Ended(End::Exited(1));
 const TERM: Option<Action> = Some(Action::Signal(Pid::MAX, SIGTERM));
 const KILL: Option<Action> = Some(Action::Signal(Pid::MAX, SIGKILL));
 
-/// 1, 2, 4, 8, 16, 30, 30 … s; a life of 30 s and an edit start the row over.
+/// 1, 2, 4, 8, 16, 30, 30 … s. The row starts over after 30 s up, and after an edit.
 fn backoff_row() {
     let mut now_ms = 1_000;
     let mut service = up_at(now_ms);
@@ -123,7 +123,7 @@ fn backoff_row() {
     spawn_again(&mut stable, now_ms + 30_000);
     stable.step(FAILED, now_ms + 30_001);
     assert_eq!(put_off_ms(&stable), 1_000);
-    // An edit, or being held down: not wanted for one tick.
+    // An edit or a down file: the service is not wanted for one tick.
     service.step(FAILED, now_ms + 1);
     assert_eq!(service.step(Event::Tick(Want::Down), now_ms + 2), None);
     spawn_again(&mut service, now_ms + 2);
@@ -136,7 +136,7 @@ fn steady_service_is_respawned_at_once() {
     service.step(FAILED, 5_000);
     assert_eq!(service.state, State::Down);
     assert_eq!(put_off_ms(&service), 0);
-    // It does not make the row of quick deaths forgotten.
+    // It does not make us forget the quick deaths before it.
     let mut quick = up_at(0);
     quick.step(FAILED, 1);
     spawn_again(&mut quick, 1_001);
@@ -179,7 +179,7 @@ fn a_timeout_of_0_is_never_but_in_a_shutdown() {
     assert_eq!(ending.step(Event::Tick(Want::Shutdown), 0), TERM);
     assert_eq!(ending.step(Event::Tick(Want::Shutdown), 4_999), None);
     assert_eq!(ending.step(Event::Tick(Want::Shutdown), 5_000), KILL);
-    // The deadline counts from the stop signal, though the shutdown came later.
+    // The deadline counts from the stop signal, even if the shutdown came later.
     assert_eq!(service.due_ms(Want::Shutdown), Some(5_000));
 }
 
@@ -207,7 +207,7 @@ fn who_is_logged_to_drains_first() {
     assert_eq!(service.step(Event::Tick(Want::Drain), 3_100), KILL);
     assert_eq!(hastened.step(Event::Tick(Want::Kill), 200), TERM);
     assert_eq!(hastened.step(Event::Tick(Want::Kill), 200), KILL);
-    // Whoever takes end-of-file for the end is not started again, and is no failure.
+    // A service that exits at end-of-file is not started again, and has not failed.
     let mut obeys = up_at(0);
     obeys.step(Event::Tick(Want::Drain), 0);
     obeys.step(Event::Ended(End::Exited(0)), 1);
@@ -215,7 +215,7 @@ fn who_is_logged_to_drains_first() {
     assert_eq!(obeys.step(Event::Tick(Want::Drain), 1), None);
 }
 
-/// Four policies, three ends: done, or respawned after the delay that the life deserves.
+/// Four policies, three ends: the service is done, or respawned after the delay for its time up.
 fn an_end_is_judged_by_its_policy() {
     let ends = [End::Exited(0), End::Exited(1), End::Killed(9)];
     let table = [
@@ -235,7 +235,7 @@ fn an_end_is_judged_by_its_policy() {
                 assert_eq!(put_off_ms(&service), delay_ms);
                 assert_eq!(service.end, Some(end));
             }
-            // Whoever ends because he was told to is down, whatever the policy.
+            // A service that ends because it was told to is down, whatever its policy.
             let mut stopped = up_with(0, Policy { restart, ..DEFAULT });
             stopped.step(Event::Tick(Want::Down), 0);
             stopped.step(Event::Ended(end), 1);
@@ -244,7 +244,7 @@ fn an_end_is_judged_by_its_policy() {
     }
 }
 
-/// Neither time nor HUP runs it again; an edit and a down file that comes and goes do.
+/// Neither time nor HUP starts it again. An edit does, and a down file that comes and goes.
 fn done_starts_again_when_unwanted_for_one_tick() {
     let mut service = up_with(0, Policy { restart: Restart::Never, ..DEFAULT });
     service.step(Event::Ended(End::Exited(0)), 1);
@@ -255,7 +255,7 @@ fn done_starts_again_when_unwanted_for_one_tick() {
     spawn_again(&mut service, 1 << 40);
 }
 
-/// What the file says by now is for the next process.
+/// What the file says now applies to the next process.
 fn the_policy_is_that_of_the_process() {
     let mut service = up_with(0, Policy { stop: 2, timeout_ms: 1_000, ..DEFAULT });
     let int = Some(Action::Signal(Pid::MAX, 2));
@@ -294,7 +294,7 @@ fn names() {
     }
 }
 
-/// What is wrong with `file`, as it stands in the log behind the name.
+/// What is wrong with `file`, as the log says it after the name.
 fn fault(file: &[u8]) -> String {
     let (line, (reason, word)) = parse(file, &mut Text::new()).unwrap_err();
     format!("{line}: {reason} \"{}\"", word.escape_ascii())
@@ -327,7 +327,7 @@ fn faults_name_line_and_reason() {
     assert!(parse(words(WORDS_MAX + 1).as_bytes(), &mut Text::new()).is_err());
 }
 
-/// Every key's values that are good, at their edges, and what is kept of them.
+/// The good values of every key, including extreme ones, and what is kept of them.
 fn good_values_of_every_key() {
     let account = "a".repeat(64);
     let table: [(&str, &[&str]); 10] = [
@@ -349,7 +349,7 @@ fn good_values_of_every_key() {
             let file = format!("{lead}{key}={setting}\n");
             assert_eq!(parse(file.as_bytes(), &mut text), Ok(()), "{file}");
             assert_eq!(value(&text, key.as_bytes()), Some(setting.as_bytes()), "{file}");
-            // Blanks around both are not part of it.
+            // Blanks around the key and the value are not part of them.
             let blanks = format!("{lead}\t {key} \t=  {setting} \t\r\n");
             assert_eq!(parse(blanks.as_bytes(), &mut text), Ok(()), "{blanks:?}");
             assert_eq!(value(&text, key.as_bytes()), Some(setting.as_bytes()), "{blanks:?}");
@@ -357,7 +357,7 @@ fn good_values_of_every_key() {
     }
 }
 
-/// And those that are not, each with the reason that names them.
+/// The bad values of every key, each with the reason that is reported.
 fn bad_values_of_every_key() {
     let long = ["a".repeat(65), "n".repeat(NAME_MAX + 1)];
     let path = "not an absolute path:";
@@ -392,10 +392,10 @@ fn bad_values_of_every_key() {
             let word = setting.trim().as_bytes().escape_ascii();
             assert_eq!(fault(file.as_bytes()), format!("{line}: {reason} \"{word}\""));
         }
-        // C strings end there.
+        // A C string would end there.
         let file = format!("{key}=/a\0");
         assert_eq!(fault(file.as_bytes()), format!("1: NUL byte in \"{key}=/a\\x00\""));
-        // Once each, but for env.
+        // Each key may be given only once, except env.
         let good = if key == "cmd" { "x" } else { "/" };
         let good = match key {
             "restart" => "exit",
@@ -414,7 +414,7 @@ fn bad_values_of_every_key() {
     assert_eq!(more, format!("{}: more than 128 lines with \"env\"", ENV_MAX + 2));
 }
 
-/// Whatever stands behind a key: the file is refused on that line, or the value is what it was.
+/// Whatever the value of a key, the file is refused on that line, or the value is kept as it was.
 fn any_value_is_kept_or_refused() {
     let keys =
         ["cwd", "chroot", "env", "user", "group", "log", "restart", "stop", "timeout", "umask"];
@@ -444,7 +444,7 @@ fn any_value_is_kept_or_refused() {
     runner().run(&(prop::sample::select(keys.to_vec()), likely), property).unwrap();
 }
 
-/// Those of signal(7) on this machine, as another library has them.
+/// The signals of signal(7) on this machine, as another library names them.
 fn signals_have_all_their_names() {
     for known in nix::sys::signal::Signal::iterator() {
         let name = known.as_str().strip_prefix("SIG").unwrap();
@@ -472,7 +472,7 @@ fn limits_of_a_file() {
     assert_eq!(fault(&file), "2: file longer than \"16384 bytes\"");
 }
 
-/// A service file that is good, with comments, blanks and every spelling of line ends.
+/// A good service file, with comments, blanks and every kind of line end.
 fn good_file() -> impl Strategy<Value = String> {
     let filler = prop::sample::select(vec!["", "\n", "# cmd=no\n", "  \t\n", "#\n", "\r\n"]);
     let blank = prop::sample::select(vec!["", " ", "\t "]);
@@ -515,7 +515,7 @@ fn comments_and_blanks_change_nothing() {
 
 fn no_bytes_upset_the_parser() {
     let bytes = prop::collection::vec(any::<u8>(), 0..600);
-    // Random bytes seldom get beyond the first line: lead half of the cases there.
+    // Random bytes seldom get past the first line, so half of the cases start beyond it.
     let cases = (any::<bool>(), bytes).prop_map(|(lead, mut bytes)| {
         if lead {
             bytes.splice(0..0, *b"cmd=x\ncwd=/");
@@ -538,7 +538,7 @@ fn no_bytes_upset_the_parser() {
     runner().run(&cases, property).unwrap();
 }
 
-/// `word` so that it stands for itself in a command.
+/// Quotes `word`, so that it stands for itself in a command.
 fn quoted(word: &str, how: u8) -> String {
     match how % 3 {
         0 => word.chars().flat_map(|char| ['\\', char]).collect::<String>() + "''",
@@ -584,13 +584,13 @@ fn words_table() {
     for (cmd, wanted) in table {
         let mut words = Text::new();
         let split = split_words(cmd.as_bytes(), |byte| words.push(byte).ok());
-        // `|` stands for the NUL; a command that has one itself still compares.
+        // `|` stands for NUL. A command that itself contains `|` still compares correctly.
         let words = String::from_utf8(words.to_vec()).unwrap().replace('\0', "|");
         assert_eq!(split.map(|()| words.as_str()), wanted, "{cmd}");
     }
 }
 
-/// A table of so many services without a text, and the place of the main command.
+/// A table with the slot of the main command and this many services without a text.
 fn table_of(services: usize) -> Box<Slots> {
     let mut slots = Box::new(Slots::new());
     assert!(slots.push(Slot::new(Entry::default(), 0)).is_ok());
@@ -605,8 +605,8 @@ fn memory() -> OwnedFd {
     memfd_create(c"plan", MemfdFlags::CLOEXEC).expect("a file in memory")
 }
 
-/// 10,000 random changes of a full table, some in each of a row of plans: every text stays what it
-/// was set to, and there is no room exactly when there is none.
+/// 10,000 random changes of a full table, 40 in each of a series of plans. Every text stays as it
+/// was set, and a change is refused exactly when there is no room for it.
 fn a_plan_stays_whole() {
     let mut random = Random(0x0060_1146);
     let mut slots = table_of(SERVICES_MAX);
@@ -646,7 +646,7 @@ fn a_plan_stays_whole() {
         }
     }
     assert!(refusals > rounds / 10, "the plan was never full");
-    // What the supervisor reads is what the reader knew, to the last one.
+    // The supervisor reads exactly what the reader knew, up to the last entry.
     for (slot, offset) in slots.iter().zip((ENTRIES..).step_by(size_of::<Record>())) {
         let mut record = Record::default();
         assert_eq!(pread(&file, record.as_flattened_mut(), offset), Ok(size_of::<Record>()));
@@ -656,8 +656,8 @@ fn a_plan_stays_whole() {
     assert_eq!(pread(&file, &mut [0; 1][..], end), Ok(0));
 }
 
-/// All of them at once, when they take all the room that there is. If one changes again meanwhile,
-/// it has to wait for the next plan, and what stands behind the texts stays.
+/// All texts can change at once, even if they take all the room there is. One that changes a second
+/// time has to wait for the next plan, and what follows the texts stays intact.
 fn a_plan_has_room_for_a_change_of_every_text() {
     let (old, new) = (memory(), memory());
     let mut slots = table_of(POOL_MAX / TEXT_MAX);
@@ -699,7 +699,7 @@ fn a_plan_remembers_what_was_told() {
     }
 }
 
-/// As after an entry that could not be read: what stands at its place now is another's.
+/// As after an entry that could not be read: its place now holds the text of another service.
 fn an_entry_of_another_plan_has_no_text() {
     let (old, new, next) = (memory(), memory(), memory());
     let mut slots = table_of(2);
@@ -713,13 +713,13 @@ fn an_entry_of_another_plan_has_no_text() {
     assert_eq!(text, b"cmd=one\nuser=nobody\n");
     assert_eq!(read_text(&new, &stale, &mut text), Err(Errno::BADMSG));
     assert_eq!(text, b"");
-    // Nor behind the end, nor is there one so long.
+    // Nor is there a text so long, or one beyond the end of the file.
     let [start, len, hash] = stale.text;
     let endless = Entry { text: [start, u32::MAX, hash], ..stale.clone() };
     assert_eq!(read_text(&new, &endless, &mut text), Err(Errno::BADMSG));
     let beyond = Entry { text: [10_000, len, hash], ..stale };
     assert_eq!(read_text(&new, &beyond, &mut text), Err(Errno::BADMSG));
-    // The next reader knows nothing of it, until the file is read again.
+    // The next reader does not have the text until it reads the service file again.
     slots[1].entry = beyond;
     slots[2].entry.flags = GOOD;
     Plan::new(&next).take_over(&new, &mut slots).expect("what there is");
@@ -731,7 +731,7 @@ fn an_entry_of_another_plan_has_no_text() {
     assert_eq!(text, b"cmd=two\nuser=somebody\n");
 }
 
-/// Whatever an entry says, it is the same when it was passed on.
+/// Any entry is the same after it was passed on.
 fn entries_come_back() {
     let restart = prop::sample::select(vec![
         Restart::Always,
@@ -758,7 +758,7 @@ fn entries_come_back() {
     runner().run(&entries, property).unwrap();
 }
 
-/// Garbage is no panic; nothing else is asked of it, for nobody else writes records.
+/// Garbage causes no panic. Nothing more is required, because nobody else writes records.
 fn no_record_upsets_an_entry() {
     let property = |record: Vec<[u8; 4]>| {
         let entry = Entry::decode(record.try_into().unwrap());
@@ -769,8 +769,8 @@ fn no_record_upsets_an_entry() {
     runner().run(&prop::collection::vec(any::<[u8; 4]>(), words), property).unwrap();
 }
 
-/// Up only if the file is there, was good once, is not held down, and has not just changed; who is
-/// logged to is nothing special.
+/// Up only if the file is there, was good once and has not just changed, and the service is not
+/// held down. Being logged to makes no difference.
 fn what_the_files_want() {
     for flags in 0..32 {
         let wanted = match flags & (GONE | GOOD | HELD | EDITED) {
@@ -782,7 +782,7 @@ fn what_the_files_want() {
     }
 }
 
-/// The table of going(8), whole: what is not in it is ignored.
+/// The whole table in going(8). A signal that is not in it is ignored.
 fn every_signal_in_every_place() {
     let meant = |number| match number {
         // INT, TERM
@@ -797,7 +797,8 @@ fn every_signal_in_every_place() {
         let places = [Place::Process, Place::Container, Place::Machine];
         let with = |has_main| places.map(|place| is_ending(number, place, has_main));
         assert_eq!(with(false), meant(number), "signal {number}");
-        // A main command has all but TERM for itself, unless they are for the whole machine.
+        // A main command gets all of them except TERM for itself, unless they are for the whole
+        // machine.
         let [_, _, machine] = meant(number);
         let is_term = number == 15;
         assert_eq!(with(true), [is_term, is_term, machine], "signal {number}");

@@ -1,6 +1,6 @@
-//! What some scenarios need beyond going itself, and what becomes of them without it: they are
-//! reported as ignored, with the reason on stderr. Where everything has to be there (`CI=true`)
-//! they fail instead. No scenario is ever left out in silence.
+//! What some scenarios need beyond going itself. A scenario that lacks it is reported as ignored,
+//! with the reason on stderr; where everything has to be there (`CI=true`), it fails instead. No
+//! scenario is ever skipped silently.
 
 use crate::machine::unpacked;
 use libtest_mimic::Trial;
@@ -18,7 +18,7 @@ pub enum Need {
     Root,
     /// A mount namespace with a /dev of its own.
     Mounts,
-    /// A say in the number of the next process.
+    /// The right to choose the pid of the next process.
     LastPid,
     /// busybox with httpd and syslogd: real services.
     Busybox,
@@ -30,9 +30,9 @@ pub enum Need {
     Runc,
     /// A PID namespace.
     Unshare,
-    /// Prometheus' own opinion of what it is given.
+    /// Prometheus' own checker for what it is given.
     Promtool,
-    /// Somebody else's opinion of JSON and its schema.
+    /// An independent check of JSON against its schema.
     JsonSchema,
     /// The shells that goingctl has completions for.
     Bash,
@@ -68,14 +68,14 @@ impl Need {
     }
 }
 
-/// `what` is needed, unless the program is in the PATH.
+/// Returns `what`, unless the program is in the PATH.
 fn absent(program: &str, what: &'static str) -> Option<&'static str> {
     let path = env::var_os("PATH").unwrap_or_default();
     let is_there = env::split_paths(&path).any(|directory| directory.join(program).exists());
     (!is_there).then_some(what)
 }
 
-/// Where busybox is, if it is there.
+/// The path of busybox, if it is installed.
 pub fn busybox() -> Option<&'static str> {
     ["/bin/busybox", "/usr/bin/busybox"].into_iter().find(|path| Path::new(path).exists())
 }
@@ -96,11 +96,11 @@ fn has_command(name: &str) -> bool {
     env::split_paths(&path).any(|directory| directory.join(name).exists())
 }
 
-/// The number of the process that was started last, in this PID namespace.
+/// The file with the pid of the process that was started last in this PID namespace.
 pub const LAST_PID: &str = "/proc/sys/kernel/ns_last_pid";
 
 fn can_choose_pid() -> bool {
-    // The mode of the file says that everybody may; writing tells.
+    // The file's mode lets everybody write to it; only trying shows whether the kernel does.
     fs::read(LAST_PID).and_then(|number| fs::write(LAST_PID, number)).is_ok()
 }
 
@@ -112,7 +112,7 @@ fn can_mount() -> bool {
     nix::unistd::geteuid().is_root() && command.status().is_ok_and(|status| status.success())
 }
 
-/// A test out of a scenario; `name` is the path of its function.
+/// Makes a test of a scenario; `name` is the path of its function.
 pub fn trial(name: &str, needs: &[Need], scenario: fn()) -> Trial {
     let name = name.trim_start_matches("it::").to_owned();
     let missing: Vec<_> = needs.iter().filter_map(|need| need.missing()).collect();

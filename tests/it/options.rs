@@ -47,7 +47,7 @@ fn help() {
     assert_eq!(output.status.code(), Some(0));
 }
 
-/// With a word about it on stderr; and nothing is started before the whole line is understood.
+/// There is a message on stderr, and nothing is started before the whole line is understood.
 fn usage_errors_exit_64() {
     let going = Going::new();
     going.hold("web");
@@ -66,7 +66,7 @@ fn check_accepts_a_good_configuration() {
     let going = Going::new();
     going.hold("web");
     going.write("quoted", "# fine\n\n cmd = /bin/echo 'a b' \"c\" d\\ e \ncwd=/tmp\n");
-    // What is no service is no fault either.
+    // Files that are not meant as services are no faults either.
     going.write(".web.swp", "\0");
     going.write("web~", "cmd");
     let output = going.output(&["-n"]);
@@ -75,7 +75,7 @@ fn check_accepts_a_good_configuration() {
     assert_eq!(going.starts("web"), []);
 }
 
-/// With the daemon's own parser: one line `NAME:LINE: reason` for each bad file.
+/// The daemon's own parser is used, and each bad file gets one line `NAME:LINE: reason`.
 fn check_names_the_first_fault_of_each_file() {
     let going = Going::new();
     let long = format!("cmd=/bin/true {}\n", "l".repeat(5000));
@@ -105,7 +105,7 @@ fn check_names_the_first_fault_of_each_file() {
     for (name, _, line, reason) in faults {
         let about: Vec<_> = text.lines().filter(|l| l.starts_with(&format!("{name}:"))).collect();
         assert_eq!(about.len(), 1, "{name} in\n{text}");
-        // A fault of the whole file is of no line in particular.
+        // A fault of the whole file has no line number.
         let place = if line > 0 { format!("{name}:{line}: ") } else { format!("{name}:") };
         assert!(about[0].starts_with(&place), "{place} in\n{text}");
         assert!(about[0].contains(reason), "{reason} in\n{text}");
@@ -114,7 +114,7 @@ fn check_names_the_first_fault_of_each_file() {
     assert_eq!(text.lines().count(), faults.len(), "{text}");
 }
 
-/// It reads, and neither starts nor locks anything.
+/// A check only reads; it neither starts nor locks anything.
 fn check_leaves_a_running_going_alone() {
     let mut going = Going::new();
     going.hold("web");
@@ -127,7 +127,7 @@ fn check_leaves_a_running_going_alone() {
     going.terminate();
 }
 
-/// Without a descriptor for its messages there is no log to say it in.
+/// Without a descriptor for the log, the message goes to stderr.
 fn who_cannot_start_says_why() {
     let going = Going::new();
     let mut command = going.command();
@@ -144,7 +144,7 @@ fn who_cannot_start_says_why() {
     assert!(stderr(&output).starts_with("going: unable to start: "), "{output:?}");
 }
 
-/// Two would start everything twice.
+/// Two of them would start everything twice.
 fn a_second_going_on_the_same_rundir_refuses() {
     let mut going = Going::new();
     going.hold("web");

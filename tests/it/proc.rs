@@ -1,4 +1,4 @@
-//! What /proc tells of a process. Read only: nothing here signals or waits.
+//! What /proc says about a process. Read only: nothing here signals or waits.
 
 use nix::libc;
 use std::collections::HashMap;
@@ -13,10 +13,10 @@ pub struct Stat {
     pub session: i32,
 }
 
-/// `None` when there is no such process, or no more.
+/// `None` if there is no such process, or no longer.
 pub fn stat(pid: i32) -> Option<Stat> {
     let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name stands in parentheses and may itself contain blanks and parentheses.
+    // The name is in parentheses and may itself contain blanks and parentheses.
     let mut fields = text.get(text.rfind(')')? + 1..)?.split_whitespace();
     Some(Stat {
         state: fields.next()?.chars().next()?,
@@ -26,7 +26,7 @@ pub fn stat(pid: i32) -> Option<Stat> {
     })
 }
 
-/// A zombie has ended: it only waits for being reaped.
+/// A zombie has ended and is only waiting to be reaped.
 pub fn is_running(pid: i32) -> bool {
     stat(pid).is_some_and(|stat| !matches!(stat.state, 'Z' | 'X'))
 }
@@ -42,7 +42,8 @@ pub fn children(pid: i32) -> Vec<i32> {
     pids().into_iter().filter(has_parent).collect()
 }
 
-/// Children, their children and so on; zombies included. Looks once: there may be thousands.
+/// Children, their children and so on; zombies included. Reads /proc only once, because there may
+/// be thousands.
 pub fn descendants(pid: i32) -> Vec<i32> {
     let parents = pids().into_iter().filter_map(|child| Some((stat(child)?.parent, child)));
     let mut families: HashMap<i32, Vec<i32>> = HashMap::new();
@@ -65,21 +66,21 @@ pub fn status(pid: i32, field: &str) -> String {
     line.unwrap_or_default().trim().to_owned()
 }
 
-/// A number of /proc/PID/status, the unit aside.
+/// A number in /proc/PID/status, without its unit.
 pub fn status_number(pid: i32, field: &str) -> u64 {
     let value = status(pid, field);
     let number = value.split_whitespace().next().and_then(|word| word.parse().ok());
     number.unwrap_or_else(|| panic!("no number {field} in /proc/{pid}/status: {value:?}"))
 }
 
-/// The time it has had of a processor, in hundredths of a second; 0 when it is gone.
+/// The processor time it has used, in hundredths of a second; 0 if it is gone.
 pub fn ticks(pid: i32) -> u64 {
     let text = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     let fields = text.rsplit(')').next().unwrap_or_default().split_whitespace().skip(11);
     fields.take(2).map(|field| field.parse::<u64>().expect("a number")).sum()
 }
 
-/// The open descriptors and what they lead to, in order.
+/// The open descriptors and what they refer to, in order.
 pub fn descriptors(pid: i32) -> Vec<(i32, PathBuf)> {
     let Ok(entries) = fs::read_dir(format!("/proc/{pid}/fd")) else { return Vec::new() };
     let mut found: Vec<_> = entries
@@ -111,7 +112,7 @@ fn strings(path: &str) -> Vec<String> {
     words
 }
 
-/// Whether it stands in ppoll(2) with no timeout, see proc_pid_syscall(5).
+/// Whether it is in ppoll(2) with no timeout, see proc_pid_syscall(5).
 pub fn waits_for_ever(pid: i32) -> bool {
     let text = fs::read_to_string(format!("/proc/{pid}/syscall")).unwrap_or_default();
     let mut words = text.split_whitespace();
@@ -120,7 +121,7 @@ pub fn waits_for_ever(pid: i32) -> bool {
     is_poll && words.nth(2) == Some("0x0")
 }
 
-/// Whether a child of going has become a program of its own.
+/// Whether a child of going has executed another program.
 pub fn is_executed(pid: i32) -> bool {
     let parent = stat(pid).map_or(0, |stat| stat.parent);
     let program = |pid| fs::read_link(format!("/proc/{pid}/exe")).ok();

@@ -1,4 +1,4 @@
-//! Defects that were there once, found by looking for them: each scenario failed.
+//! Defects that were found by looking for them: each scenario failed before its defect was fixed.
 
 use crate::harness::{Going, PATIENCE, limit, refuse, run_by, send};
 use crate::needs::scenario;
@@ -70,7 +70,7 @@ pub fn tests() -> Vec<Trial> {
     ]
 }
 
-/// A rescan that is due, and will not be done any more, is no reason to wake up.
+/// A rescan that is due, but will not be done any more, is no reason to wake up.
 fn a_shutdown_waits_without_spinning() {
     let mut going = Going::new();
     going.write("web", going.cmd("hold", "web", &["4000"]) + "timeout=60\n");
@@ -79,7 +79,7 @@ fn a_shutdown_waits_without_spinning() {
     going.rescan();
     going.signal(Signal::SIGTERM);
     going.wait_log("mark: stopped");
-    // As does an edit, and a CONFDIR that is missing.
+    // HUP makes a rescan due, as does an edit, or a missing CONFDIR.
     going.signal(Signal::SIGHUP);
     let before = proc::ticks(going.pid());
     sleep(Duration::from_secs(2));
@@ -88,7 +88,7 @@ fn a_shutdown_waits_without_spinning() {
     assert!(spent < 5, "{spent} ticks of 10 ms in 2 s of waiting");
 }
 
-/// EACCES is not "there": what cannot be looked for changes nothing.
+/// EACCES does not mean that a down file is there: if we cannot look for it, nothing changes.
 fn a_down_directory_that_cannot_be_searched_stops_nobody() {
     let mut going = Going::new();
     going.open_to_everybody();
@@ -98,7 +98,7 @@ fn a_down_directory_that_cannot_be_searched_stops_nobody() {
     going.hold_down("held");
     going.wait_status("held", "down");
     let starts = going.starts("held").len();
-    // Nor can it be listed.
+    // With the second mode it cannot be listed either.
     for mode in [0o444, 0] {
         fs::set_permissions(going.path("run/down"), Permissions::from_mode(mode)).expect("ours");
         going.rescan();
@@ -107,7 +107,7 @@ fn a_down_directory_that_cannot_be_searched_stops_nobody() {
     }
 }
 
-/// Not only the first rescan sees to them: that may have read nothing, or never have been.
+/// The first rescan is not the only one that ends them: it may have read nothing, or have failed.
 fn leftovers_are_ended_though_confdir_comes_late() {
     let mut going = Going::new();
     going.write("held", going.cmd("hold", "held", &["ignore"]));
@@ -124,7 +124,7 @@ fn leftovers_are_ended_though_confdir_comes_late() {
     going.wait_gone("what a killed going has left", old);
 }
 
-/// Who waits for all that log to it must not wait for itself.
+/// A service that waits for all services that log to it must not wait for itself.
 fn a_shutdown_ends_though_a_service_logs_to_itself() {
     let mut going = Going::new();
     let text = going.cmd("hold", "web", &["ignore"]) + "timeout=0\n";
@@ -136,7 +136,7 @@ fn a_shutdown_ends_though_a_service_logs_to_itself() {
     going.terminate();
 }
 
-/// Each waited for the other's end, and nothing stopped the one that takes its time.
+/// Each waited for the end of the other, and nothing killed the one that ignores TERM.
 fn a_shutdown_ends_though_who_is_stopped_already_logs_to_a_writer() {
     let mut going = Going::new();
     let text = going.cmd("hold", "web", &["ignore"]) + "timeout=0\n";
@@ -187,7 +187,7 @@ fn a_fault_is_told_once_though_confdir_goes_and_comes() {
     going.terminate();
 }
 
-/// The directory may be a link as well as the file in it.
+/// The directory can be a symbolic link as well as the file in it.
 fn a_planted_pid_directory_leads_nowhere() {
     let mut going = Going::new();
     fs::create_dir(going.path("victim")).expect("a directory");
@@ -200,7 +200,7 @@ fn a_planted_pid_directory_leads_nowhere() {
     going.terminate();
 }
 
-/// EMFILE, ENFILE, ENOMEM, EIO are no property of the file: without a new event nobody looks again.
+/// EMFILE, ENFILE, ENOMEM and EIO are not the file's fault, and no event makes going look again.
 fn a_file_that_could_not_be_opened_is_tried_again() {
     let mut going = Going::new();
     going.hold("web");
@@ -209,8 +209,8 @@ fn a_file_that_could_not_be_opened_is_tried_again() {
     going.rescan();
     going.wait_quiet();
     let limit = |count: usize| limit(going.pid(), libc::RLIMIT_NOFILE, count as u64, 1024);
-    // Room for the reader's channel and for the directory, and for no file in it: what is there
-    // besides depends on what this process has left open.
+    // Leave room for the reader's plan and for the directory, but for no file in it. How much that
+    // is depends on what this process has left open.
     let open = proc::descriptors(going.pid()).len();
     let told = "unable to read: No file descriptors available";
     for count in 0..8 {
@@ -230,33 +230,35 @@ fn a_file_that_could_not_be_opened_is_tried_again() {
     going.terminate();
 }
 
-/// As by a program that looks for viruses: that it has changed its mind makes no event.
+/// A virus scanner may do that, for example. No event says that it has changed its mind.
 fn a_file_that_a_scanner_refuses_is_tried_again() {
     let mut going = Going::new();
     going.hold("web");
     let mut command = going.command();
-    // What service files are opened with; the last one is O_LARGEFILE.
+    // The flags that service files are opened with; the last one is O_LARGEFILE.
     let flags = libc::O_RDONLY | libc::O_NONBLOCK | libc::O_NOCTTY | libc::O_CLOEXEC | 0x8000;
     refuse(&mut command, libc::SYS_openat, 2, flags, libc::EPERM);
     going.start_as(command);
     going.wait_log("web: unable to read: Operation not permitted");
     going.wait_status("web", "rejected");
-    // This wait is the measurement: of what else there is to do nothing is left then.
+    // This wait is the measurement: after it, nothing but the retry can still be due.
     sleep(Duration::from_secs(1));
     assert!(!proc::waits_for_ever(going.pid()), "{}", going.report());
     going.terminate();
 }
 
-/// EAGAIN, while a file server has leased it, is no fault of it; nor are ESTALE, ENOTCONN and others.
+/// EAGAIN, while a file server has a lease on the file, is not the file's fault; nor are ESTALE,
+/// ENOTCONN and others.
 fn a_file_that_is_leased_is_tried_again() {
     let mut going = Going::new();
     going.hold("web");
     going.start();
     going.up("web");
-    // To be moved there: who leases it has it open before anybody else has.
+    // It is moved there later, because a lease can only be taken before anybody else opens the
+    // file.
     fs::write(going.path("new"), going.cmd("hold", "new", &[])).expect("a file");
     let file = File::open(going.path("new")).expect("our own file");
-    // SAFETY: no handler; without it we would end when the lease is to be given up.
+    // SAFETY: no handler; SIGIO would kill us when the kernel wants the lease back.
     unsafe { signal(Signal::SIGIO, SigHandler::SigIgn) }.expect("a valid signal");
     // SAFETY: no memory is involved.
     let lease = |kind: i32| unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, kind) };
@@ -268,7 +270,7 @@ fn a_file_that_is_leased_is_tried_again() {
     going.terminate();
 }
 
-/// In a namespace with 150 services Kubernetes gives every container more than 1024.
+/// In a namespace with 150 services, Kubernetes gives every container more than 1024 variables.
 fn a_main_command_has_all_the_variables_of_its_caller() {
     let going = Going::new();
     let mut command = going.command();
@@ -291,7 +293,7 @@ fn a_deleted_rundir_is_locked_anew() {
     assert_eq!(second_going(&going), Some(111), "{:?}", going.twins());
 }
 
-/// To close what was opened of a file drops all locks on it, whoever in the process has them.
+/// Closing any descriptor of a file drops all locks that the process has on that file.
 fn a_lock_that_cannot_be_looked_at_stays() {
     let mut going = Going::new();
     going.hold("web");
@@ -305,7 +307,7 @@ fn a_lock_that_cannot_be_looked_at_stays() {
     assert_eq!(second_going(&going), Some(111), "{:?}", going.twins());
 }
 
-/// The exit code of another one on the same RUNDIR, if it ends.
+/// The exit code of a second going on the same RUNDIR, if it ends.
 fn second_going(going: &Going) -> Option<i32> {
     let mut second = going.command().spawn().expect("going can be executed");
     let start = Instant::now();
@@ -327,7 +329,8 @@ fn a_nul_byte_rejects_wherever_it_is() {
     assert_eq!(going.output(&["-n"]).status.code(), Some(1));
 }
 
-/// The main command has ended, and so everything does: who says so too has not said it twice.
+/// The shutdown began because the main command ended, so the first signal is not yet the second
+/// request that hastens it.
 fn the_first_signal_hastens_no_shutdown_that_has_begun() {
     let mut going = Going::new();
     going.write("web", going.cmd("hold", "web", &["1000"]));
@@ -344,7 +347,8 @@ fn the_first_signal_hastens_no_shutdown_that_has_begun() {
     going.wait_log("web: stopped, exited 0");
 }
 
-/// Readers of logs have 3 s in a shutdown; who is none any more is not one of them.
+/// In a shutdown, services that are logged to have 3 s. That must not apply to one that nobody logs
+/// to any more.
 fn who_was_logged_to_once_has_its_own_timeout() {
     let mut going = Going::new();
     going.write("db", going.cmd("hold", "db", &["4000"]) + "timeout=60\n");
@@ -358,8 +362,8 @@ fn who_was_logged_to_once_has_its_own_timeout() {
     assert_eq!(going.log_count("killing"), 0, "{}", going.report());
 }
 
-/// What the writer still logged to had the same place in the table: it was taken for a logger, and
-/// killed after 2 s.
+/// The new service got the table slot that the writer still logged to. It was mistaken for a
+/// logger, and killed after 2 s.
 fn who_comes_after_what_was_logged_to_has_its_own_timeout() {
     let mut going = Going::new();
     going.hold("log");
@@ -375,7 +379,8 @@ fn who_comes_after_what_was_logged_to_has_its_own_timeout() {
     assert_eq!(going.log_count("killing"), 0, "{}", going.report());
 }
 
-/// The service in the place of that one logs to the writer: each waited for the other's end.
+/// The service in the slot of the removed logger logs to the writer: each waited for the other to
+/// end.
 fn a_shutdown_ends_though_a_writer_logs_to_one_that_is_gone() {
     let mut going = Going::new();
     going.hold("log");
@@ -387,7 +392,7 @@ fn a_shutdown_ends_though_a_writer_logs_to_one_that_is_gone() {
     going.wait_for("log being forgotten", || going.status_of("log").is_empty());
     going.hold_logging("db", "filter");
     going.up("db");
-    // And somebody logs to it.
+    // And another service logs to it.
     going.hold_logging("cron", "db");
     going.wait_starts("db", 2);
     going.all_up(&["db", "cron"]);
@@ -395,11 +400,12 @@ fn a_shutdown_ends_though_a_writer_logs_to_one_that_is_gone() {
     going.terminate();
 }
 
-/// PIPE and XFSZ come to who writes: they were passed on like any other signal, and killed it.
+/// PIPE and XFSZ are sent to the process that writes. going passed them on like any other signal,
+/// and that killed the main command.
 fn messages_that_cannot_be_written_are_no_signal_for_the_main_command() {
     let going = Going::new();
     fs::write(going.path("task"), "cmd=true\nrestart=never\n").expect("our own file");
-    // Something to say while the main command runs.
+    // Gives going something to say while the main command runs.
     let (file, link) = (going.path("task"), going.path("going.d/task"));
     let script = format!(
         "rm -f {1}; sleep 0.5; ln -s {0} {1}; sleep 1; exit 7",
@@ -419,26 +425,27 @@ fn messages_that_cannot_be_written_are_no_signal_for_the_main_command() {
     // SAFETY: setrlimit(2) alone.
     unsafe { limited.pre_exec(|| Ok(setrlimit(Resource::RLIMIT_FSIZE, 0, 0)?)) };
     assert_eq!(run(limited), Some(7));
-    // Nor do they change how one ends that cannot be executed.
+    // Nor do they change the exit code of a command that cannot be executed.
     let (_, writer) = pipe().expect("a pipe");
     let mut unread = going.command();
     unread.args(["--", "/nonexistent"]).stderr(writer);
     assert_eq!(unread.status().expect("going can be executed").code(), Some(127));
 }
 
-/// Files that are no good, but take a reader so long that it can be held.
+/// Bad files, which keep a reader busy long enough to be stopped by a signal.
 fn write_ballast(going: &Going) {
     let text = "#".repeat(16_000) + "\nbad\n";
     (0..200).for_each(|number| going.write(&format!("bad{number:03}"), &text));
 }
 
-/// Makes a service file anew, all at once, and so that it is no file that has just changed.
+/// Replaces a service file in one step, so that it does not count as a file that has just changed.
 fn put_link(going: &Going, name: &str, file: &str) {
     symlink(going.path(file), going.path("link")).expect("a symlink");
     fs::rename(going.path("link"), going.path("going.d").join(name)).expect("the same disk");
 }
 
-/// Has CONFDIR read at once; the reader, stopped before it could be reaped, if it was not too fast.
+/// Has CONFDIR read at once. Returns the reader, stopped before it could end, unless it was too
+/// fast.
 fn held_reader(going: &Going) -> Option<i32> {
     let path = format!("/proc/{0}/task/{0}/children", going.pid());
     let children = || fs::read_to_string(&path).expect("it runs");
@@ -452,7 +459,8 @@ fn held_reader(going: &Going) -> Option<i32> {
             let pid = pid.parse().expect("a pid");
             send(pid, Signal::SIGSTOP);
             let state = || proc::stat(pid).map_or('Z', |stat| stat.state);
-            // On a busy machine that takes its time; who is not waited for is held for ever.
+            // On a busy machine this takes a while. A reader that we did not wait for would stay
+            // stopped.
             going.wait_for("the reader held or ended", || "TZX".contains(state()));
             return (state() == 'T').then_some(pid);
         }
@@ -460,8 +468,9 @@ fn held_reader(going: &Going) -> Option<i32> {
     None
 }
 
-/// A file that comes back while its service still stops is read; and before that is heard of, the
-/// service has ended, and its pipe is gone. Who has logged through that needs the new one.
+/// A file that comes back while its service is still stopping is read. Before the reader's result
+/// arrives, the service has ended and its pipe is gone. A service that logged through it needs the
+/// new pipe.
 fn who_logs_to_what_went_and_came_back_has_its_pipe() {
     let mut going = Going::new();
     write_ballast(&going);
@@ -482,7 +491,7 @@ fn who_logs_to_what_went_and_came_back_has_its_pipe() {
         reader = held_reader(&going);
     }
     send(log, Signal::SIGKILL);
-    // It may be forgotten by now, or not before the reader has ended.
+    // It may be forgotten by now, or only after the reader has ended.
     let is_stopping = || going.status_of("log").iter().any(|field| field == "stopping");
     going.wait_for("the end of log", || !is_stopping());
     send(reader.expect("it was held"), Signal::SIGCONT);
@@ -492,8 +501,8 @@ fn who_logs_to_what_went_and_came_back_has_its_pipe() {
     going.terminate();
 }
 
-/// What a reader has found when a shutdown has begun comes too late: a logger that was edited would
-/// be stopped before those who log to it, and their last lines were lost.
+/// What a reader has found comes too late if a shutdown has begun. An edited logger would be
+/// stopped before the services that log to it, and their last lines would be lost.
 fn a_rescan_that_ends_in_a_shutdown_changes_nothing() {
     let mut going = Going::new();
     write_ballast(&going);
@@ -526,8 +535,8 @@ fn a_rescan_that_ends_in_a_shutdown_changes_nothing() {
     assert!(web.is_some() && web < log, "{}", going.report());
 }
 
-/// An editor moves the file away and writes it anew: until there is quiet nobody looks, not even
-/// for what there may be room for now.
+/// An editor moves the file away and writes it anew. Nothing is read before changes have ceased for
+/// 200 ms, not even because a service that has ended may have left room for another.
 fn who_goes_brings_no_rescan_into_the_midst_of_a_change() {
     let mut going = Going::new();
     let text = going.cmd("hold", "old", &["ignore"]) + "timeout=0\n";
@@ -548,7 +557,7 @@ fn who_goes_brings_no_rescan_into_the_midst_of_a_change() {
         going.wait_gone("old", old);
         sleep(Duration::from_millis(50));
         fs::rename(&outside, &file).expect("the same disk");
-        // Else there was quiet.
+        // Otherwise changes had ceased for long enough to be read.
         let is_quick = start.elapsed() < Duration::from_millis(150);
         going.rescan();
         if is_quick {
@@ -560,8 +569,8 @@ fn who_goes_brings_no_rescan_into_the_midst_of_a_change() {
     going.terminate();
 }
 
-/// That limit is meant for files on disk. As far as it may be raised it keeps nobody from reading
-/// CONFDIR.
+/// RLIMIT_FSIZE is meant for files on disk. As far as it can be raised, it does not keep going from
+/// reading CONFDIR.
 fn a_limit_of_the_size_of_files_keeps_nobody_from_starting() {
     let mut going = Going::new();
     going.write("web", "cmd=sleep 1000\n");
@@ -572,7 +581,8 @@ fn a_limit_of_the_size_of_files_keeps_nobody_from_starting() {
         };
     });
     going.wait_child("web", |words| words == ["sleep", "1000"]);
-    // The status is not tried again for the signal that this brings: this wait is the measurement.
+    // The signal that this causes does not make going write the status again: this wait is the
+    // measurement.
     let before = proc::ticks(going.pid());
     sleep(Duration::from_secs(2));
     let spent = proc::ticks(going.pid()) - before;
@@ -581,12 +591,12 @@ fn a_limit_of_the_size_of_files_keeps_nobody_from_starting() {
     going.terminate();
 }
 
-/// Where it may not be raised, a write may end in the midst of what there is to be said of one.
+/// Where the limit cannot be raised, a write may end in the middle of an entry.
 fn a_plan_that_is_cut_off_is_none() {
     let mut going = Going::new();
     going.open_to_everybody();
     going.hold_all(&["web", "db"]);
-    // Behind that of the main command, and 8 bytes of the next.
+    // After the entry of the main command, and 8 bytes of the next one.
     let limit = ENTRIES + size_of::<Record>() as u64 + 8;
     going.start_with(|command| {
         run_by(command, 12_345);
@@ -598,7 +608,7 @@ fn a_plan_that_is_cut_off_is_none() {
     going.terminate();
 }
 
-/// Nobody runs with what may be the settings of another.
+/// No service runs with what may be the settings of another.
 fn who_finds_not_what_was_read_is_not_started() {
     let mut going = Going::new();
     going.hold("web");
@@ -614,13 +624,13 @@ fn who_finds_not_what_was_read_is_not_started() {
     send(web, Signal::SIGKILL);
     going.wait_log("web: unable to read the settings of web: Bad message");
     going.wait_log("web: exited 111 after ");
-    // They are in the file.
+    // The service file still has them.
     going.signal(Signal::SIGHUP);
     going.wait_starts("web", 2);
     going.terminate();
 }
 
-/// Nor from being checked, which writes nothing.
+/// The limit does not keep `going -n` from its check either, which writes nothing to disk.
 fn a_check_needs_no_room_for_files() {
     let mut going = Going::new();
     going.open_to_everybody();
@@ -636,7 +646,7 @@ fn a_check_needs_no_room_for_files() {
     }
 }
 
-/// It died of XFSZ, without a word.
+/// It died of XFSZ, without a message.
 fn a_check_without_room_says_so() {
     let mut going = Going::new();
     going.open_to_everybody();
@@ -651,13 +661,14 @@ fn a_check_without_room_says_so() {
     assert_eq!((output.status.code(), &output.stdout[..]), (Some(1), text.as_bytes()));
 }
 
-/// They become ours, and the more that live, the longer the search for one that has ended.
+/// The children become going's, and the more of them live, the longer the search for one that has
+/// ended.
 fn whoever_makes_children_faster_than_they_are_reaped_holds_nothing_up() {
     let mut going = Going::new();
     going.write("storm", going.cmd("storm", "storm", &["3000", "5000"]));
     going.start();
     going.up("storm");
-    // They have to be many first.
+    // There have to be many of them first.
     going.wait_for("the storm", || !going.records("storm.blows").is_empty());
     going.signal(Signal::SIGTERM);
     going.wait_log("shutting down");
@@ -665,20 +676,21 @@ fn whoever_makes_children_faster_than_they_are_reaped_holds_nothing_up() {
     assert!(going.wait_exit().success(), "{}", going.report());
 }
 
-/// A service that takes its time to stop, and has something to say then.
+/// A service that takes some time to stop, and logs a line at the end of it.
 fn write_last_words(going: &Going, name: &str, seconds: u32) {
     let script =
         format!("trap \"sleep {seconds}; echo bye; exit 0\" TERM; while :; do sleep 0.1; done");
     going.write(name, format!("cmd=/bin/sh -c '{script}'\ntimeout=60\nlog=log\n"));
 }
 
-/// The script has to have come so far.
+/// Waits until the script is in its loop, and so has set its trap.
 fn wait_for_last_words(going: &Going) {
     let pid = || going.status_of("web").get(2).and_then(|pid| pid.parse().ok());
     going.wait_for("its loop", || pid().is_some_and(|pid| !proc::children(pid).is_empty()));
 }
 
-/// Its pipe was closed as soon as a shutdown began: they died of PIPE in the midst of stopping.
+/// The logger's pipe was closed as soon as a shutdown began: writers died of PIPE while they were
+/// stopping.
 fn who_logs_to_what_is_held_down_stops_in_order() {
     let mut going = Going::new();
     going.hold("log");
@@ -693,7 +705,7 @@ fn who_logs_to_what_is_held_down_stops_in_order() {
     going.wait_log("web: stopped, exited 0");
 }
 
-/// Until the last of them has ended it is wanted like any other.
+/// Until the last of its writers has ended, the logger is wanted like any other service.
 fn a_logger_that_dies_in_a_shutdown_comes_back_for_its_writers() {
     let mut going = Going::new();
     let file = going.path("lines");
@@ -711,13 +723,13 @@ fn a_logger_that_dies_in_a_shutdown_comes_back_for_its_writers() {
     assert!(lines.ends_with("bye\n"), "{lines}\n{}", going.report());
 }
 
-/// Its file has not changed.
+/// Its file has not changed, so it is not started again.
 fn what_is_done_stays_so_though_its_logger_goes_and_comes() {
     let mut going = Going::new();
     going.hold("log");
     let once = going.cmd("exit", "once", &["0", "0"]) + "restart=never\nlog=log\n";
     going.write("once", once);
-    // Who logs to it too, and runs.
+    // Another service logs to it too, and runs.
     going.hold_logging("web", "log");
     going.start();
     going.all_up(&["log", "web"]);
@@ -732,8 +744,8 @@ fn what_is_done_stays_so_though_its_logger_goes_and_comes() {
     going.terminate();
 }
 
-/// By whoever runs out of memory, or by a limit of the stack: nothing would be started, without a
-/// word.
+/// It may be killed for lack of memory, or by a limit of the stack. Nothing would be started then,
+/// and no message would say why.
 fn a_reader_that_is_killed_is_told() {
     let mut going = Going::new();
     write_ballast(&going);
@@ -748,13 +760,13 @@ fn a_reader_that_is_killed_is_told() {
     };
     send(reader, Signal::SIGKILL);
     going.wait_log("unable to read CONFDIR: killed by signal 9");
-    // What it left of a plan is none: the one before stands, and nobody is started anew.
+    // Its unfinished plan does not count. The plan before stands, and no service is restarted.
     going.rescan();
     assert_eq!(going.starts("web").len(), 1, "{}", going.report());
     going.terminate();
 }
 
-/// What held a service down went with it; and what holds it down there is seen.
+/// When RUNDIR is deleted, its down files are gone too. Down files in a new RUNDIR are seen.
 fn a_rundir_that_comes_late_is_looked_into() {
     let mut going = Going::new();
     let (above, rundir) = (going.path("above"), going.path("above/run"));
@@ -772,7 +784,7 @@ fn a_rundir_that_comes_late_is_looked_into() {
     fs::remove_dir_all(&above).expect("our own directory");
     going.wait_starts("web", 2);
     fs::create_dir(&above).expect("a directory");
-    // It is looked for when there is something to do anyway.
+    // going looks for it only when there is something to do anyway.
     going.signal(Signal::SIGHUP);
     going.wait_for("its directory", || down.is_dir());
     fs::write(down.join("other"), "").expect("a down file");
@@ -780,7 +792,8 @@ fn a_rundir_that_comes_late_is_looked_into() {
     going.terminate();
 }
 
-/// Others are to see the status; and the main command has the umask that it was given.
+/// Other users should be able to read the status, and the main command keeps the umask it was
+/// given.
 fn the_umask_of_the_caller_is_not_that_of_rundir() {
     let mut going = Going::new();
     fs::remove_dir(going.path("run")).expect("our own directory");
@@ -810,7 +823,7 @@ fn the_umask_of_the_caller_is_not_that_of_rundir() {
     going.wait_exit();
 }
 
-/// No file can have its name, nor hold it down.
+/// No service file can have its name, and no down file holds it down.
 fn a_down_file_of_the_main_command_is_none() {
     let mut going = Going::new();
     going.hold("web");
@@ -827,8 +840,8 @@ fn a_down_file_of_the_main_command_is_none() {
     assert_eq!(going.wait_exit().code(), Some(143), "{}", going.report());
 }
 
-/// A writer, in the table before its logger, that is being stopped when the shutdown begins, for
-/// `change` has been made to its file.
+/// Tests a writer that comes before its logger in the table, and is already being stopped when the
+/// shutdown begins, because `change` was made to its file.
 #[track_caller]
 fn assert_last_words_are_kept(change: fn(&Going)) {
     let mut going = Going::new();
@@ -836,7 +849,7 @@ fn assert_last_words_are_kept(change: fn(&Going)) {
     write_last_words(&going, "web", 1);
     going.start();
     going.wait_log("web: unable to log to log: no such service");
-    // It has nothing to write before the end of all lines.
+    // It writes nothing before it has read all lines.
     let script = format!("lines=$(cat); echo \"$lines\" >\"{}\"", file.display());
     going.write("log", format!("cmd=/bin/sh -c '{script}'\n"));
     going.wait_status("log", "up");
@@ -854,12 +867,13 @@ fn a_logger_waits_for_a_writer_whose_file_is_gone() {
     assert_last_words_are_kept(|going| going.remove("web"));
 }
 
-/// What counts is the pipe that its process has.
+/// What counts is the pipe that the process has.
 fn a_logger_waits_for_a_writer_that_logs_elsewhere_next() {
     assert_last_words_are_kept(|going| going.write("web", "cmd=sleep 1000\nlog=null\n"));
 }
 
-/// Not even before that one is forgotten: whoever has its pipe already hears of no other.
+/// Not even before the logger is forgotten. A service that still got its pipe would run on, and
+/// what it wrote would be lost.
 fn nobody_logs_to_one_that_has_ended_and_is_gone() {
     let mut going = Going::new();
     let script = "trap \"sleep 0.1; exit\" TERM; while :; do sleep 1000 & wait; done";
@@ -877,7 +891,7 @@ fn nobody_logs_to_one_that_has_ended_and_is_gone() {
     going.terminate();
 }
 
-/// Back before it was forgotten, it would read what was left in the pipe of its predecessor.
+/// If it came back before it was forgotten, it would read what was left in its predecessor's pipe.
 fn who_comes_back_and_is_logged_to_no_more_reads_nothing() {
     let mut going = Going::new();
     going.hold("log");
@@ -895,19 +909,20 @@ fn who_comes_back_and_is_logged_to_no_more_reads_nothing() {
     going.terminate();
 }
 
-/// Those that log have ended: whoever reads it is to see that, and may have something to write then.
+/// When all writers have ended, the logger has to see end-of-file, and may have something to write
+/// then.
 fn who_ends_leftovers_keeps_no_log_open() {
     leftovers_are_ended(|_| {});
 }
 
-/// Linux has close_range(2) since 5.9.
+/// close_range(2) exists since Linux 5.9.
 fn who_ends_leftovers_keeps_no_log_open_with_an_old_kernel() {
     leftovers_are_ended(|command| refuse(command, libc::SYS_close_range, 2, 0, libc::ENOSYS));
 }
 
 fn leftovers_are_ended(change: impl FnOnce(&mut Command)) {
     let mut going = Going::new();
-    // Several, for some of them to be started after the pipe was made.
+    // Several, so that some of them are started after the pipe was made.
     let deaf: Vec<_> = (0..8).map(|number| format!("deaf{number}")).collect();
     for name in &deaf {
         going.write(name, going.cmd("hold", name, &["ignore"]));
@@ -932,13 +947,14 @@ fn leftovers_are_ended(change: impl FnOnce(&mut Command)) {
     }
 }
 
-/// Where standard error cannot be opened anew, as that of whoever has started us may not.
+/// This matters where standard error cannot be opened anew, which may be so for one that our caller
+/// gave us.
 fn what_a_child_says_goes_to_no_log_of_a_service() {
     let mut going = Going::new();
     going.open_to_everybody();
     let log = going.path("records/web.log");
     going.write("web", format!("cmd=/nothere\nlog={}\n", log.display()));
-    // A pipe of another user gets no messages before Linux 6.4.
+    // Before Linux 6.4, a pipe of another user gets no messages.
     let (mut reader, writer) = UnixStream::pair().expect("two sockets");
     reader.set_read_timeout(Some(PATIENCE)).expect("a valid time");
     going.start_with(|command| {
@@ -957,8 +973,9 @@ fn what_a_child_says_goes_to_no_log_of_a_service() {
     going.terminate();
 }
 
-/// Whoever ends the machine needs no file in memory, as a reader does. Here the kernel lets a PID 1
-/// take over Ctrl-Alt-Del, and then ends its PID namespace in the place of a machine.
+/// The process that ends the machine needs no file in memory, unlike a reader. Here a PID 1 seems
+/// to be allowed to take over Ctrl-Alt-Del; the kernel then ends its PID namespace in place of a
+/// machine.
 fn a_machine_ends_where_no_file_could_be_read() {
     let mut going = Going::new();
     going.start_as_pid_1(|command| {
