@@ -1,6 +1,7 @@
-//! What happens when a service ends unasked: at once, or after 1, 2, 4, 8, 16, 30, 30… s.
+//! What happens when a service ends by itself: it is respawned at once, or after 1, 2, 4, 8, 16,
+//! 30, 30… s.
 //!
-//! The row's later steps and all of its edges are the model's to prove; here the clock is real.
+//! The later delays and all boundaries are tested in the model; here the clock is real.
 
 use crate::harness::{Going, Start, send};
 use crate::needs::scenario;
@@ -9,7 +10,7 @@ use nix::sys::signal::Signal;
 use std::thread::sleep;
 use std::time::Duration;
 
-/// What a busy machine may add to a delay: it stays below the shortest step of the row.
+/// How much a busy machine may add to a delay: less than the shortest delay in the row.
 const SLACK_MS: u64 = 900;
 /// /proc/uptime counts in steps of 10 ms.
 const STEP_MS: u64 = 10;
@@ -31,7 +32,7 @@ fn gaps_ms(starts: &[Start]) -> Vec<u64> {
     starts.windows(2).map(|pair| pair[1].at_ms - pair[0].at_ms).collect()
 }
 
-/// Between two starts of a service that lives for no time.
+/// Checks the delays between the starts of a service that ends at once.
 #[track_caller]
 fn assert_row(starts: &[Start], row_s: &[u64]) {
     let gaps = gaps_ms(starts);
@@ -58,7 +59,7 @@ fn quick_ends_are_backed_off_from() {
 fn an_end_after_five_seconds_is_respawned_at_once() {
     let mut going = Going::new();
     going.write("long", going.cmd("exit", "long", &["1", "5100"]));
-    // A delay that has been before is not said again.
+    // A delay from an earlier end is not reported again.
     let twice = format!("[ -e {0} ] && exec sleep 5.1; >{0}", going.path("once").display());
     going.write("late", format!("cmd=sh -c '{twice}'\n"));
     going.start();
@@ -72,7 +73,7 @@ fn an_end_after_five_seconds_is_respawned_at_once() {
     going.terminate();
 }
 
-/// `restart=always` is the default: done is nothing before somebody says so.
+/// `restart=always` is the default: a service is done only if its file says so.
 fn exit_0_is_an_end_like_any_other() {
     let mut going = Going::new();
     going.write("fine", going.cmd("exit", "fine", &["0", "0"]));
@@ -89,14 +90,14 @@ fn a_kill_is_told_by_its_signal() {
     send(going.up("web"), Signal::SIGKILL);
     going.wait_log("web: killed by signal 9 after ");
     let second = going.wait_starts("web", 2)[1].pid;
-    // Not SEGV: Rust's own handler would hear of it first.
+    // Not SEGV, for which Rust has a handler of its own.
     send(second, Signal::SIGALRM);
     going.wait_log("web: killed by signal 14 after ");
     going.terminate();
 }
 
-/// Deadlines are absolute. The original began to wait anew with every signal: a neighbour that
-/// ended every few seconds could put off all others for ever.
+/// Deadlines are absolute. The original going began to wait anew with every signal, so that a
+/// neighbour that ended every few seconds could delay all others for ever.
 fn neighbours_put_off_no_restart() {
     let mut going = Going::new();
     going.write("short", going.cmd("exit", "short", &["1", "0"]));
@@ -110,19 +111,19 @@ fn neighbours_put_off_no_restart() {
     while going.starts("short").len() < 4 {
         let name = victims.next().expect("a cycle");
         let last = going.starts(name).last().copied();
-        // One that has ended is not killed again: its number may be anybody's.
+        // One that has ended is not killed again: its pid may belong to another process.
         if let Some(start) = last.filter(|start| going.children().contains(&start.pid)) {
             send(start.pid, Signal::SIGKILL);
         }
         going.signal(Signal::SIGUSR1);
-        // The pace of the disturbance: nothing is waited for here.
+        // The pace of the disturbance; this waits for nothing.
         sleep(Duration::from_millis(100));
     }
     assert_row(&going.starts("short"), &[1, 2, 4]);
     going.terminate();
 }
 
-/// Whoever mends a service need not wait, and a first failure after it is a first one again.
+/// A service that has been mended need not wait, and its next failure counts as the first.
 fn an_edit_starts_the_row_over() {
     let mut going = Going::new();
     going.write("short", going.cmd("exit", "short", &["1", "0"]));
@@ -139,7 +140,7 @@ fn an_edit_starts_the_row_over() {
     going.terminate();
 }
 
-/// Whoever lets a service start again need not wait either.
+/// A service that is no longer held down need not wait either.
 fn a_down_file_that_goes_starts_the_row_over() {
     let mut going = Going::new();
     going.write("short", going.cmd("exit", "short", &["1", "0"]));
@@ -156,7 +157,7 @@ fn a_down_file_that_goes_starts_the_row_over() {
     going.terminate();
 }
 
-/// HUP is about files: what waits goes on waiting for as long as it was told.
+/// HUP is about files: a service in backoff goes on waiting for as long as it had to.
 fn a_rescan_without_an_edit_does_not() {
     let mut going = Going::new();
     going.write("short", going.cmd("exit", "short", &["1", "0"]));

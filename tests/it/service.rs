@@ -1,7 +1,7 @@
 //! The service under test: what this binary does when it is started as `it service VERB …`.
 //!
-//! A service tells what happened to it by appending whole lines to files in a directory; the
-//! harness reads them (`Going::starts` and its neighbours). It never talks to going.
+//! A service records what happens to it by appending whole lines to files in a directory, which the
+//! harness reads (`Going::starts` and its neighbours). It never talks to going.
 
 use crate::harness::limit;
 use crate::{inside, lines, proc};
@@ -27,7 +27,7 @@ enum Manner {
     /// By dying of it.
     Obey,
     Ignore,
-    /// By exiting 0 after so many milliseconds.
+    /// By exiting 0 after this many milliseconds.
     Linger(u64),
 }
 
@@ -36,7 +36,7 @@ pub fn run(words: &[String]) {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match words[..] {
         ["true"] => {}
-        // The words are there to be seen in /proc.
+        // The other words are only there to be seen in /proc.
         ["pause", ..] => forever(),
         ["hold", directory, name] => hold(directory, name, &Manner::Obey),
         ["hold", directory, name, "ignore", ..] => hold(directory, name, &Manner::Ignore),
@@ -80,10 +80,10 @@ pub fn run(words: &[String]) {
     }
 }
 
-/// Runs until it is told to end, and tells when there are two of it: each holds a lock for as long
-/// as it lives.
+/// Runs until it is told to end. Holds a lock as long as it lives, so that a second process of the
+/// same service is noticed and recorded.
 fn hold(directory: &str, name: &str, manner: &Manner) {
-    // First of all: who has read of the start may send TERM.
+    // This comes first: as soon as the start is recorded, a scenario may send TERM.
     match manner {
         Manner::Obey => {}
         Manner::Ignore => {
@@ -107,7 +107,7 @@ fn hold(directory: &str, name: &str, manner: &Manner) {
     forever();
 }
 
-/// As node does it with its output, and svlogd with its input.
+/// Sets O_NONBLOCK, as node does for its output, and svlogd for its input.
 fn never_wait() {
     for fd in 0..3 {
         // SAFETY: no memory is involved.
@@ -117,11 +117,11 @@ fn never_wait() {
     }
 }
 
-/// Has a child in the same process group that does not care for TERM.
+/// Has a child in the same process group that ignores TERM.
 fn family(directory: &str, name: &str) {
     let child = format!("{name}-child");
     let mut command = Command::new("/proc/self/exe");
-    // Not waited for: this one does not live long enough.
+    // Not waited for: this process does not live long enough.
     drop(command.args(["service", "hold", directory, &child, "ignore"]).spawn());
     hold(directory, name, &Manner::Obey);
 }
@@ -171,19 +171,20 @@ fn container(directory: &str, command: &[&str]) {
     exit(status.code().unwrap_or(255));
 }
 
-/// Gives another process of the same user so many processes, or as many as it may have at the most.
+/// Sets how many processes another process of the same user may have: `count`, or as many as its
+/// hard limit allows.
 fn allow(pid: u64, count: &str) {
     let (_, hard) = getrlimit(Resource::RLIMIT_NPROC).expect("a valid resource");
     let soft = if count == "all" { hard } else { number(count) };
     limit(pid.try_into().expect("a pid"), libc::RLIMIT_NPROC, soft, hard);
 }
 
-/// One line in NAME.starts: pid and time.
+/// Appends one line to NAME.starts: pid and time.
 fn record_start(directory: &str, name: &str) {
     record(directory, &format!("{name}.starts"), &format!("{} {}", id(), proc::uptime_ms()));
 }
 
-/// In one write, for others append to the same file.
+/// Appends a line in one write, because others append to the same file.
 pub fn record(directory: &str, file: &str, line: &str) {
     let path = Path::new(directory).join(file);
     let mut file = OpenOptions::new().create(true).append(true).open(path).expect("a record");

@@ -1,4 +1,4 @@
-//! Signals to going that mean nothing.
+//! Signals that mean nothing to going, and many signals at once.
 
 use crate::harness::Going;
 use crate::needs::scenario;
@@ -11,7 +11,7 @@ pub fn tests() -> Vec<Trial> {
     vec![scenario!(stray_signals_do_no_harm), scenario!(many_at_once_are_no_more_than_one)]
 }
 
-/// USR1, PIPE, QUIT and all others that have no meaning, real-time ones included: ignored.
+/// USR1, PIPE, QUIT and all others that have no meaning, real-time ones included, are ignored.
 fn stray_signals_do_no_harm() {
     let mut going = Going::new();
     going.hold("web");
@@ -25,7 +25,7 @@ fn stray_signals_do_no_harm() {
         // SAFETY: no memory is involved, and the number is of our own child.
         let result = unsafe { libc::kill(going.pid(), number) };
         assert_eq!(result, 0);
-        // One by one: were they all sent at once, which one did harm could not be told.
+        // One by one: if all were sent at once, we could not tell which one did harm.
         going.wait_for(&format!("signal {number} taken"), || {
             let pending = ["SigPnd", "ShdPnd"].map(|field| proc::status(going.pid(), field));
             pending.iter().all(|mask| mask.bytes().all(|digit| digit == b'0'))

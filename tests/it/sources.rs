@@ -1,8 +1,8 @@
-//! The invariants of the sources that no compiler checks: what is absent from where.
+//! Invariants of the sources that no compiler checks: what must not occur where.
 //!
-//! They are searched for in the code alone: comments, strings and characters are blanked out first,
-//! line by line and column by column, so that neither a comment that names `unsafe` raises an
-//! alarm nor a quote in a string hides one. That this is done right is tested too.
+//! Only code is searched. Comments, strings and characters are blanked out first, without moving
+//! any line or column, so that a comment that names `unsafe` raises no alarm, and a quote in a
+//! string hides none. The blanking itself is tested too.
 
 use crate::needs::scenario;
 use libtest_mimic::Trial;
@@ -38,7 +38,7 @@ struct Source {
     /// Relative to the package.
     path: PathBuf,
     text: String,
-    /// The text without comments and literals, each line and column where it was.
+    /// The text with comments and literals blanked, each line and column where it was.
     code: String,
 }
 
@@ -73,7 +73,7 @@ fn assert_none(faults: &[String]) {
     assert!(faults.is_empty(), "\n{}", faults.join("\n"));
 }
 
-/// `PATH:LINE: what`, for each line of code that the closure has something to say about.
+/// `PATH:LINE: what`, for each line of code in which the closure finds a fault.
 fn faults_of_lines(source: &Source, fault: impl Fn(&str) -> Option<String>) -> Vec<String> {
     let lines = source.code.lines().enumerate();
     lines
@@ -84,7 +84,7 @@ fn faults_of_lines(source: &Source, fault: impl Fn(&str) -> Option<String>) -> V
         .collect()
 }
 
-/// No file of these directories has one of these words in its code.
+/// None of the files that are meant has one of these words in its code.
 fn assert_absent(words: &[&str], is_meant: impl Fn(&Source) -> bool) {
     let meant: Vec<_> = sources().into_iter().filter(is_meant).collect();
     assert!(!meant.is_empty(), "nothing to search in");
@@ -108,18 +108,18 @@ fn unsafe_stands_in_one_file() {
     assert_absent(&["unsafe"], |source| !source.is_below(&["src/linux/raw.rs"]));
 }
 
-/// Whoever acts does not decide.
+/// The code that acts does not decide.
 fn only_the_model_knows_states() {
     assert_absent(&["State"], |source| source.is_below(&["src/linux", "src/child"]));
 }
 
-/// Nor has goinglog; goingctl is an ordinary program.
+/// Nor has goinglog. goingctl is an ordinary program.
 fn the_supervisor_has_no_heap_and_no_threads() {
     let tools = ["src/bin/goingctl"];
     assert_absent(&["std", "alloc"], |source| !source.is_below(&tools));
 }
 
-/// PID 1 has nowhere to panic to.
+/// PID 1 must never panic.
 fn nothing_panics_on_purpose() {
     let words = ["panic", "todo", "unimplemented", "unreachable", "unwrap", "expect"];
     let is_called = |line: &str, word: &str| {
@@ -142,13 +142,13 @@ fn nothing_panics_on_purpose() {
     assert_none(&faults);
 }
 
-/// The poll of the loop is the only place to wait in.
+/// The loop's poll is the only place to wait.
 fn nothing_sleeps() {
     let words = ["sleep", "nanosleep", "clock_nanosleep", "usleep", "pause", "sigsuspend"];
     assert_absent(&words, |_| true);
 }
 
-/// What could wait is not to: only `Signals::wait` does, and a panic, which is the end of all else.
+/// No call may wait, except in `Signals::wait`, and in a panic, after which nothing else happens.
 fn the_supervisor_waits_in_one_place() {
     let own = ["src/linux", "src/bin/going"];
     let place = ["src/linux/signals.rs"];
@@ -220,7 +220,7 @@ fn no_module_is_named_after_nothing() {
     assert_none(&faults);
 }
 
-/// A constant that is named after a time ends in its unit, or says that it is a limit.
+/// The name of a constant for a time ends in its unit, or in _MAX for a limit.
 fn times_carry_their_unit() {
     let times = [
         "AGE", "BACKOFF", "DEADLINE", "DELAY", "DELAYS", "GRACE", "INTERVAL", "PERIOD", "QUIET",
@@ -238,13 +238,13 @@ fn times_carry_their_unit() {
     assert_none(&faults);
 }
 
-// The reading of Rust, as far as it is needed.
+// Just enough parsing of Rust.
 
 fn is_word(c: char) -> bool {
     c.is_alphanumeric() || c == '_'
 }
 
-/// Where the word stands, as a word of its own.
+/// Where `word` occurs as a whole word.
 fn find_word(line: &str, word: &str) -> Option<usize> {
     let is_whole = |&(at, _): &(usize, &str)| {
         let before = line[..at].chars().next_back();
@@ -258,14 +258,14 @@ fn has_word(line: &str, word: &str) -> bool {
     find_word(line, word).is_some()
 }
 
-/// The text with comments, strings and characters blanked: a blank for each character of them,
-/// the quotes included, and every end of line kept.
+/// The text with comments, strings and characters blanked: each of their characters, quotes
+/// included, becomes a blank, and every line end stays.
 fn code(text: &str) -> String {
     let mut rest: &str = text;
     let mut code = String::with_capacity(text.len());
     let mut last = ' ';
     while let Some(first) = rest.chars().next() {
-        // The `r` that ends a word begins no raw string.
+        // An `r` at the end of a word begins no raw string.
         let prefixed = || if is_word(last) { None } else { prefixed(rest) };
         let blank = comment(rest).or_else(|| quoted(rest)).or_else(prefixed);
         let (taken, rest_of_text) = rest.split_at(blank.unwrap_or(first.len_utf8()));
@@ -321,7 +321,7 @@ fn quoted(text: &str) -> Option<usize> {
         if first != '\\' {
             return (next == '\'').then_some(next_at + 1);
         }
-        // What is escaped may itself be a quote: it has been taken as `next`.
+        // The escaped character may itself be a quote; it has been taken as `next`.
         return inner.find(|&(_, c)| c == '\'').map(|(at, _)| at + 1);
     }
     while let Some((at, c)) = inner.next() {
@@ -356,9 +356,9 @@ fn prefixed(text: &str) -> Option<usize> {
 #[derive(Debug, PartialEq)]
 struct Function {
     name: String,
-    /// Of `fn`.
+    /// The line of `fn`.
     line: usize,
-    /// From there to the last brace.
+    /// How many lines it has, from there to the last brace.
     lines: usize,
 }
 
@@ -369,7 +369,7 @@ fn functions(code: &str) -> Vec<Function> {
         let begin = at + offset;
         at = begin + 2;
         let name: String = code[at..].trim_start().chars().take_while(|&c| is_word(c)).collect();
-        // The type `fn(u8)` has no name, a declaration has no body.
+        // The type `fn(u8)` has no name, and a declaration has no body.
         let Some(length) = (!name.is_empty()).then(|| body_end(&code[begin..])).flatten() else {
             continue;
         };
@@ -382,7 +382,7 @@ fn functions(code: &str) -> Vec<Function> {
 
 /// Where the body of the function that begins here ends.
 fn body_end(code: &str) -> Option<usize> {
-    // Of brackets, in which a `;` belongs to an array; of braces, the body's.
+    // The depth of brackets, in which a `;` belongs to an array, and of the body's braces.
     let (mut brackets, mut braces) = (0, 0);
     for (at, c) in code.char_indices() {
         match c {
@@ -409,7 +409,7 @@ fn second_statements(code: &str) -> Vec<usize> {
             match c {
                 '(' | '[' | '{' => open.push(c),
                 ')' | ']' | '}' => drop(open.pop()),
-                // In brackets it stands before the length of an array.
+                // In brackets it comes before the length of an array.
                 ';' if open.last() != Some(&'[') => {
                     let rest = line[at + 1..].trim_matches([' ', ')', ']', '}', ';', ',']);
                     if !rest.is_empty() {
@@ -424,10 +424,10 @@ fn second_statements(code: &str) -> Vec<usize> {
     found
 }
 
-// That it is read right.
+// Tests of the parsing.
 
 fn comments_and_literals_are_blanked() {
-    // On the right every run of blanks is written as one.
+    // On the right, every run of blanks is written as one blank.
     let cases = [
         ("a // unsafe\nb", "a \nb"),
         ("a /* x /* y */ z */ b", "a b"),

@@ -1,4 +1,5 @@
-//! What a service is started as: its words, its world, and what becomes of one that cannot be.
+//! What a service is started as: its words, its surroundings, and what happens if it cannot be
+//! started.
 
 use crate::harness::{Going, install_program, send};
 use crate::needs::scenario;
@@ -28,10 +29,10 @@ pub fn tests() -> Vec<Trial> {
 }
 
 /// Own session and process group, stdin on /dev/null, no descriptor above 2, nothing blocked or
-/// ignored, umask 022, in `/`, a fresh environment: whatever the world of going itself.
+/// ignored, umask 022, in `/`, a fresh environment, however going itself was started.
 fn a_service_starts_in_a_clean_world() {
     let mut going = Going::new();
-    // Seen from outside, in a program without a runtime: Rust's own ignores PIPE, for one.
+    // Looked at from outside, in a program without a runtime: Rust's own, for one, ignores PIPE.
     going.write("plain", "cmd=sleep 1000\n");
     let disturb = || {
         umask(Mode::from_bits_truncate(0o077));
@@ -58,7 +59,7 @@ fn a_service_starts_in_a_clean_world() {
     let path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
     assert_eq!(proc::environment(pid), [path]);
     let expected = vec![(0, "/dev/null".into()), (1, going.path("stdout")), (2, going.path("log"))];
-    // Not at once: the dynamic linker may have a library open.
+    // Not at once, because the dynamic linker may have a library open.
     going.wait_for("three descriptors", || proc::descriptors(pid) == expected);
     going.terminate();
 }
@@ -76,10 +77,11 @@ fn words_are_split_and_quoted_as_documented() {
     going.terminate();
 }
 
-/// 128 words are the limit; the original wrote behind its array for one-letter words.
+/// 128 words are the limit. With one-letter words the original going wrote past the end of its
+/// array.
 fn as_many_words_as_the_limit_allows() {
     let mut going = Going::new();
-    // The words before: the program, `service pause DIR -`.
+    // The words before these: the program, `service pause DIR -`.
     let most = vec!["w"; 128 - 5];
     going.write("most", going.cmd("pause", "-", &most));
     going.write("more", going.cmd("pause", "-", &[&most[..], &["w"]].concat()));
@@ -98,7 +100,7 @@ fn cwd_is_where_it_starts() {
     let there = going.path("records");
     going.write("here", format!("cwd={}\n{}", there.display(), going.cmd("hold", "here", &[])));
     going.start();
-    // It may be 4095 bytes long, and whoever calls for it by its whole name has to have room for that.
+    // The path may be 4095 bytes long, and chdir(2) by the whole path needs room for all of it.
     let deep = there.join(["d"; 10].map(|name| name.repeat(250)).join("/"));
     fs::create_dir_all(&deep).expect("new directories");
     going.write("deep", format!("cwd={}\n{}", deep.display(), going.cmd("hold", "deep", &[])));
@@ -146,17 +148,18 @@ fn what_cannot_be_executed_is_told_apart() {
     going.terminate();
 }
 
-/// As on a disk that does not answer: who executes it waits, here for whoever has leased it.
+/// As on a disk that does not answer, the process that executes the program waits: here for the
+/// holder of a lease.
 fn a_program_that_hangs_stalls_nobody() {
     let mut going = Going::new();
     let program = going.path("program");
     install_program(&std::env::current_exe().expect("/proc is mounted"), &program);
     let file = File::open(&program).expect("our own file");
-    // SAFETY: no handler; without it we would end when the lease is to be given up.
+    // SAFETY: no handler; SIGIO would kill us when the kernel wants the lease back.
     unsafe { signal(Signal::SIGIO, SigHandler::SigIgn) }.expect("a valid signal");
     // SAFETY: no memory is involved.
     let lease = |kind: i32| unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, kind) };
-    // Another scenario may just be forking, with the program open.
+    // A child that another scenario is forking right now may have the program open.
     going.wait_for("a lease", || lease(libc::F_WRLCK) == 0);
     going.write("hangs", format!("cmd='{}' service pause hangs\n", program.display()));
     going.write("short", going.cmd("exit", "short", &["1", "0"]));
@@ -179,7 +182,8 @@ fn a_program_that_hangs_stalls_nobody() {
     assert_eq!(going.log_count("does not stop"), 0, "{}", going.report());
 }
 
-/// In each directory of PATH in turn: what is in the way in one of them hides nothing in another.
+/// Each directory of PATH is tried in turn. An obstacle in one of them does not hide the command in
+/// another.
 fn a_command_is_looked_for_as_by_execvp() {
     let mut going = Going::new();
     for name in ["closed", "open"] {
@@ -206,7 +210,7 @@ fn a_command_is_looked_for_as_by_execvp() {
     going.terminate();
 }
 
-/// That has a PATH where there is none; and what has no name is nowhere.
+/// execvp(3) has a default PATH if none is set, and finds no command with an empty name.
 fn a_main_command_is_looked_for_as_by_execvp() {
     let going = Going::new();
     for (word, code) in [("true", 0), ("", 127)] {
@@ -217,7 +221,7 @@ fn a_main_command_is_looked_for_as_by_execvp() {
     }
 }
 
-/// All of them are there soon: no one waits for another.
+/// All of them are up soon: none waits for another.
 fn hundreds_at_once() {
     let mut going = Going::new();
     let names: Vec<_> = (0..200).map(|number| format!("s{number:03}")).collect();

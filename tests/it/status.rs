@@ -1,5 +1,5 @@
-//! RUNDIR: what its status says, while it changes and when all is quiet, and what becomes of going
-//! when there is something wrong with it.
+//! RUNDIR: what the status says, while it changes and when nothing happens, and what going does
+//! when something is wrong with RUNDIR.
 
 use crate::harness::{Going, Start, run_by, send};
 use crate::needs::scenario;
@@ -37,7 +37,7 @@ pub fn tests() -> Vec<Trial> {
     ]
 }
 
-/// The lines of a whole status; panics if it is not one.
+/// The lines of the status, by name. Panics if it is not a whole, valid one.
 fn read_status(going: &Going) -> Option<BTreeMap<String, Vec<String>>> {
     let text = fs::read_to_string(going.path("run/status")).ok()?;
     assert!(text.ends_with('\n'), "a half line: {text:?}");
@@ -54,7 +54,7 @@ fn read_status(going: &Going) -> Option<BTreeMap<String, Vec<String>>> {
     Some(services)
 }
 
-/// Each field for itself, and what they say together.
+/// Checks each field, and that they agree with each other.
 fn assert_fields(fields: &[String]) {
     let [_, state, pid, since, starts, end, next] = fields else { panic!("{fields:?}") };
     let number = |text: &str| text.parse::<u64>().is_ok();
@@ -99,7 +99,7 @@ fn every_state_is_in_the_status() {
     assert_eq!(status["done"][4..], ["1", "exit:3", "-"]);
     assert_eq!(status["rejected"][1..3], ["rejected", "-"]);
     assert_eq!(status["rejected"][4..], ["0", "-", "-"]);
-    // When it became so, by the clock that everybody has.
+    // The time of the change, by a clock that everybody can read.
     let since: u64 = status["up"][3].parse().expect("a number");
     let start = going.starts("up")[0].at_ms;
     assert!(since <= start + 10 && since + 20_000 > start, "{since} {start}");
@@ -108,7 +108,8 @@ fn every_state_is_in_the_status() {
     going.terminate();
 }
 
-/// Never torn, never half; the number of starts never falls; and in the end it is true.
+/// The status is never torn or cut short, the number of starts never falls, and in the end it is
+/// true.
 fn ten_thousand_readings_while_it_changes() {
     let mut going = Going::new();
     let names: Vec<_> = (0..20).map(|number| format!("s{number}")).collect();
@@ -141,13 +142,13 @@ fn ten_thousand_readings_while_it_changes() {
         let has_told = || going.starts(&name).last().is_some_and(is_last);
         going.wait_for("the word of the process that the status names", has_told);
         let starts = going.starts(&name);
-        // Whoever was killed before it could tell of its start has been started all the same.
+        // A process that was killed before it could record its start has been started all the same.
         assert!(fields[4].parse::<usize>().expect("a number") >= starts.len());
     }
     going.terminate();
 }
 
-/// As often as that, and until it has changed often enough, too.
+/// Reads it that often, and on until it has changed often enough.
 fn read_often(going: &Going, count: u32) {
     let mut starts: BTreeMap<String, u64> = BTreeMap::new();
     let (mut last, mut changes, mut readings) = (BTreeMap::new(), 0, 0);
@@ -166,7 +167,7 @@ fn read_often(going: &Going, count: u32) {
     }
 }
 
-/// Somebody is held down, and let up again, all the time. Nobody is held in the end.
+/// Keeps holding down a service and letting it up again. At the end none is held down.
 fn disturb(going: &Going, names: &[String], is_over: &AtomicBool) {
     let mut random = Random::seeded();
     while !is_over.load(Ordering::Relaxed) {
@@ -187,7 +188,7 @@ fn the_status_is_whole_at_its_longest() {
     for name in &names {
         going.write(name, "cmd=sleep 1000\n");
     }
-    // Of one that was killed while it wrote more.
+    // As left by a going that was killed while it wrote a longer one.
     fs::write(going.path("run/status.new"), "x\n".repeat(50_000)).expect("our own file");
     going.start();
     let is_up = |fields: &Vec<String>| fields[1] == "up";
@@ -200,7 +201,7 @@ fn the_status_is_whole_at_its_longest() {
     going.terminate();
 }
 
-/// After the work of a turn, not after each part of it.
+/// It is written after all the work of a turn, not after each part of it.
 fn the_status_is_written_once_for_all_that_has_come() {
     let mut going = Going::new();
     let names: Vec<_> = (0..100).map(|number| format!("s{number}")).collect();
@@ -229,13 +230,14 @@ fn the_status_is_written_once_for_all_that_has_come() {
     going.wait_for("all ends in the status", || {
         going.status().iter().filter(|fields| is_told(fields)).count() == names.len()
     });
-    // A message takes four at the most, on two ways, and a status more than a dozen.
+    // A message takes at most four writes, to both of its destinations, and a status more than a
+    // dozen.
     let spent = writes() - before;
     assert!(spent < 8 * names.len(), "{spent} writes");
     going.terminate();
 }
 
-/// A mount on top of RUNDIR.
+/// Mounts a tmpfs on RUNDIR, for this command only.
 fn mount_on_rundir(going: &Going, command: &mut Command, flags: MsFlags, data: &str) {
     let path = CString::new(going.path("run").to_str().expect("plain")).expect("no NUL");
     let data = CString::new(data).expect("no NUL");
@@ -250,7 +252,7 @@ fn mount_on_rundir(going: &Going, command: &mut Command, flags: MsFlags, data: &
     unsafe { command.pre_exec(cover) };
 }
 
-/// Everything but the status and the down files works as ever, and it was said once.
+/// Everything but the status and the down files works as ever, and there is one message.
 #[track_caller]
 fn assert_works_without_rundir(going: &mut Going, why: &str) {
     let web = going.up("web");
@@ -274,7 +276,7 @@ fn a_read_only_rundir_is_a_warning() {
     assert_works_without_rundir(&mut going, "Read-only file system");
 }
 
-/// Room for the names, and not for a byte in them.
+/// There is room for files, but not for a byte in them.
 fn a_full_rundir_is_a_warning() {
     let mut going = Going::new();
     going.hold("web");
@@ -333,7 +335,7 @@ fn a_rundir_of_another_user_is_a_warning() {
     assert_works_without_rundir(&mut going, "Permission denied");
 }
 
-/// With two services, of which one is up, with this process, and the other is held down.
+/// With two services: one is up, with the pid that is returned, and the other is held down.
 fn with_one_held() -> (Going, i32) {
     let mut going = Going::new();
     going.hold_all(&["web", "held"]);
@@ -349,7 +351,7 @@ fn with_one_held() -> (Going, i32) {
 fn a_deleted_rundir_is_made_anew() {
     let (mut going, web) = with_one_held();
     fs::remove_dir_all(going.path("run")).expect("our own directory");
-    // Nobody is held any more.
+    // Nothing is held down any more.
     going.wait_starts("held", 2);
     going.wait_status("held", "up");
     going.hold_down("held");
@@ -359,15 +361,15 @@ fn a_deleted_rundir_is_made_anew() {
     going.terminate();
 }
 
-/// As by a /run that is mounted when going is up already: what happens next is in the new status,
-/// and so the down files have to be those beside it.
+/// As when a file system is mounted on /run after going has started. What happens next is in the
+/// new status, so the down files that count have to be those beside it.
 fn a_rundir_in_the_place_of_another_is_looked_into() {
     let (mut going, web) = with_one_held();
-    // Of that inotify says nothing.
+    // inotify does not report this.
     fs::rename(going.path("run"), going.path("old")).expect("our own directory");
     send(web, Signal::SIGKILL);
     going.wait_starts("web", 2);
-    // Nobody is held any more.
+    // Nothing is held down any more.
     going.wait_status("held", "up");
     going.hold_down("web");
     going.wait_status("web", "down");
@@ -385,7 +387,7 @@ fn a_rundir_replaced_by_a_link_is_followed() {
     fs::create_dir(&other).expect("a directory");
     fs::rename(&run, going.path("old")).expect("our own directory");
     symlink(&other, &run).expect("a symlink");
-    // Of that inotify says nothing.
+    // inotify does not report this.
     going.rescan();
     assert_eq!((going.up("web"), going.starts("web").len()), (web, 1));
     going.wait_status("mark", "up");
@@ -397,7 +399,7 @@ fn a_rundir_replaced_by_a_link_is_followed() {
     going.terminate();
 }
 
-/// Whoever may write there must not make going write elsewhere, or wait.
+/// A user who may write there must not make going write elsewhere, or wait.
 fn planted_links_in_rundir_lead_nowhere() {
     let mut going = Going::new();
     going.hold("web");

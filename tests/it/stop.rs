@@ -1,4 +1,4 @@
-//! How services end when that is asked for: on TERM to going, or because their file is gone.
+//! How services end when they are asked to: on TERM to going, or because their file is gone.
 
 use crate::harness::{Going, Helper, send};
 use crate::needs::scenario;
@@ -66,8 +66,8 @@ fn int_stops_everything_and_exits_0() {
     assert!(!proc::is_running(web));
 }
 
-/// Between fork and exec a service has neither its group nor its signals yet. With one processor
-/// for all of them, many are still there when going reads of TERM.
+/// Between fork and exec a service has neither its own group nor its own signal settings. With one
+/// processor for all of them, many are still there when going reads TERM.
 fn term_reaches_what_has_just_been_started() {
     let names: Vec<_> = (0..100).map(|number| format!("s{number}")).collect();
     let mut one = CpuSet::new();
@@ -87,7 +87,7 @@ fn term_reaches_what_has_just_been_started() {
     }
 }
 
-/// Each is waited for on its own: the one that obeys is not kept by the one that does not.
+/// Each is waited for separately: one that ignores TERM does not delay the end of one that obeys.
 fn term_waits_and_kills_what_ignores_it() {
     let mut going = Going::new();
     going.hold("obeys");
@@ -113,7 +113,7 @@ fn a_second_term_kills_at_once() {
     going.start();
     let (obeys, ignores) = (going.up("obeys"), going.up("ignores"));
     going.signal(Signal::SIGTERM);
-    // Two at the same time would be one.
+    // Two at the same time would count as one.
     going.wait_gone("the one that obeys", obeys);
     let start = Instant::now();
     going.signal(Signal::SIGTERM);
@@ -122,7 +122,7 @@ fn a_second_term_kills_at_once() {
     assert!(!proc::is_running(ignores));
 }
 
-/// However long the first one lets it take.
+/// However long the first TERM lets it take.
 fn a_second_term_kills_a_main_command_too() {
     let mut going = Going::new();
     let ready = going.path("ready");
@@ -139,8 +139,8 @@ fn a_second_term_kills_a_main_command_too() {
     assert!(start.elapsed() < SLACK, "{:?}", start.elapsed());
 }
 
-/// As a process in disk sleep: it is killed, and yet there is no end of it. Here whoever traces it
-/// has to hear of that first.
+/// Like a process in disk sleep it is killed, and yet does not end: here its tracer has to hear of
+/// its end first.
 fn who_outlives_kill_is_not_waited_for() {
     let mut going = Going::new();
     going.write("web", going.cmd("hold", "web", &["ignore"]) + "timeout=1\n");
@@ -164,7 +164,7 @@ fn who_outlives_kill_is_not_waited_for() {
     assert_eq!(reaped, web);
 }
 
-/// Which `docker stop` waits for; though nobody obeys, the one that is logged to neither.
+/// `docker stop` waits that long. No service obeys here, not even the one that is logged to.
 fn by_default_all_is_over_within_ten_seconds() {
     let mut going = Going::new();
     let deaf = |name| going.cmd("hold", name, &["ignore"]);
@@ -179,7 +179,7 @@ fn by_default_all_is_over_within_ten_seconds() {
     going.wait_log("log: does not stop after 2 s, killing");
 }
 
-/// Neither HUP, nor an end, nor a due backoff starts anything once going is to end.
+/// Neither HUP, nor an end, nor a due backoff starts anything once going is shutting down.
 fn nothing_is_started_during_the_shutdown() {
     let mut going = Going::new();
     going.hold("obeys");
@@ -199,7 +199,7 @@ fn nothing_is_started_during_the_shutdown() {
     assert_eq!(starts, [1, 1, 0], "{}", going.report());
 }
 
-/// A process held by ctrl-z or `kill -STOP` hears no TERM before CONT.
+/// A process stopped by ctrl-z or `kill -STOP` does not act on TERM before CONT.
 fn a_stopped_process_is_woken_to_hear_term() {
     let mut going = Going::new();
     going.write("web", going.cmd("hold", "web", &["0"]));
@@ -219,7 +219,7 @@ fn the_whole_group_is_told_to_stop() {
     let mut going = Going::new();
     let child = going.cmd("hold", "child", &["0"]);
     let (_, child) = child.trim().split_once('=').expect("cmd=");
-    // The shell must not end first: what is left of the group is killed then.
+    // The shell must not end first, because what is left of the group is killed then.
     let script = script(&going, &format!("trap : TERM\n{child} &\nwait\nwait\n"));
     going.write("web", script);
     going.start();
@@ -238,8 +238,8 @@ fn script(going: &Going, content: &str) -> String {
     format!("cmd=sh '{}'\n", path.display())
 }
 
-/// The end of the main process is the end of the service: what is left of its group gets KILL, and
-/// no new one meets it.
+/// The end of the main process is the end of the service. What is left of its group gets KILL, and
+/// is gone before the next start.
 fn leftovers_of_the_group_are_killed_before_the_next_start() {
     let mut going = Going::new();
     going.write("web", going.cmd("family", "web", &[]));
@@ -257,7 +257,7 @@ fn leftovers_of_the_group_are_killed_before_the_next_start() {
     going.terminate();
 }
 
-/// The original went on reading in the slot that it had just freed.
+/// The original going went on reading the slot that it had just freed.
 fn two_removed_in_one_rescan() {
     let mut going = Going::new();
     let names = ["a", "b", "c", "d", "e"];
@@ -278,7 +278,7 @@ fn two_removed_in_one_rescan() {
     assert_eq!(names.map(|name| going.starts(name).len()), [1; 5]);
 }
 
-/// And then it is forgotten: nothing brings it back.
+/// Then it is forgotten, and nothing brings it back.
 fn a_removed_service_that_ignores_term_is_killed() {
     let mut going = Going::new();
     going.write("web", going.cmd("hold", "web", &["ignore"]));
@@ -297,8 +297,8 @@ fn a_removed_service_that_ignores_term_is_killed() {
     going.terminate();
 }
 
-/// A service is forgotten only when it is reaped: its name back in the meantime is the same one,
-/// and starts when the old process has ended.
+/// A service is forgotten only after it was reaped. If its file comes back before that it is the
+/// same service, and starts when the old process has ended.
 fn removed_and_back_before_it_has_ended() {
     let mut going = Going::new();
     let content = going.cmd("hold", "web", &["1000"]);
@@ -314,13 +314,13 @@ fn removed_and_back_before_it_has_ended() {
     let starts = going.wait_starts("web", 2);
     assert!(!proc::is_running(old));
     assert_eq!(going.twins(), [""; 0]);
-    // The old one's end is no failure of the new one.
+    // The end of the old process is no failure of the new one.
     assert!(starts[1].at_ms - starts[0].at_ms < 5000, "{starts:?}");
     going.terminate();
     assert_eq!(going.starts("web").len(), 2);
 }
 
-/// It has no process. The original signalled process group 0: everybody beside itself.
+/// It has no process. The original going signalled process group 0, which is its own group.
 fn a_removed_service_in_backoff_signals_nobody() {
     let mut going = Going::new();
     going.write("short", going.cmd("exit", "short", &["1", "0"]));
@@ -336,7 +336,7 @@ fn a_removed_service_in_backoff_signals_nobody() {
     going.remove("short");
     going.rescan();
     let before = going.starts("short").len();
-    // Whatever was due for the one is over when the other one has been started twice more.
+    // Anything that was due for "short" has happened once "clock" has been started twice more.
     let clock = going.starts("clock").len();
     going.wait_starts("clock", clock + 2);
     assert_eq!(going.starts("short").len(), before, "{}", going.report());
@@ -345,12 +345,13 @@ fn a_removed_service_in_backoff_signals_nobody() {
     assert!(proc::is_running(witness.pid()), "the witness has been signalled");
 }
 
-/// Whatever loses its parent below going becomes going's own, and stays no zombie.
+/// Descendants of going that lose their parent become its children, and do not stay zombies.
 fn orphans_are_reaped() {
     let mut going = Going::new();
     let orphan = going.cmd("pause", "orphan", &[]);
     let (_, orphan) = orphan.trim().split_once('=').expect("cmd=");
-    // The subshell in between ends at once. Out of the group, or they would die with the service.
+    // The subshell in between ends at once. setsid takes them out of the group, with which they
+    // would die.
     let many = format!("(setsid {orphan} &)\n").repeat(600);
     going.write("mother", script(&going, &format!("{many}exec sleep 1000\n")));
     going.start();
@@ -360,7 +361,7 @@ fn orphans_are_reaped() {
         pids
     };
     going.wait_for("all orphans", || orphans().len() == 600);
-    // All end before going looks, which hears of that once, and reaps a part in each turn.
+    // All end before going looks. It hears of that once, and reaps some of them in each turn.
     going.signal(Signal::SIGSTOP);
     for pid in orphans() {
         send(pid, Signal::SIGKILL);
@@ -371,7 +372,8 @@ fn orphans_are_reaped() {
     going.terminate();
 }
 
-/// Longer than the 5 s that a service has: whoever runs the container says how long it may take.
+/// That is longer than the 5 s that a service has: how long it may take is for the container's
+/// runtime to say.
 fn a_main_command_takes_its_time() {
     let going = Going::new();
     let command = "trap '' TERM; kill -TERM $PPID; sleep 7; exit 9";
@@ -380,8 +382,8 @@ fn a_main_command_takes_its_time() {
     assert!(!String::from_utf8_lossy(&output.stderr).contains("killing"), "{output:?}");
 }
 
-/// What ends a whole control group sends TERM to everybody in it, as systemd does, and `docker stop`
-/// with `--pid=host`: services may have ended before going hears of it.
+/// Something that ends a whole control group sends TERM to every process in it, as systemd does,
+/// and `docker stop` with `--pid=host`. Services may have ended before going hears of it.
 fn who_is_terminated_along_with_going_ends_as_asked() {
     let mut going = Going::new();
     going.hold("web");

@@ -1,6 +1,6 @@
 //! A storm of edits from five sides, against a model of what should run when it is over.
 //!
-//! `SEED=N cargo test -- storm` edits in the same manner again, though not at the same moments.
+//! `SEED=N cargo test -- storm` repeats the same edits, though not at the same moments.
 
 use crate::harness::Going;
 use crate::needs::scenario;
@@ -18,7 +18,7 @@ use std::thread::{scope, sleep};
 use std::time::Duration;
 
 const WRITERS: usize = 5;
-/// Of each writer, who has them for himself.
+/// Names per writer; no two writers share one.
 const NAMES: usize = 6;
 const EDITS: u32 = 400;
 
@@ -30,21 +30,21 @@ pub fn tests() -> Vec<Trial> {
 #[allow(clippy::struct_excessive_bools)]
 #[derive(Clone, Default)]
 struct Known {
-    /// The version that its file has last said, if it is there.
+    /// The version that was last written to its file, if there is a file.
     version: Option<u32>,
-    /// Whether what the file says now is good.
+    /// Whether the file is bad now.
     is_bad: bool,
-    /// Outside of CONFDIR for now.
+    /// Whether the file is outside CONFDIR for now.
     is_away: bool,
     held: bool,
     /// A link to `..data/NAME`.
     is_link: bool,
 }
 
-/// One of five.
+/// One of the five writers.
 struct Writer<'a> {
     going: &'a Going,
-    /// Held by whoever works in CONFDIR; whoever replaces it has it for himself.
+    /// Shared by all who work in CONFDIR; a writer that replaces it holds it alone.
     confdir: &'a RwLock<()>,
     number: usize,
     random: Random,
@@ -77,13 +77,13 @@ impl Writer<'_> {
                 let _among_others = self.confdir.read().unwrap();
                 self.edit(name);
             }
-            // The pace of a storm: some edits fall into one rescan, and some do not.
+            // The pace of the storm: some edits fall into the same rescan, and some do not.
             let longest = if self.random.below(20) == 0 { 300 } else { 10 };
             sleep(Duration::from_millis(self.random.below(longest)));
         }
     }
 
-    /// One random edit of what is there, or the file is made.
+    /// Makes one random edit, or creates the file.
     fn edit(&mut self, name: &str) {
         let mut known = self.known[name].clone();
         let (path, version) = (self.path(name), self.edits);
@@ -105,7 +105,7 @@ impl Writer<'_> {
             }
             5 if is_there => {
                 append(&path, "# a comment\n");
-                // What has no last line end now has a longer last line.
+                // If the last line had no newline, it is longer now.
             }
             6 if is_there => {
                 fs::write(&path, "").expect("our own file");
@@ -139,7 +139,8 @@ impl Writer<'_> {
         self.known.insert(name.to_owned(), known);
     }
 
-    /// As `sed -i` does it, but for the name of its new file, which could be that of a service.
+    /// Like `sed -i`, except for the name of the new file, which could otherwise be that of a
+    /// service.
     fn sed(&self, path: &Path, script: &str) {
         let output = Command::new("sed").arg(script).arg(path).output().expect("sed");
         let new = path.with_file_name(format!(".sed{}", self.number));
@@ -152,7 +153,7 @@ impl Writer<'_> {
         if known.held { self.going.hold_down(name) } else { self.going.let_up(name) }
     }
 
-    /// As Kubernetes does it: another directory, and `..data` leads there.
+    /// Like Kubernetes: makes another directory, and lets `..data` lead there.
     fn swap(&self, name: &str, known: &mut Known) {
         let (version, confdir) = (self.edits, self.going.path("going.d"));
         let data = format!("..{}", self.edits);
@@ -176,8 +177,8 @@ fn append(path: &Path, text: &str) {
     file.expect("our own file").write_all(text.as_bytes()).expect("room on the disk");
 }
 
-/// Deletes the directory and makes it anew, with the same in it; meanwhile there is none. At once
-/// both times: what is deleted file by file is an order to stop.
+/// Replaces the directory by a copy of itself; meanwhile there is none. It goes and comes in one
+/// step each: deleting it file by file would be an order to stop the services.
 fn replace_directory(going: &Going, number: usize) {
     let (confdir, new) = (going.path("going.d"), going.path(&format!("new.d{number}")));
     let copied = Command::new("cp").arg("-a").arg(&confdir).arg(&new).status().expect("cp");
@@ -185,7 +186,7 @@ fn replace_directory(going: &Going, number: usize) {
     let old = going.path(&format!("old.d{number}"));
     fs::rename(&confdir, &old).expect("our own directory");
     fs::remove_dir_all(&old).expect("our own directory");
-    // Now and then long enough to be noticed.
+    // One writer leaves it away long enough for going to notice.
     sleep(Duration::from_millis(if number == 0 { 300 } else { 0 }));
     fs::rename(&new, &confdir).expect("our own directory");
 }
@@ -203,7 +204,7 @@ fn running(going: &Going) -> Vec<(String, String, i32)> {
     found
 }
 
-/// Whether exactly that runs which should, each once.
+/// Whether exactly the services that should run do so, each once.
 fn agrees(going: &Going, known: &BTreeMap<String, Known>) -> bool {
     let running = running(going);
     let is_once = running.windows(2).all(|pair| pair[0].0 != pair[1].0);
@@ -214,7 +215,7 @@ fn agrees(going: &Going, known: &BTreeMap<String, Known>) -> bool {
         match known.version {
             _ if known.held || known.is_away => version.is_none(),
             None => version.is_none(),
-            // Any good one that was seen before, or none if none was.
+            // Any good version that was seen before, or none if there was none.
             Some(_) if known.is_bad => true,
             Some(wanted) => version == Some(&wanted.to_string()),
         }
@@ -283,7 +284,8 @@ fn settle(going: &Going, all: &BTreeMap<String, Known>) {
     assert!(result.is_ok(), "{}\n{}", difference(going, all), going.report());
 }
 
-/// When all is good and up, and then bad at once: nothing changes.
+/// Makes all files good, lets all services come up, and then makes all files bad at once: nothing
+/// changes.
 fn spoil(going: &Going, all: &mut BTreeMap<String, Known>) {
     for (name, known) in all.iter_mut().filter(|(_, known)| !known.is_link && !known.is_away) {
         going.write(name, going.cmd("pause", name, &["7"]));

@@ -1,4 +1,4 @@
-//! The odd worlds that going itself may be started in.
+//! The unusual surroundings that going itself may be started in.
 
 use crate::harness::{Going, refuse, run_by, send};
 use crate::needs::scenario;
@@ -67,7 +67,7 @@ fn inherited_descriptors_reach_no_service_without_proc() {
         unsafe { command.pre_exec(hide) };
         refuse_close_range(command);
     });
-    // Without it no service can be told from another process of its number.
+    // Without /proc a service cannot be told from another process with its pid.
     going.wait_log("plain: unable to write pid/plain in RUNDIR: Function not implemented");
     going.terminate();
 }
@@ -84,11 +84,12 @@ fn nine_hundred_descriptors_reach_no_service(change: impl FnOnce(&mut Command)) 
         let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
         setrlimit(Resource::RLIMIT_NOFILE, soft.max(2000.min(hard)), hard)?;
         for number in 3..10 {
-            // SAFETY: of these there is only the one that this process would tell a fault by.
+            // SAFETY: the only one of these in use is that by which this process would report a
+            // failed exec.
             unsafe { libc::dup2(0, number) };
         }
         for _ in 0..900 {
-            // SAFETY: it makes a number, and nobody else here knows that number.
+            // SAFETY: it makes a descriptor, and nothing else here knows its number.
             let number = unsafe { libc::fcntl(0, libc::F_DUPFD, 3) };
             if number < 0 {
                 return Err(std::io::Error::last_os_error());
@@ -103,19 +104,19 @@ fn nine_hundred_descriptors_reach_no_service(change: impl FnOnce(&mut Command)) 
     });
     let pid = going.wait_child("sleep", |words| words == ["sleep", "1000"]);
     let only_standard = |pid| proc::descriptors(pid).into_iter().map(|(fd, _)| fd).eq([0, 1, 2]);
-    // Not at once: the dynamic linker may have a library open.
+    // Not at once, because the dynamic linker may have a library open.
     going.wait_for("three descriptors", || only_standard(pid));
     going
 }
 
-/// Nothing that going opens may land on 0, 1 or 2: a service or a message would reach it there.
+/// Nothing that going opens may get number 0, 1 or 2, where a service or a message would reach it.
 fn closed_standard_descriptors_harm_nothing() {
     let mut going = Going::new();
     going.hold("web");
     going.write("plain", "cmd=sleep 1000\n");
     let close = || {
         for number in 0..3 {
-            // SAFETY: nobody uses them between here and exec.
+            // SAFETY: nothing uses them between here and exec.
             unsafe { libc::close(number) };
         }
         Ok(())
@@ -133,12 +134,13 @@ fn closed_standard_descriptors_harm_nothing() {
     going.terminate();
 }
 
-/// A terminal stopped with ctrl-s, a dead `| logger`: messages are lost, nothing else is.
+/// A terminal stopped by ctrl-s, or a `| logger` that no longer reads: messages are lost, nothing
+/// else.
 fn a_full_pipe_as_stderr_stalls_nothing() {
     a_full_pipe_stalls_nothing(Going::new(), |_| {});
 }
 
-/// Which cannot be opened anew, not to wait.
+/// going cannot open it anew, and so cannot make it non-blocking for itself alone.
 fn a_full_pipe_of_another_user_stalls_nothing() {
     let mut going = Going::new();
     going.open_to_everybody();
@@ -156,7 +158,7 @@ fn a_full_pipe_stalls_nothing(mut going: Going, change: impl FnOnce(&mut Command
         change(command);
     });
     let pid = going.up("web");
-    // Reaped, respawned, killed, rescanned: with a message for each.
+    // Reaped, respawned, killed, rescanned, with a message for each.
     going.wait_starts("short", 3);
     send(pid, Signal::SIGKILL);
     going.wait_starts("web", 2);
@@ -164,7 +166,7 @@ fn a_full_pipe_stalls_nothing(mut going: Going, change: impl FnOnce(&mut Command
     going.terminate();
 }
 
-/// Until not one byte more goes in; blocking afterwards, as a shell would hand it on.
+/// Fills it to the last byte, and leaves it blocking, as a shell would pass it on.
 fn fill(pipe: &OwnedFd) {
     let set_flags = |flags| fcntl(pipe, FcntlArg::F_SETFL(flags)).expect("an open pipe");
     set_flags(OFlag::O_NONBLOCK);
@@ -173,8 +175,8 @@ fn fill(pipe: &OwnedFd) {
     set_flags(OFlag::empty());
 }
 
-/// XFS and btrfs answer so whenever there is a new time to be written down too. Here the kernel does,
-/// for any file.
+/// XFS and btrfs refuse such a write whenever they have to record a new time as well. Here the
+/// kernel refuses it for any file.
 fn a_file_that_takes_nothing_without_waiting_gets_the_messages() {
     let mut going = Going::new();
     going.hold("web");
@@ -186,12 +188,12 @@ fn a_file_that_takes_nothing_without_waiting_gets_the_messages() {
     going.terminate();
 }
 
-/// What systemd and others hand on. It cannot be opened anew by way of /proc.
+/// systemd and others pass one on. It cannot be opened anew through /proc.
 fn a_socket_as_stderr_gets_the_messages() {
     a_socket_gets_the_messages(|_| {});
 }
 
-/// Linux has flags for a single write to a socket since 6.4.
+/// Since Linux 6.4 a single write to a socket can have flags.
 fn a_socket_as_stderr_gets_the_messages_with_an_old_kernel() {
     a_socket_gets_the_messages(|command| {
         refuse(command, libc::SYS_pwritev2, 5, libc::RWF_NOWAIT, libc::EOPNOTSUPP);
@@ -213,15 +215,15 @@ fn a_socket_gets_the_messages(set_up: impl FnOnce(&mut Command)) {
     ours.set_read_timeout(Some(Duration::from_secs(20))).expect("an open socket");
     let mut lines = BufReader::new(&ours).lines();
     assert_eq!(lines.next().expect("a line").expect("a line"), message);
-    // It waits for nobody who does not read.
+    // going does not wait for a reader that does not read.
     fill(&full);
     send(pid, Signal::SIGKILL);
     going.wait_starts("web", 2);
     going.terminate();
 }
 
-/// A shell opens the file, then somebody drops his privileges and becomes going: the descriptor is
-/// good, although the file could not be opened again.
+/// A shell opens the file, then a program drops its privileges and executes going. The descriptor
+/// works, although going could not open the file again.
 fn a_stderr_of_another_user_gets_the_messages() {
     let mut going = Going::new();
     going.open_to_everybody();
@@ -234,7 +236,8 @@ fn a_stderr_of_another_user_gets_the_messages() {
     going.terminate();
 }
 
-/// `nohup`, a script in the background, a careless parent: SIGINT, HUP or even CHLD come ignored.
+/// Under `nohup`, in the background of a script, or below a careless parent, SIGINT, HUP or even
+/// CHLD may be ignored from the start.
 fn signals_ignored_by_the_caller_harm_nothing() {
     let mut going = Going::new();
     going.write("short", going.cmd("exit", "short", &["3", "0"]));
@@ -249,7 +252,7 @@ fn signals_ignored_by_the_caller_harm_nothing() {
         // SAFETY: between fork and exec it calls the kernel only.
         unsafe { command.pre_exec(ignore) };
     });
-    // The wait status is lost where CHLD is ignored.
+    // Where CHLD is ignored, the wait status would be lost.
     going.wait_log("short: exited 3 after ");
     going.wait_starts("short", 2);
     going.rescan();
@@ -259,7 +262,7 @@ fn signals_ignored_by_the_caller_harm_nothing() {
     assert!(!proc::is_running(mark));
 }
 
-/// `-d` and `-r` may be relative, and mean the same as long as going runs.
+/// `-d` and `-r` may be relative, and mean the same directories as long as going runs.
 fn relative_directories_stay_what_they_were() {
     let mut going = Going::new();
     going.hold("web");
@@ -271,7 +274,7 @@ fn relative_directories_stay_what_they_were() {
     going.terminate();
 }
 
-/// RUNDIR holds what others may want to know: services come first.
+/// RUNDIR is there for others to see and to steer; running the services comes first.
 fn without_a_writable_rundir_it_works_with_a_warning() {
     let mut going = Going::new();
     going.hold("web");

@@ -1,5 +1,5 @@
-//! Messages by way of /dev/log, to a real syslogd: in a mount namespace with a /dev of its own, so
-//! that the machine's own syslog neither hears of it nor matters.
+//! Messages through /dev/log to a real syslogd. Both programs run in a mount namespace with its own
+//! /dev, so that the machine's own syslog neither hears of them nor matters.
 
 use crate::harness::{Going, Helper, send};
 use crate::needs::{busybox, scenario};
@@ -45,7 +45,7 @@ impl Dev {
         Dev(Helper::spawn(&mut keeper))
     }
 
-    /// The process is to live in it too.
+    /// Makes the command run in it, too.
     fn enter(&self, command: &mut Command) {
         let path = format!("/proc/{}/ns/mnt", self.0.pid());
         let namespace = File::open(path).expect("the keeper runs");
@@ -53,7 +53,7 @@ impl Dev {
         unsafe { command.pre_exec(move || Ok(setns(&namespace, CloneFlags::CLONE_NEWNS)?)) };
     }
 
-    /// Whether somebody listens there. The file is made before that is so.
+    /// Whether a process listens on /dev/log there. The file exists a little earlier than that.
     fn has_log(&self) -> bool {
         let path = format!("/proc/{}/root/dev/log", self.0.pid());
         UnixDatagram::unbound().is_ok_and(|socket| socket.connect(path).is_ok())
@@ -63,7 +63,7 @@ impl Dev {
         going.start_with(|command| self.enter(command));
     }
 
-    /// Returns when it listens.
+    /// Starts syslogd; returns when it listens.
     fn syslogd(&self, going: &Going) -> Helper {
         let mut command = Command::new(busybox().expect("it is needed"));
         command.args(["syslogd", "-n", "-O"]).arg(going.path("messages")).stdin(Stdio::null());
@@ -81,7 +81,8 @@ fn wait_message(going: &Going, text: &str) {
     going.wait_for(&format!("{text:?} in syslogd's file"), is_there);
 }
 
-/// Facility daemon; what was asked for is info, what was not is a warning. And stderr is quiet.
+/// The facility is daemon. What was asked for is info, what was not is a warning, and stderr is
+/// quiet.
 fn syslogd_gets_the_messages() {
     let mut going = Going::new();
     let dev = Dev::new(&going);
@@ -104,7 +105,7 @@ fn syslogd_gets_the_messages() {
     wait_message(&going, &format!("daemon.info going[{pid}]: web: stopped, killed by signal 15"));
 }
 
-/// Before that, they are on stderr.
+/// Before that, messages go to stderr.
 fn syslogd_started_later_gets_what_comes_then() {
     let mut going = Going::new();
     let dev = Dev::new(&going);
@@ -116,7 +117,7 @@ fn syslogd_started_later_gets_what_comes_then() {
     send(web, Signal::SIGKILL);
     wait_message(&going, "web: killed by signal 9 after ");
     assert_eq!(going.log_count("web: killed by signal 9"), 0, "{}", going.report());
-    // And while it is away once more. It may leave its socket behind.
+    // The same once syslogd has gone again. It may leave its socket behind.
     drop(first);
     let second = going.wait_starts("web", 2)[1].pid;
     send(second, Signal::SIGALRM);
@@ -124,7 +125,7 @@ fn syslogd_started_later_gets_what_comes_then() {
     going.terminate();
 }
 
-/// Its own messages are the first that it receives, and those after it was killed arrive too.
+/// It receives messages as soon as it listens, and again after it was killed and respawned.
 fn syslogd_as_a_service_of_going() {
     let mut going = Going::new();
     let dev = Dev::new(&going);
@@ -139,11 +140,12 @@ fn syslogd_as_a_service_of_going() {
     let is_syslogd = |words: &[String]| words.get(1).is_some_and(|word| word == "syslogd");
     let first = going.wait_child("syslogd", is_syslogd);
     send(first, Signal::SIGKILL);
-    // Nobody is there to hear of that.
+    // No syslogd is there to receive that.
     going.wait_log("syslog: killed by signal 9 after ");
     going.wait_gone("the first syslogd", first);
     going.wait_child("syslogd", is_syslogd);
-    // Its socket is there some time after itself: an end is told to whoever is there then.
+    // A new syslogd has its socket some time after it was started, and a message goes to what is
+    // there at that moment. So we try several times.
     let is_heard = |signal: Signal| {
         let text = format!("web: killed by signal {} after ", signal as i32);
         fs::read_to_string(&messages).is_ok_and(|all| all.contains(&text))
@@ -159,7 +161,7 @@ fn syslogd_as_a_service_of_going() {
     going.terminate();
 }
 
-/// Where there is no /dev/log.
+/// There is no /dev/log inside.
 fn syslogd_hears_from_inside_a_chroot() {
     let mut going = Going::new();
     let dev = Dev::new(&going);
@@ -180,7 +182,7 @@ fn syslogd_hears_from_inside_a_chroot() {
     going.terminate();
 }
 
-/// A stopped syslogd has a full queue. Nobody waits for it; what does not fit goes to stderr.
+/// The queue of a stopped syslogd is full. Nothing waits for it; what does not fit goes to stderr.
 fn a_syslogd_that_does_not_read_stalls_nothing() {
     let mut going = Going::new();
     let dev = Dev::new(&going);
@@ -191,7 +193,7 @@ fn a_syslogd_that_does_not_read_stalls_nothing() {
     going.wait_for("/dev/log", || dev.has_log());
     let limit = fs::read_to_string("/proc/sys/net/unix/max_dgram_qlen").expect("/proc is mounted");
     let more: usize = limit.trim().parse::<usize>().expect("a number") + 20;
-    // A machine may be set up for longer queues than going has services.
+    // A machine may be set up for longer queues than going has services here.
     let names: Vec<_> = (0..more.min(200)).map(|number| format!("s{number}")).collect();
     going.hold_all(&names);
     dev.start(&mut going);

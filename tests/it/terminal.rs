@@ -1,5 +1,5 @@
-//! What the main command of a container has of its caller: the terminal, if there is one, and the
-//! world it would have without going in between.
+//! What the main command of a container gets from its caller: the terminal, if there is one, and
+//! the world that it would have without going in between.
 
 use crate::bundle::{By, Container};
 use crate::harness::{Going, Helper, going, run_by};
@@ -34,7 +34,7 @@ pub fn tests() -> Vec<Trial> {
     ]
 }
 
-/// The other end of a terminal: who sits in front of it.
+/// The other end of a terminal, where the user sits.
 struct Terminal {
     master: File,
     seen: RefCell<String>,
@@ -58,7 +58,7 @@ impl Terminal {
         Terminal { master: pair.master.into(), seen: RefCell::new(String::new()) }
     }
 
-    /// Whether that has been printed.
+    /// Whether `text` has been printed.
     fn shows(&self, text: &str) -> bool {
         let mut bytes = [0; 4096];
         while let Ok(length @ 1..) = (&self.master).read(&mut bytes) {
@@ -96,7 +96,7 @@ fn a_terminal_in_a_namespace() {
     a_terminal(By::Unshare);
 }
 
-/// The main command has a group of its own in the foreground: the keys mean it, and nobody else.
+/// The main command has its own process group in the foreground: keys reach it, and nothing else.
 #[track_caller]
 fn a_terminal(by: By) {
     let (mut container, terminal) = on_terminal(by, "note");
@@ -117,7 +117,7 @@ fn a_terminal(by: By) {
     let others = signals.iter().filter(|number| !["2", "28"].contains(&number.as_str()));
     assert_eq!(others.collect::<Vec<_>>(), ["3"], "{}", terminal.seen.borrow());
 
-    // Left to itself it is stopped by ^Z, goes on with CONT, and dies of ^C.
+    // With default actions it is stopped by ^Z, goes on with CONT, and dies of ^C.
     let (mut container, terminal) = on_terminal(by, "obey");
     let main = main_command(&container);
     let state = || proc::stat(main).map(|stat| stat.state);
@@ -147,7 +147,7 @@ fn main_command(container: &Container) -> i32 {
     all.into_iter().find(is_main).expect("it runs")
 }
 
-/// A shell script on a terminal, in which `going` is a command, with what is in `$by` before it.
+/// A shell script on a terminal, in which `going` is a command, preceded by what is in `$by`.
 fn script_on_terminal(scene: &Going, script: &str) -> (Helper, Terminal) {
     let (confdir, rundir) = (scene.path("going.d"), scene.path("run"));
     let going = scene.command().get_program().display().to_string();
@@ -158,8 +158,8 @@ fn script_on_terminal(scene: &Going, script: &str) -> (Helper, Terminal) {
     (Helper::spawn(&mut command), terminal)
 }
 
-/// Whoever has the terminal in the foreground when going ends is to be able to read from it. When a
-/// service ends that is still the main command.
+/// When going ends, the caller has to be able to read from the terminal. When only a service ends,
+/// the main command keeps the terminal.
 fn the_terminal_is_given_back() {
     let scene = Going::new();
     scene.write("task", "cmd=true\nrestart=never\n");
@@ -176,13 +176,14 @@ fn the_terminal_is_given_back() {
     scene.wait_for("what was entered", || terminal.shows("got hello"));
 }
 
-/// Its foreground is a group that has ended: that is nobody in the background of whom one could be.
+/// The terminal's foreground group has ended, so the second going is not in the background of
+/// anything.
 fn the_terminal_of_a_killed_going_is_taken() {
     let scene = Going::new();
     let main = "echo ready; read line; echo \"got $line\"";
     let group = scene.path("group").display().to_string();
     let killed = format!("echo $$ >\"{group}\"; kill -KILL $PPID; read line");
-    // Whoever reaps what it has left may take his time.
+    // It may take a while until what it has left is reaped.
     let wait = format!("while kill -0 -$(cat \"{group}\"); do sleep 0.05; done");
     let script = format!("going -- sh -c '{killed}'; {wait}; going -- sh -c '{main}'");
     let (_shell, terminal) = script_on_terminal(&scene, &script);
@@ -195,7 +196,7 @@ fn in_the_background_of_a_shell_the_terminal_stays_with_that() {
     the_terminal_stays_with_the_shell(&Going::new(), "");
 }
 
-/// Whose group nobody else may signal.
+/// going may not signal the shell's process group, because it belongs to another user.
 fn in_the_background_of_another_user_the_terminal_stays_with_him() {
     let mut scene = Going::new();
     scene.open_to_everybody();
@@ -227,8 +228,8 @@ fn a_terminal_of_another_user_has_the_messages() {
     scene.wait_for("a message", || terminal.shows("bad:1: unknown key"));
 }
 
-/// A terminal is commonly open for reading at all three descriptors, and what somebody types there,
-/// to a login on the console perhaps, is for nobody who has it as standard output.
+/// A terminal is usually open for reading on all three descriptors. What is typed there, to a login
+/// on the console for example, must not reach a service that has it as standard output.
 fn what_is_typed_is_not_for_services() {
     let scene = Going::new();
     let session = "read -r pid name state parent group session rest </proc/$$/stat";
@@ -245,7 +246,7 @@ fn what_is_typed_is_not_for_services() {
     assert!(!terminal.shows("read:secret"), "{}", terminal.seen.borrow());
 }
 
-/// What `make demo` starts, until somebody presses ^C.
+/// What `make demo` starts, until ^C is pressed.
 fn the_demo_shows_what_it_says() {
     let scene = Going::new();
     let mut command = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/demo"));
@@ -275,13 +276,13 @@ fn the_demo_shows_what_it_says() {
     assert!(!place.exists(), "{}", place.display());
 }
 
-/// Environment, directory, umask, open descriptors, blocked signals and standard input: with going
-/// they are what they are without.
+/// Environment, directory, umask, open descriptors, blocked signals and standard input are the same
+/// with going as without it.
 fn the_world_of_the_caller() {
     let service = env::current_exe().expect("/proc is mounted").display().to_string();
     let main = [service.as_str(), "service", "world"];
     let going = going().display().to_string();
-    // With the files of RUNDIR and those of no directory.
+    // With a RUNDIR, and with one that cannot be made.
     let scene = Going::new();
     let rundir = scene.path("run").display().to_string();
     let nowhere = "/nowhere/at-all";
@@ -303,8 +304,8 @@ fn output_of(words: &[&str]) -> String {
     let prepare = || {
         // SAFETY: no memory is involved.
         unsafe { libc::umask(0o027) };
-        // Other scenarios of this process open descriptors at the same time, and not all of them
-        // close at an exec: only our own is to be compared.
+        // Other scenarios of this process open descriptors at the same time, not all of them
+        // close-on-exec. Only our own should be compared.
         let (first, last, cloexec) = (3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC);
         // SAFETY: as above.
         unsafe { libc::syscall(libc::SYS_close_range, first, last, cloexec) };

@@ -32,8 +32,8 @@ pub fn tests() -> Vec<Trial> {
     ]
 }
 
-/// A lock needs no more than an open file: one that others may read they could lock, and so keep
-/// going or a service from starting.
+/// A lock needs no more than an open file. If others could read one of these files they could lock
+/// it, and so keep going or a service from starting.
 fn what_can_be_locked_is_closed_to_others() {
     let mut going = Going::new();
     going.hold("web");
@@ -46,7 +46,7 @@ fn what_can_be_locked_is_closed_to_others() {
     going.terminate();
 }
 
-/// What nobody supervises any more gets TERM from the kernel.
+/// A service that is no longer supervised gets TERM from the kernel.
 fn services_end_with_a_killed_going() {
     let mut going = Going::new();
     going.hold("obeys");
@@ -59,7 +59,7 @@ fn services_end_with_a_killed_going() {
     assert_eq!(going.records("lingers.terms").len(), 1, "it has been told by TERM");
 }
 
-/// The kernel forgets who is to be told at every change of user.
+/// The kernel drops the request to send a signal at every change of user.
 fn a_service_of_another_user_ends_with_a_killed_going() {
     let mut going = Going::new();
     going.open_to_everybody();
@@ -81,7 +81,7 @@ fn a_killed_going_is_followed_by_one_of_each() {
     let starts = going.wait_starts("web", 2);
     assert_ne!(going.pid(), first);
     assert!(!proc::is_running(web));
-    // It had its 500 ms: it was told, and waited for.
+    // It had its 500 ms: it got TERM, and was waited for.
     assert_eq!(going.records("web.terms").len(), 1);
     assert_eq!(going.twins(), [""; 0]);
     assert!(starts[1].at_ms - starts[0].at_ms >= 490, "{starts:?}");
@@ -89,8 +89,8 @@ fn a_killed_going_is_followed_by_one_of_each() {
     assert_eq!(going.starts("web").len(), 2);
 }
 
-/// The new going has the patience of the documented timeout, and then no more. A second time too:
-/// what it started then has been waiting for those 5 s, and is known all the same.
+/// The new going waits for the documented timeout, and no longer. It does so a second time, too:
+/// the process that it starts has itself waited for those 5 s, and is recognised all the same.
 fn what_outlives_a_killed_going_is_killed_first() {
     let mut going = Going::new();
     going.write("web", going.cmd("hold", "web", &["ignore"]));
@@ -119,14 +119,14 @@ fn what_outlives_a_killed_going_is_waited_for_with_an_old_kernel() {
     going.wait_exit();
     going.start_with(refuse_pidfds);
     going.wait_starts("lingers", 2);
-    // That one has the 5 s of the others.
+    // The other one still has its 5 s.
     assert!(old.iter().filter(|pid| proc::is_running(**pid)).count() == 1, "{}", going.report());
     going.wait_starts("ignores", 2);
     assert_eq!(going.twins(), [""; 0], "{}", going.report());
     going.terminate();
 }
 
-/// What the kernel tells of a process is found behind its name, which is as its program is called.
+/// In /proc/PID/stat the fields follow the process's name, which is that of its program.
 fn what_outlives_a_killed_going_is_found_by_any_name() {
     let mut going = Going::new();
     let service = going.service().get_program().to_owned();
@@ -143,7 +143,7 @@ fn what_outlives_a_killed_going_is_found_by_any_name() {
     going.terminate();
 }
 
-/// The kernel has told the main process alone.
+/// The kernel has sent TERM to the main process only.
 fn what_outlives_a_killed_going_is_told_with_its_group() {
     let mut going = Going::new();
     let script = "sleep 1000 & trap \"sleep 1; exit\" TERM; while :; do sleep 0.1; done";
@@ -161,7 +161,7 @@ fn what_outlives_a_killed_going_is_told_with_its_group() {
     going.terminate();
 }
 
-/// Nobody starts them again who would see to the old ones.
+/// These services are not started again, so no new process of theirs ends the old one.
 fn what_outlives_a_killed_going_is_killed_though_not_started() {
     let mut going = Going::new();
     for name in ["removed", "held"] {
@@ -184,7 +184,8 @@ fn what_outlives_a_killed_going_is_killed_though_not_started() {
     going.terminate();
 }
 
-/// It has its own signal and its own time, however often CONFDIR is read meanwhile.
+/// A service that is being stopped has its own signal and its own timeout, however often CONFDIR is
+/// read meanwhile.
 fn who_is_stopped_is_no_leftover() {
     let mut going = Going::new();
     let script = "trap \"\" USR1; exec sleep 1000";
@@ -209,7 +210,7 @@ fn who_waits_for_its_predecessor_can_be_stopped() {
     going.signal(Signal::SIGKILL);
     going.wait_exit();
     going.start();
-    // Until it waits, its signals are blocked as those of going are.
+    // Until it waits, its signals are blocked, as going's are.
     let waits = |&pid: &i32| proc::status(pid, "SigBlk").ends_with("0000000000000000");
     going.wait_for("a child that waits", || going.children().iter().any(waits));
     going.signal(Signal::SIGTERM);
@@ -217,11 +218,11 @@ fn who_waits_for_its_predecessor_can_be_stopped() {
     going.wait_exit();
     assert!(proc::is_running(old), "it ignores TERM, and had 5 s");
     assert_eq!(going.log_count("does not stop"), 0, "{}", going.report());
-    // Nobody waits for it any more, and all the same it is ended.
+    // No process waits for it any more, but it is ended all the same.
     going.wait_gone("what a killed going has left", old);
 }
 
-/// By then the file may mean the service of another going.
+/// By then the file may name the service of another going.
 fn who_waits_for_his_turn_and_has_lost_his_going_leaves() {
     let mut going = Going::new();
     fs::create_dir(going.path("run/pid")).expect("a new directory");
@@ -229,7 +230,7 @@ fn who_waits_for_his_turn_and_has_lost_his_going_leaves() {
     lock.lock().expect("nobody else has it");
     going.hold("web");
     going.start();
-    // Who waits can be stopped.
+    // A child that waits can be stopped.
     let waits = |&pid: &i32| proc::status(pid, "SigBlk").ends_with("0000000000000000");
     let find = || going.children().into_iter().find(waits);
     going.wait_for("a child that waits", || find().is_some());
@@ -247,8 +248,8 @@ fn who_waits_for_his_turn_and_has_lost_his_going_leaves() {
     assert_eq!(going.starts("web"), []);
 }
 
-/// What going has written down of a service is a number, and numbers come back: another process
-/// that has it now is none of its business.
+/// What going has recorded of a service is a pid, and pids are reused. Another process that has it
+/// now must be left alone.
 fn a_process_that_has_an_old_number_is_left_alone() {
     let mut going = Going::new();
     going.hold("web");
@@ -266,7 +267,7 @@ fn a_process_that_has_an_old_number_is_left_alone() {
 }
 
 /// As in a RUNDIR that is not emptied when the machine starts, or that several containers had one
-/// after another: the numbers come back, the times too.
+/// after another: the same pids come back, and the same times.
 fn a_file_of_another_boot_or_namespace_means_nobody() {
     let mut going = Going::new();
     going.hold("web");
@@ -290,12 +291,12 @@ fn a_file_of_another_boot_or_namespace_means_nobody() {
         going.start();
         let web = going.up("web");
         assert!(proc::is_running(stranger.pid()), "{}", going.report());
-        // The new line stands in the place of the old one, and means the service.
+        // The new line replaces the old one, and means the service.
         assert!(line(&going).starts_with(&format!("{web} ")), "{}", line(&going));
         going.terminate();
         assert!(proc::is_running(stranger.pid()), "{}", going.report());
     }
-    // Here that line would have meant it.
+    // With our own boot and namespace such a line does mean the process.
     let stranger = Helper::spawn(going.service().arg("pause").arg(going.path("")));
     let text = format!("{} 99999999999 {} {namespace}\n", stranger.pid(), boot.trim());
     fs::write(going.path("run/pid/web"), text).expect("a pid file");
@@ -304,7 +305,7 @@ fn a_file_of_another_boot_or_namespace_means_nobody() {
     going.terminate();
 }
 
-/// Numbers there are those of other processes.
+/// In that /proc, pids belong to other processes.
 fn a_proc_of_another_namespace_tells_of_nobody() {
     let scene = Going::new();
     scene.write("db", "cmd=sleep 1000\n");
@@ -321,7 +322,7 @@ fn a_proc_of_another_namespace_tells_of_nobody() {
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").expect("the boot's");
     let namespace = format!("/proc/{}/ns/pid", below().expect("it stays"));
     let namespace = fs::metadata(namespace).expect("it runs").ino();
-    // What has this number here has had it for long.
+    // The process with this pid in our namespace has had it for a long time.
     let text = format!("{} 99999999999 {} {namespace}\n", db[2], boot.trim());
     fs::write(scene.path("run/pid/web"), text).expect("a pid file");
     scene.hold("web");
@@ -330,8 +331,8 @@ fn a_proc_of_another_namespace_tells_of_nobody() {
     assert_eq!(scene.status_of("db"), db, "{}", scene.report());
 }
 
-/// A process of that number: the kernel is told which one it gave last. Other scenarios start
-/// processes at the same time, so it may take some attempts.
+/// Starts a process with this pid, by telling the kernel which pid it gave last. Other scenarios
+/// start processes at the same time, so it may take some attempts.
 fn process_numbered(going: &Going, number: i32) -> Helper {
     let start = Instant::now();
     while start.elapsed() < Duration::from_secs(20) {
@@ -344,8 +345,8 @@ fn process_numbered(going: &Going, number: i32) -> Helper {
     panic!("the number {number} is not to be had");
 }
 
-/// 50 services, going killed at 100 moments: while it starts them, waits for those of the one
-/// before, or just sleeps.
+/// 50 services, and going is killed at 100 moments: while it starts them, waits for those of the
+/// going before, or just sleeps.
 fn killed_a_hundred_times_it_never_runs_two() {
     let mut going = Going::new();
     let names: Vec<_> = (0..50).map(|number| format!("s{number:02}")).collect();
@@ -368,13 +369,13 @@ fn killed_a_hundred_times_it_never_runs_two() {
     };
     for kills in 0..100 {
         wait_respawn(kills);
-        // The moment is what varies here; nothing is waited for.
+        // The moment of the kill varies; this waits for nothing.
         sleep(Duration::from_millis(xorshift(&mut seed) % 600));
         send(going.pid(), Signal::SIGKILL);
         assert_eq!(going.twins(), [""; 0], "{}", going.report());
     }
     wait_respawn(100);
-    // In the end each of them once, all of them children of the last going.
+    // In the end each of them runs once, as a child of the last going.
     let is_complete = || {
         let mut running: Vec<_> = going.children().into_iter().map(service_name).collect();
         running.sort();
@@ -382,7 +383,7 @@ fn killed_a_hundred_times_it_never_runs_two() {
     };
     going.wait_for("each of the services once", is_complete);
     assert_eq!(going.twins(), [""; 0], "{}", going.report());
-    // Nor does anything run that an earlier one has started.
+    // Nor does anything run that an earlier going has started.
     let records = going.path("records").display().to_string();
     let is_ours = |pid: &i32| {
         let words = proc::arguments(*pid);
@@ -392,12 +393,12 @@ fn killed_a_hundred_times_it_never_runs_two() {
     assert_eq!(everywhere, names.len(), "{}", going.report());
 }
 
-/// Of a process `it service hold DIRECTORY NAME …`.
+/// The NAME of a process `it service hold DIRECTORY NAME …`.
 fn service_name(pid: i32) -> String {
     proc::arguments(pid).get(4).cloned().unwrap_or_default()
 }
 
-/// Numbers that look random, the same ones again for the same seed.
+/// Pseudo-random numbers, the same for the same seed.
 fn xorshift(seed: &mut u64) -> u64 {
     *seed ^= *seed << 13;
     *seed ^= *seed >> 7;

@@ -1,7 +1,7 @@
-//! A seeded walk over the state machine of one service: random events from a shell that keeps its
-//! contract, and what must hold after each of them, written out a second time and in another way.
+//! A seeded random walk over the state machine of one service, driven by a caller that keeps its
+//! contract. What must hold after each event is written out a second time here, in another way.
 //!
-//! `SEED=N cargo test -- walk` takes the walk that failed again.
+//! `SEED=N cargo test -- walk` repeats a walk that failed.
 
 use crate::needs::scenario;
 use going::model::service::{Action, End, Event, Pid, Policy, Restart, Service, State, Want};
@@ -19,7 +19,7 @@ pub fn tests() -> Vec<Trial> {
 pub struct Random(pub u64);
 
 impl Random {
-    /// As the environment says, or else as nobody could guess.
+    /// With the seed that the environment gives, or else one from the clock.
     pub fn seeded() -> Self {
         let seed = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok());
         Self(seed.unwrap_or_else(|| {
@@ -67,19 +67,19 @@ impl Random {
     }
 }
 
-/// A process, as the kernel and the shell know it.
+/// A process, as the kernel and the caller know it.
 struct Child {
     pid: Pid,
     policy: Policy,
     born_ms: u64,
     /// How many signals it was sent: the stop signal, then KILL.
     signals: usize,
-    /// Since when end-of-file is all that it reads, and when it was sent the last signal.
+    /// Since when it reads nothing but end-of-file, and when it was sent its last signal.
     drained_ms: Option<u64>,
     signalled_ms: u64,
 }
 
-/// What a shell does with a service, and what it must find true at every step.
+/// What the caller does with a service, and what must hold at every step.
 struct World {
     service: Service,
     now_ms: u64,
@@ -91,11 +91,11 @@ struct World {
     next_pid: i32,
     starts: u32,
     last_end: Option<End>,
-    /// Quick deaths in a row, counted anew.
+    /// Quick deaths in a row, counted independently.
     row: usize,
-    /// No start before that.
+    /// It must not be started before this.
     not_before_ms: u64,
-    /// Ended so that it is not to be respawned.
+    /// Whether it has ended and must not be respawned.
     is_done: bool,
     let_go: u32,
     seen: HashSet<(u8, u8)>,
@@ -121,7 +121,8 @@ impl World {
         }
     }
 
-    /// Another life of the supervisor: whom the old one had let go is none of its business.
+    /// Begins another life of the supervisor, which knows nothing of a process that the old one
+    /// gave up.
     fn begin(&mut self, random: &mut Random) {
         let (now_ms, next_pid, let_go) = (self.now_ms, self.next_pid, self.let_go);
         let seen = std::mem::take(&mut self.seen);
@@ -129,7 +130,7 @@ impl World {
         self.is_reader = random.below(2) == 0;
     }
 
-    /// Another thing is wanted, from what can follow.
+    /// Changes what is wanted to something that can follow.
     fn turn(&mut self, random: &mut Random) {
         let is_over = self.is_ending && self.service.pid().is_none() && random.below(2) == 0;
         if is_over {
@@ -140,10 +141,10 @@ impl World {
         self.is_ending |= random.below(8) == 0;
         self.want = match (self.is_ending, self.is_reader) {
             (false, _) => random.pick(&[Want::Up, Want::Up, Want::Down]),
-            // There is no way back from that.
+            // There is no way back from this.
             (true, _) if self.want == Want::Kill || random.below(8) == 0 => Want::Kill,
             (true, false) => Want::Shutdown,
-            // Who was let go would run twice.
+            // Wanted up, it would run beside the process that was given up.
             (true, true) if self.service.pid().is_none() && self.child.is_some() => Want::Drain,
             (true, true) => random.pick(&[Want::Up, Want::Down, Want::Drain, Want::Drain]),
         };
@@ -168,7 +169,7 @@ impl World {
         }
     }
 
-    /// Whoever is not wanted for one tick has nothing held against him.
+    /// A service that is not wanted for one tick is no longer done, and waits for no delay.
     fn note_unwanted(&mut self, want: Want) {
         if want != Want::Up && self.service.state != State::Down {
             (self.row, self.not_before_ms, self.is_done) = (0, 0, false);
@@ -249,7 +250,7 @@ impl World {
         self.step(random, Event::Ended(end));
     }
 
-    /// The loop ticks until nothing is due any more, which must be soon.
+    /// Ticks like the loop until nothing is due any more, which must be soon.
     fn tick(&mut self, random: &mut Random) {
         for _ in 0..4 {
             self.step(random, Event::Tick(self.want));
@@ -264,7 +265,7 @@ impl World {
         let Service { state, since_ms, policy, starts, end, .. } = self.service;
         assert!(since_ms <= self.now_ms);
         assert_eq!((starts, end), (self.starts, self.last_end));
-        // Only a shutdown may let go of a process, and that only after KILL.
+        // Only a shutdown may give up a process, and only after KILL.
         let (known, child) = (self.service.pid(), self.child.as_ref());
         if known != child.map(|child| child.pid) {
             let child = child.expect("a process that does not exist");
@@ -295,7 +296,7 @@ impl World {
             (State::Up(_) | State::Killed(_) | State::Down | State::Done, _) => NEVER_MS,
         };
         assert!(lasted_ms < longest_ms, "{state:?} for {lasted_ms} ms, {:?}", self.want);
-        // Not a step later either: what nobody waits for happens when it is due.
+        // Nor is it due any later than that.
         let due_ms = self.service.due_ms(self.want).unwrap_or(NEVER_MS);
         assert_eq!(
             due_ms,
@@ -330,8 +331,8 @@ fn state_number(state: State) -> u8 {
     }
 }
 
-/// Random events, with a shell that keeps its contract: reports each end once, ticks when a tick is
-/// due at the latest, wants what it likes.
+/// Random events from a caller that keeps its contract: it reports each end once, ticks at the
+/// latest when a tick is due, and wants what it likes.
 fn walk_a_million_steps() {
     let random = Random::seeded();
     let seed = random.0;
@@ -357,7 +358,7 @@ fn walk(mut random: Random, steps: u32) {
         world.tick(&mut random);
         world.check();
     }
-    // Every state under every want, but for two pairs: see `World::turn`.
+    // Every state was met under every want, except for one pair: see `World::turn`.
     let all = (0..7).flat_map(|state| (0..5).map(move |want| (state, want)));
     let missing: Vec<_> = all.filter(|pair| !world.seen.contains(pair)).collect();
     let draining_in_a_plain_shutdown = (2, Want::Shutdown as u8);

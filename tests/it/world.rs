@@ -1,4 +1,5 @@
-//! The world of a service, compared whole: who it is, where it is, what it has and was told.
+//! The world of a service, compared as a whole: who it is, where it is, what it has and what it was
+//! given.
 
 use crate::harness::{Going, install_program, refuse, run_by};
 use crate::needs::scenario;
@@ -52,14 +53,14 @@ pub fn tests() -> Vec<Trial> {
     ]
 }
 
-/// Everything that /proc says of the world of a process.
+/// Everything that /proc says about the world of a process.
 #[derive(Debug, PartialEq)]
 struct World {
     words: Vec<String>,
     environment: Vec<String>,
     cwd: PathBuf,
     root: PathBuf,
-    /// Real, effective, saved, and that of the file system.
+    /// Real, effective, saved, and that for file systems.
     uids: String,
     gids: String,
     groups: String,
@@ -99,7 +100,7 @@ impl World {
         }
     }
 
-    /// What is promised for `cmd=sleep 1000`, below a going whose own limits are like ours.
+    /// What is promised for `cmd=sleep 1000`; user, groups and limits are those of going.
     fn promised(going: &Going) -> World {
         let none = || "0000000000000000".to_owned();
         let own = |field| proc::status(going.pid(), field);
@@ -127,7 +128,8 @@ impl World {
         }
     }
 
-    /// Not at once: until it is executed, and while the dynamic linker has a library open.
+    /// Waits first until the program is executed, and the dynamic linker has no library open any
+    /// more.
     #[track_caller]
     fn assert_of(going: &Going, is_it: impl Fn(&[String]) -> bool, promised: &World) {
         let pid = going.wait_child("the service", is_it);
@@ -140,7 +142,7 @@ fn is_sleep(words: &[String]) -> bool {
     words == ["sleep", "1000"]
 }
 
-/// Has going started in as odd a world as can be: nothing of it is handed on but its limits.
+/// Starts going in very unusual surroundings, of which services must inherit only the limits.
 fn disturb(command: &mut Command) {
     command.env("HOME", "/strange").env("LANG", "xx").env_remove("PATH").current_dir("/tmp");
     let disturb = || {
@@ -152,7 +154,7 @@ fn disturb(command: &mut Command) {
         }
         let (_, hard) = getrlimit(Resource::RLIMIT_CORE)?;
         setrlimit(Resource::RLIMIT_CORE, hard.min(4096), hard)?;
-        // Left open, and not to be handed on.
+        // Left open; no service must inherit them.
         for _ in 0..20 {
             std::mem::forget(nix::unistd::dup(std::io::stdin())?);
         }
@@ -170,7 +172,7 @@ fn the_default_world() {
     going.terminate();
 }
 
-/// /etc/passwd and /etc/group of one's own, in a mount namespace of one's own.
+/// A private /etc/passwd and /etc/group, in a mount namespace.
 struct Accounts {
     passwd: PathBuf,
     group: PathBuf,
@@ -201,7 +203,7 @@ impl Accounts {
     }
 }
 
-/// Four numbers the same, as /proc has them.
+/// The same number four times, as /proc shows it.
 fn four(id: u32) -> String {
     [id; 4].map(|id| id.to_string()).join("\t")
 }
@@ -227,7 +229,7 @@ fn a_world_with_everything() {
         cwd: "/usr".into(),
         uids: four(4711),
         gids: four(50),
-        // Both that /etc/group gives him, and the one asked for, once each; the kernel sorts.
+        // Both groups of /etc/group, and the one asked for, once each; the kernel sorts them.
         groups: "50 60".into(),
         descriptors: vec![(0, "/dev/null".into()), (1, log.clone()), (2, log)],
         ..World::promised(&going)
@@ -238,13 +240,14 @@ fn a_world_with_everything() {
     going.wait_log("web: stopped, killed by signal 2");
 }
 
-/// What the service `name` has in its environment beside the default PATH.
+/// The environment of the service that runs `sleep SECONDS`.
 fn environment_of(going: &Going, seconds: &str) -> Vec<String> {
     let pid = going.wait_child(seconds, |words| words == ["sleep", seconds]);
     proc::environment(pid)
 }
 
-/// `NAME=VALUE` sets, `NAME` takes over, `*` takes all; later wins, each name once.
+/// `NAME=VALUE` sets, `NAME` takes over, `*` takes over all; the last one wins, and each name
+/// appears once.
 fn env_lines_in_their_order() {
     let mut going = Going::new();
     let table: [(&str, &str, &[&str]); 9] = [
@@ -297,7 +300,7 @@ fn more_environment_than_fits_is_told() {
     going.terminate();
 }
 
-/// The container's environment is meant for the services, and its PATH too.
+/// The container's environment is meant for the services, including its PATH.
 fn pid_1_of_a_container_hands_its_environment_on() {
     let mut going = Going::new();
     going.write("1001", "cmd=sleep 1001\n");
@@ -323,7 +326,7 @@ fn sorted(mut words: Vec<String>) -> Vec<String> {
     words
 }
 
-/// The directory of the scenario is the new root: the program is right there.
+/// The new root is the scenario's directory, which has the program in it.
 fn chroot_comes_before_cwd_and_path() {
     let mut going = Going::new();
     going.open_to_everybody();
@@ -335,12 +338,12 @@ fn chroot_comes_before_cwd_and_path() {
     let link = |name: &str| fs::read_link(format!("/proc/{pid}/{name}")).expect("it runs");
     assert_eq!(link("root"), root.canonicalize().expect("it is there"));
     assert_eq!(link("cwd"), going.path("records"));
-    // What was opened before it leads outside, as it should.
+    // Descriptors that were opened before lead outside, as they should.
     assert_eq!(link("fd/0"), Path::new("/dev/null"));
     going.terminate();
 }
 
-/// The new root has an account of that name too, another one, and no directory for the log.
+/// The new root has another account of the same name, and no directory for the log.
 fn accounts_and_log_come_before_chroot() {
     let mut going = Going::new();
     let passwd = "web:x:300:400::/home:/bin/sh\n";
@@ -387,7 +390,7 @@ fn what_fails_inside_a_chroot_is_told() {
     going.terminate();
 }
 
-/// Whoever may write there would have all that going says from then on.
+/// Otherwise a user who may write there would get all messages of going from then on.
 fn a_syslog_inside_a_chroot_hears_nothing() {
     let mut going = Going::new();
     fs::create_dir_all(going.path("jail/dev")).expect("a directory");
@@ -403,7 +406,7 @@ fn a_syslog_inside_a_chroot_hears_nothing() {
     going.terminate();
 }
 
-/// A service per line of settings; who each of them is.
+/// Starts a service for each line of settings; returns the identity of each.
 fn identities<const N: usize>(
     going: &mut Going,
     accounts: &Accounts,
@@ -440,7 +443,7 @@ fn accounts_by_name_and_by_number() {
         "user=web\ngroup=50",
         "user=1234\ngroup=5678",
         "user=twice",
-        // A number is a number.
+        // A number is a number, even if there is an account with that name.
         "user=12\ngroup=13",
         "user=root",
         "user=0300",
@@ -458,7 +461,7 @@ fn accounts_by_name_and_by_number() {
     going.terminate();
 }
 
-/// Never anybody else instead, and root least of all.
+/// No other account is used instead, least of all root.
 fn accounts_that_are_not_there_are_told() {
     let mut going = Going::new();
     let passwd = "root:x:0:0::/root:/bin/sh\nbad:x:y:0::/:/bin/sh\nempty:x::0::/:/bin/sh\n\
@@ -486,7 +489,7 @@ fn accounts_that_are_not_there_are_told() {
     going.terminate();
 }
 
-/// Lines longer than any buffer, before, between and as the ones that matter; 60 groups.
+/// Lines longer than any buffer: those that matter, and others before and between them; 60 groups.
 fn long_lines_and_many_groups() {
     use std::fmt::Write;
     let mut going = Going::new();
@@ -525,7 +528,7 @@ fn fields_as_long_as_the_limit_allows() {
     going.terminate();
 }
 
-/// 1024, his own among them.
+/// The limit is 1024 groups, the user's own included.
 fn as_many_groups_as_the_limit_allows() {
     use std::fmt::Write;
     let mut going = Going::new();
@@ -545,14 +548,14 @@ fn as_many_groups_as_the_limit_allows() {
     let [[_, _, groups]] = identities(&mut going, &accounts, ["user=all"]);
     assert_eq!(groups.split(' ').count(), 1024, "{groups}");
     going.wait_log("more: unable to change the user of more: Argument list too long");
-    // Who is that user already.
+    // The same if going is that user already.
     going.wait_log("root: unable to change the user of root: Argument list too long");
     going.wait_log("most: unable to read /etc/group for user most: Argument list too long");
     assert_eq!(going.starts("x"), []);
     going.terminate();
 }
 
-/// The supplementary ones stay those of going.
+/// The supplementary groups stay those of going.
 fn a_group_alone_changes_no_other() {
     let mut going = Going::new();
     let accounts = Accounts::new(&going, "root:x:0:0::/:\n", "staff:x:50:root\n");
@@ -591,7 +594,7 @@ fn an_account_that_appears_later() {
     going.terminate();
 }
 
-/// For this process and those below it alone.
+/// Empties /etc, for this process and its descendants only.
 fn empty_etc() -> io::Result<()> {
     unshare(CloneFlags::CLONE_NEWNS)?;
     let nothing = None::<&Path>;
@@ -599,7 +602,7 @@ fn empty_etc() -> io::Result<()> {
     Ok(mount(nothing, c"/etc", Some(c"tmpfs"), MsFlags::empty(), nothing)?)
 }
 
-/// A container of one program has no /etc/passwd; numbers mean what they mean all the same.
+/// A container of one program has no /etc/passwd. Numbers work all the same.
 fn without_a_passwd_numbers_do() {
     let mut going = Going::new();
     going.write("web", "cmd=sleep 1000\nuser=300\ngroup=400\n");
@@ -614,7 +617,7 @@ fn without_a_passwd_numbers_do() {
     going.terminate();
 }
 
-/// That is not the same as none.
+/// A file that cannot be read is not the same as none.
 fn accounts_that_cannot_be_read_are_told() {
     let mut going = Going::new();
     for (name, settings) in [("user", "user=300\ngroup=400"), ("group", "group=staff")] {
@@ -638,7 +641,7 @@ fn accounts_that_cannot_be_read_are_told() {
     going.terminate();
 }
 
-/// A group without members has an empty list of them, and a name that is too long counts as empty.
+/// An empty name must not match an empty list of members; a name that is too long counts as empty.
 fn who_has_no_name_is_in_no_group() {
     let mut going = Going::new();
     let passwd = format!(":x:300:400::/:/bin/sh\n{}:x:301:400::/:/bin/sh\n", "l".repeat(300));
@@ -648,7 +651,7 @@ fn who_has_no_name_is_in_no_group() {
     going.terminate();
 }
 
-/// EPERM: what root alone may do fails, and is told; nothing starts as somebody else.
+/// What only root may do fails with EPERM and a message, and nothing starts as another user.
 fn who_is_not_root_changes_nobody() {
     let mut going = Going::new();
     going.open_to_everybody();
@@ -669,7 +672,7 @@ fn who_is_not_root_changes_nobody() {
     going.terminate();
 }
 
-/// As without CAP_SETGID: he would be somebody else with the groups of root.
+/// As without CAP_SETGID: the service would run as another user, with root's groups.
 fn who_cannot_leave_his_groups_changes_nobody() {
     let mut going = Going::new();
     let accounts = Accounts::new(&going, "root:x:0:0::/:\n", "");
@@ -690,7 +693,7 @@ fn who_cannot_leave_his_groups_changes_nobody() {
     going.terminate();
 }
 
-/// As in a container that is run by the very user that its service files name.
+/// As in a container that is run by the same user that its service files name.
 fn who_is_that_user_already_needs_no_root() {
     let mut going = Going::new();
     going.open_to_everybody();
@@ -711,8 +714,8 @@ fn who_is_that_user_already_needs_no_root() {
     going.terminate();
 }
 
-/// Who owns the directory that `cwd` is in can put a link there. What that leads to stays closed to
-/// him, though below it everything may be open to everybody.
+/// The owner of the directory that contains `cwd` can put a link there. What the link leads to
+/// stays closed to him, even if everything below it is open to everybody.
 fn a_link_in_the_place_of_cwd_leads_nowhere_new() {
     let mut going = Going::new();
     going.open_to_everybody();
