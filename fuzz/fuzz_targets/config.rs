@@ -1,5 +1,5 @@
-//! A service file of any bytes: it is rejected for a line that it has, or its normalised text is
-//! what that text means too, and its command can be split.
+//! A service file of any bytes. It is rejected for a line that it has, or its normalised text is
+//! its own normal form, and its command can be split.
 #![no_main]
 
 use going::model::config::{Text, parse, split_words, value};

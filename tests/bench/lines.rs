@@ -1,7 +1,8 @@
-//! What the loggers cost, and whether they keep everything: numbered lines through a pipe into the
-//! logger of each peer, written one by one or in blocks, as programs write that do or do not buffer
-//! their output; on a disk, as logs are. Each logger rotates after a megabyte. While its time is
-//! taken it keeps ten files, as is usual; once it keeps all, so that the lines can be counted.
+//! What loggers cost, and whether they keep everything. Numbered lines go through a pipe into the
+//! logger of each peer, one by one or in blocks, as programs write them that do not buffer their
+//! output or do. The logs are on a disk, as usual. Each logger rotates after a megabyte. While it
+//! is timed it keeps ten files, as is usual; once it keeps all of them, so that the lines can be
+//! counted.
 
 use crate::peers::{self, Peer, write};
 use crate::processes::Usage;
@@ -19,40 +20,40 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 use temp_dir::TempDir;
 
-/// Where logs are kept meanwhile: beside the results.
+/// Where logs are kept during the measurement: beside the results.
 const KEPT: &str = "target/bench/kept";
 
 const LINES: usize = 2_000_000;
-/// Bytes of a line, with its end.
+/// Bytes of a line, with its newline.
 const LINE: usize = 100;
 /// Bytes of a write, if lines are written in blocks.
 const BLOCK: usize = 65_536;
-/// All lines, stamped, and what is rounded up in each file.
+/// Room for all lines with time stamps, and for the rounding up of each file.
 const ROOM_BYTES: u64 = 320_000_000;
-/// Files that are kept while the time is taken, and enough of them for all lines.
+/// How many files are kept while a logger is timed, and how many hold all lines.
 const FEW: usize = 10;
 const ALL: usize = 300;
-/// Of which the median is taken.
+/// Runs of which the median is taken.
 const RUNS: usize = 3;
-/// No run begins later: the other measures have their time too.
+/// No run begins later than this, because the other measures need time too.
 const BUDGET: Duration = Duration::from_secs(75);
 
-/// For a logger, to be there before the first line.
+/// Time for a logger to get ready before the first line.
 const MOMENT: Duration = Duration::from_millis(100);
-/// Until the first line is written. supervisord takes a while.
+/// The longest wait for the first line. supervisord takes a while.
 const START_MAX: Duration = Duration::from_secs(20);
-/// Until all is kept.
+/// The longest wait until everything is kept.
 const KEPT_MAX: Duration = Duration::from_mins(1);
-/// Between two looks whether the logger has ended, and whether files have grown to their full size.
+/// Between two checks whether the logger has ended, and whether the files have their full size.
 const GLANCE: Duration = Duration::from_millis(1);
 const LOOK: Duration = Duration::from_millis(10);
-/// What does not grow for so long will not any more.
+/// Files that have not grown for this long will not grow any more.
 const STILL: Duration = Duration::from_secs(2);
 
 /// How lines are written and kept.
 struct Way {
     name: &'static str,
-    /// Bytes a write.
+    /// Bytes per write.
     size: usize,
     is_stamped: bool,
 }
@@ -64,7 +65,7 @@ const WAYS: [Way; 4] = [
     Way { name: "200 MB of lines, in blocks, stamped", size: BLOCK, is_stamped: true },
 ];
 
-/// The directory of the logs, as long as it is wanted.
+/// The directory of the logs, which is removed in the end.
 struct Kept(PathBuf);
 
 impl Kept {
@@ -84,7 +85,7 @@ impl Drop for Kept {
 /// How the logger of a peer is started.
 struct Logger {
     words: Vec<String>,
-    /// Whether it starts itself who writes.
+    /// Whether it starts the writer itself.
     has_writer: bool,
 }
 
@@ -114,8 +115,8 @@ pub fn measure(choice: &Choice, results: &mut Results) -> Result<()> {
     Ok(())
 }
 
-/// The logger of `peer` that keeps lines in `dir`, in so many files; none if it has none, or none
-/// that stamps.
+/// The logger of `peer`, which keeps lines in so many `files` in `dir`; none if it has no logger,
+/// or no time stamps that the `way` asks for.
 fn logger(
     peer: &Peer,
     dir: &Path,
@@ -127,7 +128,7 @@ fn logger(
     let (count, old) = (format!("n{files}"), files.to_string());
     let stamped = |option| if way.is_stamped { option } else { "" };
     let (goinglog, file) = (peers::logger()?.display().to_string(), format!("{path}/current"));
-    // As a human reads the time, if it can; multilog cannot.
+    // The time is stamped as people read it, if the logger can do that; multilog cannot.
     let words: &[&str] = match peer.name {
         "going" => &[&goinglog, stamped("-t"), "-s", "1M", "-n", &old, &file],
         "runit" => &["svlogd", stamped("-ttt"), &path],
@@ -137,13 +138,13 @@ fn logger(
         "supervisor" if !way.is_stamped => return supervisord(dir, files, writer).map(Some),
         _ => return Ok(None),
     };
-    // svlogd's, which the others pass over.
+    // The configuration of svlogd; the others ignore it.
     write(&dir.join("config"), &format!("s1000000\n{count}\n"))?;
     let words = words.iter().filter(|word| !word.is_empty());
     Ok(Some(Logger { words: words.map(|&word| word.into()).collect(), has_writer: false }))
 }
 
-/// It writes the logs itself.
+/// supervisord writes the logs itself.
 fn supervisord(dir: &Path, files: usize, writer: &[String]) -> Result<Logger> {
     let (conf, dir, writer) = (dir.join("supervisord.conf"), dir.display(), writer.join(" "));
     let text = format!(
@@ -158,7 +159,7 @@ fn supervisord(dir: &Path, files: usize, writer: &[String]) -> Result<Logger> {
     Ok(Logger { words: words.into(), has_writer: true })
 }
 
-/// One run, in which so many files are kept.
+/// One run, in which this many files are kept.
 fn keep(peer: &Peer, way: &Way, files: usize, results: &mut Results) -> Result<()> {
     check_interrupt()?;
     let dir = TempDir::with_prefix("going-bench-").map_err(|error| error.to_string())?;
@@ -185,7 +186,7 @@ fn keep(peer: &Peer, way: &Way, files: usize, results: &mut Results) -> Result<(
     };
     let before = if logger.has_writer { Usage::of(&[session.root()]).cpu_ns } else { 0 };
     let end_ns = if logger.has_writer {
-        // All is written, but not yet kept.
+        // This record says that all is written, but not that all is kept.
         let _written = session.next(KEPT_MAX)?;
         wait_for_files(kept)?
     } else {
@@ -202,7 +203,7 @@ fn keep(peer: &Peer, way: &Way, files: usize, results: &mut Results) -> Result<(
         results.add(way.name, "lost or torn", "", peer.name, lost as f64);
         return Ok(());
     }
-    // A zombie still has its times.
+    // A zombie still has its CPU times.
     let cpu_ns = Usage::of(&[session.root()]).cpu_ns - before;
     let time_ns = end_ns.saturating_sub(first.at_ns);
     results.add(way.name, "all kept", "s", peer.name, time_ns as f64 / 1e9);
@@ -210,7 +211,7 @@ fn keep(peer: &Peer, way: &Way, files: usize, results: &mut Results) -> Result<(
     Ok(())
 }
 
-/// The session that is under way ends it, and reaps it.
+/// Starts the writer. The session that is under way ends it, and reaps it.
 fn start_writer(words: &[String], output: PipeWriter) -> Result<()> {
     let mut command = Command::new(&words[0]);
     command.args(&words[1..]).stdin(Stdio::null()).stdout(output);
@@ -237,7 +238,7 @@ fn wait_for_end(session: &Session) -> Result<Result<u64>> {
     })
 }
 
-/// When the files had everything, or last grew.
+/// When the files were complete, or last grew.
 fn wait_for_files(dir: &Path) -> Result<u64> {
     let (mut bytes, mut grown_ns) = (0, now_ns());
     while bytes < (LINES * LINE) as u64 && now_ns() < grown_ns + STILL.as_nanos() as u64 {
@@ -252,8 +253,8 @@ fn wait_for_files(dir: &Path) -> Result<u64> {
     Ok(grown_ns)
 }
 
-/// The files with the lines, the oldest first: `@` and its time is older than `current`, and
-/// `current.2` older than `current.1`.
+/// The files with the lines, the oldest first: those called `@` and a time are older than
+/// `current`, and `current.2` is older than `current.1`.
 fn files(dir: &Path) -> Result<Vec<PathBuf>> {
     let entries = fs::read_dir(dir).map_err(|error| format!("{}: {error}", dir.display()))?;
     let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
@@ -270,8 +271,8 @@ fn files(dir: &Path) -> Result<Vec<PathBuf>> {
     Ok(found.into_iter().map(|(_, name)| dir.join(name)).collect())
 }
 
-/// Lines that are nowhere whole and in order; or, if those are more, the whole ones that are there
-/// too often. The pieces of a line that is torn between two files are not whole.
+/// Counts the lines that occur nowhere whole and in order, or the whole lines that occur again, if
+/// there are more of these. The pieces of a line that is torn between two files are not whole.
 fn count_lost(dir: &Path, is_stamped: bool) -> Result<usize> {
     let (mut whole, mut repeated, mut next, mut stamp_len) = (0_usize, 0, 0, None);
     for path in files(dir)? {
@@ -291,7 +292,7 @@ fn count_lost(dir: &Path, is_stamped: bool) -> Result<usize> {
     Ok(LINES.saturating_sub(whole).max(repeated))
 }
 
-/// The number of a line that is whole: digits, text, and its end.
+/// The number of a whole line, which has its digits, its text and its newline.
 fn number(line: &[u8]) -> Option<usize> {
     let (digits, rest) = line.split_at_checked(10)?;
     let is_whole = line.len() == LINE && rest.starts_with(b" The") && rest.ends_with(b"one eye\n");

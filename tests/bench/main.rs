@@ -1,20 +1,21 @@
 //! `make bench`: going beside what a user would pick instead, and beside what nothing can beat.
 //!
 //! All run the same service (`service.rs`), one after the other, round by round, each in a
-//! temporary directory of its own; what is told is the median of the rounds. `peers` says how each
-//! supervisor is set up, `session` runs it, `measures` is what is measured, `lines` what is
-//! measured of loggers, `pid1` what is measured as PID 1, `results` the table and
-//! target/bench/results.tsv, `report` what README, manual page and chart say.
+//! temporary directory of its own. The result is the median of the rounds. `peers` says how each
+//! supervisor is set up, and `session` runs it. `measures` has what is measured of supervisors,
+//! `lines` of loggers, and `pid1` of a PID 1. `results` has the table and target/bench/results.tsv,
+//! and `report` what README, manual page and chart say.
 //!
-//! The directories are in memory, where /run is: the Makefile sets TMPDIR to /dev/shm, if there is
-//! one and nobody has set it. On a disk, every rename and truncate of a status file would take some
-//! hundred microseconds of the file system's, with every supervisor, and hide what is its own.
+//! The directories are in memory, as /run is: the Makefile sets TMPDIR to /dev/shm, if that exists
+//! and TMPDIR is not set. On a disk, the file system would take some hundred microseconds for every
+//! rename and truncation of a status file, whatever the supervisor, and hide the supervisor's own
+//! time.
 //!
 //! `bench [MEASURE|PEER]...` measures, `bench report` writes the report. Nothing here asserts a
 //! time.
 
 #![allow(
-    // A benchmark that meets what it does not expect says so and stops.
+    // A benchmark that meets something unexpected says so and stops.
     clippy::indexing_slicing,
     clippy::arithmetic_side_effects,
     clippy::cast_precision_loss,
@@ -22,7 +23,7 @@
     clippy::cast_sign_loss,
     // `pre_exec` and signal handlers.
     unsafe_code,
-    // Nobody calls these from outside.
+    // These have no callers outside the crate.
     missing_docs
 )]
 
@@ -44,13 +45,13 @@ use std::time::{Duration, Instant};
 /// What went wrong, in words.
 type Result<T> = std::result::Result<T, String>;
 
-/// Rounds, if nobody says otherwise: the environment's ROUNDS does.
+/// Rounds, unless ROUNDS in the environment says otherwise.
 const ROUNDS: usize = 3;
-/// No round begins that would end later.
+/// No round begins that would end later than this.
 const BUDGET: Duration = Duration::from_mins(14);
 
 fn main() -> ExitCode {
-    // Cargo adds a word of its own.
+    // Cargo adds this argument.
     let words: Vec<String> = std::env::args().skip(1).filter(|word| word != "--bench").collect();
     let result = match words.first().map(String::as_str) {
         Some("report") => report::write(),
@@ -65,7 +66,8 @@ fn main() -> ExitCode {
     }
 }
 
-/// What the words choose: all measures unless some are named, all peers likewise.
+/// What the words choose: the measures that are named, or all, and the peers that are named, or
+/// all.
 struct Choice {
     measures: Vec<Measure>,
     peers: Vec<&'static Peer>,
@@ -113,7 +115,8 @@ fn bench(words: &[String]) -> Result<()> {
     let measured = measure(&choice, start, &mut results);
     measures::fit_growth(&choice, &mut results);
     results.print();
-    // An interrupted run says what it has found, but leaves the last complete one in the file.
+    // An interrupted run prints what it has found, but leaves the last complete results in the
+    // file.
     measured?;
     results.save()?;
     eprintln!("bench: {} s; {}", start.elapsed().as_secs(), results::PATH);
@@ -133,7 +136,7 @@ fn measure(choice: &Choice, start: Instant, results: &mut Results) -> Result<()>
         let begin = Instant::now();
         measures::round(choice, round, results)?;
         pid1::round(choice, results)?;
-        // The first, with more numbers of services, is the longest.
+        // The first round, with more numbers of services, is the longest.
         longest = longest.max(begin.elapsed());
         results.rounds += 1;
     }

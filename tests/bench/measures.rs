@@ -14,26 +14,26 @@ use std::time::Duration;
 const SIZES: [usize; 4] = [1, 10, 100, 250];
 /// Services with a logger each.
 const LOGGED: usize = 10;
-/// Services of which one is killed after the other, and that are idle.
+/// Services that are killed one after the other, or that are idle.
 const SINGLE: usize = 100;
-/// Services that are killed one after the other, of a supervisor that takes seconds for each.
+/// How many are killed one after the other if the supervisor takes seconds for each.
 const SLOW_KILLS: usize = 5;
 /// Services that are killed at once.
 const MASS: usize = 250;
 /// Services that exit at once.
 const CRASHING: usize = 20;
 
-/// Until a supervisor with many services is up. Some start one after the other.
+/// The longest wait until a supervisor with many services is up. Some start one after the other.
 const START_MAX: Duration = Duration::from_mins(1);
-/// Until a service is back.
+/// The longest wait until a service is back.
 const BACK_MAX: Duration = Duration::from_secs(30);
-/// After the last start, before memory is looked at: supervisord calls a service up after 1 s.
+/// From the last start until memory is measured: supervisord calls a service up after 1 s.
 const SETTLE: Duration = Duration::from_millis(1_300);
-/// How long services are up before they are killed: nobody then puts a start off.
+/// How long services are up before they are killed, so that no supervisor delays the next start.
 const UP: Duration = Duration::from_millis(6_100);
-/// Between two kills: what the supervisor has to do after a start is not counted with the next.
+/// Between two kills, so that what a supervisor does after one start does not count for the next.
 const PAUSE: Duration = Duration::from_millis(10);
-/// The next is killed after that, even if the last is not back.
+/// After this the next one is killed, even if the last is not back.
 const NEXT_MAX: Duration = Duration::from_millis(100);
 const IDLE: Duration = Duration::from_secs(30);
 const STORM: Duration = Duration::from_secs(20);
@@ -91,7 +91,7 @@ pub fn once(choice: &Choice, results: &mut Results) -> Result<()> {
             memory_logged(&mut session, peer, results)?;
         }
     }
-    // The floor has nothing to do between two deaths, and does not put off what crashes.
+    // The floor has nothing to do between two deaths, and does not delay what crashes.
     if choice.has(Measure::Idle) {
         idle(peers().copied().filter(|peer| peer.name != "floor"), results)?;
     }
@@ -104,7 +104,7 @@ pub fn once(choice: &Choice, results: &mut Results) -> Result<()> {
     Ok(())
 }
 
-/// With loggers, if they are there: one that fails at once takes no memory.
+/// Memory with loggers, if they run: one that fails at once would take none.
 fn memory_logged(session: &mut Session, peer: &Peer, results: &mut Results) -> Result<()> {
     let name = "memory, 10 services with loggers";
     eprintln!("bench: {name}, {}", peer.name);
@@ -138,7 +138,7 @@ pub fn round(choice: &Choice, round: usize, results: &mut Results) -> Result<()>
     if choice.has(Measure::Restart) || choice.has(Measure::Growth) {
         restart(peers(), SINGLE, results)?;
     }
-    // How the others' times grow would take too long to find out.
+    // To find out how the times of the others grow would take too long.
     let is_meant = |peer: &&Peer| matches!(peer.name, "going" | "floor");
     for services in SIZES.into_iter().filter(|&services| services > 1 && services != SINGLE) {
         if round == 0 && choice.has(Measure::Growth) {
@@ -159,7 +159,7 @@ struct Steps {
 impl Steps {
     fn new(choice: &Choice, peer: &Peer, services: usize, is_first: bool) -> Steps {
         let growth = choice.has(Measure::Growth);
-        // How the others' times grow would take too long to find out.
+        // To find out how the times of the others grow would take too long.
         let is_soon = services <= FEW || !peer.is_slow;
         let in_full = growth && is_first && services > 1 && matches!(peer.name, "going" | "floor");
         Steps {
@@ -204,7 +204,7 @@ fn wait(time: Duration) -> Result<()> {
     check_interrupt()
 }
 
-/// Waits until all are up; their processes, and when the last of them began.
+/// Waits until all are up. Returns their pids, and when the last of them began.
 fn start_all(session: &mut Session, services: usize) -> Result<Option<(Vec<i32>, u64)>> {
     let mut pids = vec![0; services];
     let last_ns = session.wait_all(&mut pids, START_MAX)?;
@@ -220,7 +220,7 @@ fn memory(session: &Session, name: &str, peer: &Peer, results: &mut Results) {
 }
 
 fn kill_service(pid: i32) {
-    // If it is not there it is missed soon enough.
+    // If it is not there, we notice soon enough.
     let _gone = kill(Pid::from_raw(pid), Signal::SIGKILL);
 }
 
@@ -251,7 +251,7 @@ impl<'a> Deaths<'a> {
         Ok(())
     }
 
-    /// Takes note of who is back, until that is enough.
+    /// Notes which services are back, until those are enough.
     fn hear(&mut self, timeout: Duration, is_enough: impl Fn(&[f64]) -> bool) -> Result<()> {
         let due_ns = now_ns() + timeout.as_nanos() as u64;
         while !is_enough(&self.latencies_us) {
@@ -282,8 +282,8 @@ impl<'a> Deaths<'a> {
     }
 }
 
-/// Service by service, and supervisor by supervisor for each: what else the machine does at that
-/// moment, it does to all of them.
+/// Kills each service under all supervisors in turn before it goes on to the next service, so that
+/// whatever else the machine does at that moment affects all of them.
 fn restart<'a>(
     peers: impl Iterator<Item = &'a Peer>,
     services: usize,
@@ -331,7 +331,7 @@ fn mass_death(
     Ok(())
 }
 
-/// All of them side by side: they do nothing that could disturb one another.
+/// All of them side by side, because they do nothing that could disturb one another.
 fn idle<'a>(peers: impl Iterator<Item = &'a Peer>, results: &mut Results) -> Result<()> {
     let mut sessions = Vec::new();
     for peer in peers {
@@ -377,7 +377,7 @@ fn storm(peer: &Peer, results: &mut Results) -> Result<()> {
     Ok(())
 }
 
-/// How what has been measured for several numbers of services grows with them: the exponent.
+/// How each measure grows with the number of services: the exponent.
 pub fn fit_growth(choice: &Choice, results: &mut Results) {
     if !choice.has(Measure::Growth) {
         return;
@@ -405,7 +405,7 @@ pub fn fit_growth(choice: &Choice, results: &mut Results) {
     }
 }
 
-/// Of the straight line that fits best.
+/// The slope of the straight line that fits best.
 fn slope(points: &[(f64, f64)]) -> f64 {
     let count = points.len() as f64;
     let (x, y) = points.iter().fold((0.0, 0.0), |(x, y), point| (x + point.0, y + point.1));

@@ -1,7 +1,7 @@
-//! The supervisors: how each is told of its services, and how it is started. All are stopped alike.
+//! The supervisors: how each is given its services, and how it is started. All are stopped alike.
 //!
-//! What is given to them is the least that each needs: the program itself as its `run` file, with
-//! no shell in between.
+//! Each gets the least that it needs: the program itself is the `run` file, with no shell in
+//! between.
 
 use crate::Result;
 use std::env;
@@ -17,25 +17,26 @@ pub struct Peer {
     pub name: &'static str,
     /// The command without which it is left out; `busybox APPLET` asks for an applet.
     needs: &'static str,
-    /// How it is given services, if that is what it does.
+    /// How it is given services, if it supervises services.
     pub set_up: Option<SetUp>,
-    /// How it is given one command as PID 1, likewise.
+    /// How it is given one command, if it can be a PID 1.
     pub as_init: Option<AsInit>,
-    /// Whether it starts one service after the other and takes seconds for each. Many are then
-    /// running already when it is started, and few are killed.
+    /// Whether it starts one service after the other and takes seconds for each. If so, many
+    /// already run when it is started, and few are killed.
     pub is_slow: bool,
 }
 
-/// Writes services, and says what to execute. None if it has no loggers.
+/// Writes the services and returns the command to execute; none if loggers are asked for and it has
+/// none.
 pub type SetUp = fn(&Site) -> Result<Option<Vec<String>>>;
-/// Says what to execute, given a directory and the words of the command.
+/// Returns the command to execute, given a directory and the words of the main command.
 pub type AsInit = fn(&Path, &[&str]) -> Result<Vec<String>>;
 
 /// Where a supervisor is set up, and for what.
 pub struct Site<'a> {
     pub dir: &'a Path,
     pub services: usize,
-    /// Where the services tell of themselves.
+    /// Where the services report their starts.
     pub fifo: &'a Path,
     /// Whether each has a logger.
     pub is_logged: bool,
@@ -46,7 +47,7 @@ pub fn log_dir(dir: &Path, id: usize) -> PathBuf {
     dir.join(format!("log{id}"))
 }
 
-/// Services that even a slow one can start while somebody waits.
+/// Services that even a slow supervisor starts in a tolerable time.
 pub const FEW: usize = 1;
 
 pub const PEERS: &[Peer] = &[
@@ -98,7 +99,7 @@ fn find(command: &str) -> Option<PathBuf> {
     env::split_paths(&path).map(|dir| dir.join(command)).find(|path| path.is_file())
 }
 
-/// The program of the environment's `name`, which the Makefile sets.
+/// The program that the environment variable `name` gives, which the Makefile sets.
 pub fn program(name: &str) -> Result<PathBuf> {
     let path = env::var_os(name).ok_or(format!("no {name} in the environment; try make bench"))?;
     fs::canonicalize(&path).map_err(|error| format!("{}: {error}", path.display()))
@@ -109,7 +110,7 @@ pub fn logger() -> Result<PathBuf> {
     Ok(program("GOING")?.with_file_name("goinglog"))
 }
 
-/// The service.
+/// The program of the services.
 pub fn service() -> Result<PathBuf> {
     program("SERVICE")
 }
@@ -156,14 +157,14 @@ fn going(site: &Site) -> Result<Option<Vec<String>>> {
     Ok(Some(words(&[&program, "-d", &confdir, "-r", &rundir])))
 }
 
-/// Not a supervisor: what each of them has to do at the least.
+/// Not a supervisor: the least that each of them has to do.
 fn floor(site: &Site) -> Result<Option<Vec<String>>> {
     let (service, fifo) = (service()?.display().to_string(), site.fifo.display().to_string());
     let count = site.services.to_string();
     Ok(if site.is_logged { None } else { Some(words(&[&service, "--loop", &count, &fifo])) })
 }
 
-/// A directory for each service, with `run`, as all the heirs of daemontools have it.
+/// A directory with a `run` file for each service, as daemontools and all its successors have it.
 fn service_dirs(site: &Site, logger: &str) -> Result<String> {
     let (service, dir) = (service()?, make_dir(site.dir.join("service"))?);
     for id in 0..site.services {
@@ -178,7 +179,7 @@ fn service_dirs(site: &Site, logger: &str) -> Result<String> {
             set_mode(&run, 0o755)?;
         }
     }
-    // runit waits for a second until a directory is older than now.
+    // runit waits for a second until the time of the directory is in the past.
     let old = SystemTime::now() - Duration::from_mins(1);
     let is_old = File::open(&dir).and_then(|dir| dir.set_modified(old));
     is_old.map_err(|error| format!("{}: {error}", dir.display()))?;
@@ -201,7 +202,7 @@ fn busybox(site: &Site) -> Result<Option<Vec<String>>> {
     Ok(Some(words(&["busybox", "runsvdir", &service_dirs(site, "busybox svlogd")?])))
 }
 
-/// It writes the logs itself.
+/// supervisord writes the logs itself.
 fn supervisor(site: &Site) -> Result<Option<Vec<String>>> {
     let (service, dir) = (service()?, site.dir.display());
     let (service, fifo) = (service.display(), site.fifo.display());
@@ -227,7 +228,7 @@ fn supervisor(site: &Site) -> Result<Option<Vec<String>>> {
     Ok(Some(words(&["supervisord", "-c", &path.display().to_string()])))
 }
 
-/// It looks once a second, its smallest interval, and takes daemons only. It has no loggers.
+/// monit looks once a second, its shortest interval, and takes only daemons. It has no loggers.
 fn monit(site: &Site) -> Result<Option<Vec<String>>> {
     if site.is_logged {
         return Ok(None);
@@ -284,7 +285,8 @@ fn dumb_init(_: &Path, cmd: &[&str]) -> Result<Vec<String>> {
     Ok(strings(&["dumb-init", "--"], cmd))
 }
 
-/// Its inittab has a fixed place, so it gets an /etc of its own, in a mount namespace that it has.
+/// Its inittab has a fixed path, so it gets its own /etc, in the mount namespace that it already
+/// has.
 fn busybox_init(dir: &Path, cmd: &[&str]) -> Result<Vec<String>> {
     let inittab = dir.join("inittab");
     write(&inittab, &format!("::once:{}\n", cmd.join(" ")))?;

@@ -1,5 +1,4 @@
-//! What is measured of a PID 1: each is one, in a namespace of processes of its own, and runs one
-//! command.
+//! What is measured of a PID 1. Each peer is one, in its own PID namespace, and runs one command.
 
 use crate::measures::Measure;
 use crate::peers::{self, Peer};
@@ -16,11 +15,11 @@ use std::time::Duration;
 use temp_dir::TempDir;
 
 const ORPHANS: &str = "10000";
-/// Shutdowns of which the median is taken in one round.
+/// Shutdowns in one round, of which the median is taken.
 const TERMS: usize = 3;
 
 const WAIT_MAX: Duration = Duration::from_secs(20);
-/// Between two looks whether all are gone.
+/// Between two checks whether all are gone.
 const GLANCE: Duration = Duration::from_micros(100);
 
 pub fn round(choice: &Choice, results: &mut Results) -> Result<()> {
@@ -30,7 +29,7 @@ pub fn round(choice: &Choice, results: &mut Results) -> Result<()> {
         orphans(peer, "once", "10,000 orphans that have ended", results)?;
         orphans(peer, "singly", "10,000 orphans that end one by one", results)?;
     }
-    // The floor knows no signal.
+    // The floor handles no signal.
     for peer in inits().filter(|peer| choice.has(Measure::Term) && peer.name != "floor") {
         eprintln!("bench: TERM, {}", peer.name);
         for _ in 0..TERMS {
@@ -82,11 +81,11 @@ fn orphans(peer: &Peer, how: &str, name: &str, results: &mut Results) -> Result<
     Ok(())
 }
 
-/// From TERM for PID 1 until the namespace is empty.
+/// From TERM to PID 1 until the namespace is empty.
 fn term(peer: &Peer, results: &mut Results) -> Result<()> {
     let Some(mut session) = start(peer, &[])? else { return Ok(()) };
     let Some(_up) = session.next(WAIT_MAX)? else { return Ok(()) };
-    // What PID 1 does after the start of its command.
+    // Time for what PID 1 does after it has started its command.
     sleep(Duration::from_millis(200));
     let Some(&init) = processes::tree(session.root()).get(1) else { return Ok(()) };
     let start_ns = now_ns();

@@ -1,4 +1,4 @@
-//! What /proc tells of the supervising processes: who they are, and what they take. Read only.
+//! What /proc says about the supervising processes: which they are, and what they take. Read only.
 
 use std::collections::HashMap;
 use std::fs;
@@ -38,18 +38,18 @@ impl Usage {
     }
 }
 
-/// `root` and all below it that do not execute `service`; parents before children.
+/// `root` and its descendants, without those that execute `service`; parents before children.
 pub fn supervisors(root: i32, service: &Path) -> Vec<i32> {
     let mut pids = tree(root);
     pids.retain(|pid| {
         let program = fs::read_link(format!("/proc/{pid}/exe"));
-        // A kernel thread has none, a zombie has none any more.
+        // A kernel thread has none, and a zombie no longer has one.
         program.is_ok_and(|program| program != service || *pid == root)
     });
     pids
 }
 
-/// `root` and all below it, zombies included; parents before children.
+/// `root` and its descendants, zombies included; parents before children.
 pub fn tree(root: i32) -> Vec<i32> {
     let mut children: HashMap<i32, Vec<i32>> = HashMap::new();
     for pid in entries("/proc") {
@@ -65,7 +65,7 @@ pub fn tree(root: i32) -> Vec<i32> {
     found
 }
 
-/// What the descriptors of a process are, each with its number.
+/// The descriptors of a process: their numbers, and what they refer to.
 pub fn descriptors(pid: i32) -> Vec<(i32, PathBuf)> {
     let dir = format!("/proc/{pid}/fd");
     let link = |fd| Some((fd, fs::read_link(format!("{dir}/{fd}")).ok()?));
@@ -79,7 +79,7 @@ pub fn words(pid: i32) -> String {
 
 fn parent(pid: i32) -> Option<i32> {
     let stat = read(&format!("/proc/{pid}/stat"));
-    // The name stands in parentheses and may itself contain blanks and parentheses.
+    // The name is in parentheses and may itself contain blanks and parentheses.
     stat.rsplit(')').next()?.split_whitespace().nth(1)?.parse().ok()
 }
 
@@ -89,14 +89,14 @@ fn entries(path: &str) -> Vec<i32> {
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
 }
 
-/// The number behind the word that a line begins with.
+/// The number after the word that a line begins with.
 fn number(text: &str, word: &str) -> u64 {
     let line = text.lines().find_map(|line| line.strip_prefix(word));
     let number = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
     number.unwrap_or(0)
 }
 
-/// Empty if it is not there, any more.
+/// The text of a file; empty if it is not there, or no longer.
 fn read(path: &str) -> String {
     fs::read_to_string(path).unwrap_or_default()
 }

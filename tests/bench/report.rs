@@ -1,4 +1,4 @@
-//! The report: what README, going(8) and the chart say of the figures, between marks of their own.
+//! The report: the figures in README and in going(8), each between its marks, and in the chart.
 
 use crate::Result;
 use crate::peers::{PEERS, write as write_file};
@@ -10,7 +10,7 @@ const README: &str = "README.md";
 const PAGE: &str = "man/going.8";
 const CHART: &str = "man/comparison.svg";
 
-/// Measure, metric, and what they are called, where there is room for few.
+/// Measure, metric, and their name in the report. There is room for few.
 const CHOSEN: [(&str, &str, &str); 12] = [
     ("memory, 100 services", "processes", "processes"),
     ("memory, 100 services", "Pss", "memory (Pss)"),
@@ -25,7 +25,7 @@ const CHOSEN: [(&str, &str, &str); 12] = [
     ("crash storm, 20 services for 20 s", "CPU", "storm: CPU"),
     ("growth, exponent of N", "Pss", "growth of Pss"),
 ];
-/// Of loggers, and what the table says of all its rows.
+/// The title of the table of loggers, and its rows.
 const LINES: &str = "200 MB of log lines";
 const CHOSEN_LINES: [(&str, &str, &str); 6] = [
     ("200 MB of lines, line by line", "all kept", "line by line: time"),
@@ -59,7 +59,7 @@ pub fn write() -> Result<()> {
     Ok(())
 }
 
-/// Puts `text` between the two marks of a file.
+/// Replaces what is between the two marks of a file by `text`.
 fn replace(path: &str, marks: [&str; 2], text: &str) -> Result<()> {
     let old = fs::read_to_string(path).map_err(|error| format!("{path}: {error}"))?;
     let [begin, end] = marks.map(|mark| format!("{mark}\n"));
@@ -71,7 +71,7 @@ fn replace(path: &str, marks: [&str; 2], text: &str) -> Result<()> {
     write_file(path.as_ref(), &format!("{before}{begin}{text}{end}{after}"))
 }
 
-/// Of those that were measured, in order.
+/// The peers that were measured, in order.
 fn peers_of(results: &Results, chosen: &[(&str, &str, &str)]) -> Vec<&'static str> {
     let names = PEERS.iter().map(|peer| peer.name);
     let has_any = |name: &&str| {
@@ -80,10 +80,10 @@ fn peers_of(results: &Results, chosen: &[(&str, &str, &str)]) -> Vec<&'static st
     names.filter(has_any).collect()
 }
 
-/// What a table says of all its rows, and the rows.
+/// The title of a table, if it has one, and its rows.
 type Table = (&'static str, Vec<(&'static str, &'static str, &'static str)>);
 
-/// The tables, as far as they were measured.
+/// The tables, with the rows that were measured.
 fn tables(results: &Results) -> Vec<Table> {
     let mut tables =
         vec![("", CHOSEN.to_vec()), (LINES, CHOSEN_LINES.to_vec()), ("", CHOSEN_PID1.to_vec())];
@@ -103,7 +103,7 @@ fn label(results: &Results, (measure, metric, name): (&str, &str, &str)) -> Stri
     }
 }
 
-/// A figure of a peer and, but for going's own, its ratio.
+/// A peer's figure and, except for going's own, its ratio.
 fn cells(results: &Results, measure: &str, metric: &str, peer: &str) -> Option<(String, String)> {
     let row = results.row(measure, metric, peer)?;
     let ratio = results.ratio(row).filter(|_| peer != "going");
@@ -111,7 +111,7 @@ fn cells(results: &Results, measure: &str, metric: &str, peer: &str) -> Option<(
     Some((figure(row.median()), ratio))
 }
 
-/// Where and when, as a sentence.
+/// Where and when it was measured, as a sentence.
 fn place(results: &Results) -> String {
     let head = |key| results.head(key);
     let (machine, kernel, date) = (head("machine"), head("kernel"), head("date"));
@@ -149,8 +149,8 @@ fn markdown(results: &Results) -> String {
     text
 }
 
-/// For the manual page, which is narrow: going and the peers, figures alone. Columns are as wide as
-/// what is in them.
+/// For the manual page, which is narrow: going and its peers, without the floor and without ratios.
+/// Columns are as wide as their contents.
 fn mdoc(results: &Results) -> String {
     let mut text = format!("{}.\n", place(results).replace("; ", ";\n"));
     for (title, chosen) in tables(results) {
@@ -182,7 +182,7 @@ fn mdoc(results: &Results) -> String {
     text
 }
 
-/// Bars, on a logarithmic scale: else only the longest could be seen.
+/// Bars, on a logarithmic scale, because otherwise only the longest could be seen.
 fn svg(results: &Results) -> String {
     let (full, left, bar, line) = (720, 110, 500.0, 18);
     let mut body = String::new();

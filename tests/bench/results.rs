@@ -1,4 +1,4 @@
-//! The figures: collected, brought to one for all rounds, printed, written to a file and read
+//! The figures: collected, reduced to one for all rounds, printed, written to a file and read
 //! again.
 
 use crate::{Result, peers};
@@ -9,14 +9,14 @@ use std::process::Command;
 
 pub const PATH: &str = "target/bench/results.tsv";
 
-/// What a row is about.
+/// The figures of one metric of one peer.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Row {
     pub measure: String,
     pub metric: String,
     pub unit: String,
     pub peer: String,
-    /// One a round.
+    /// One per round.
     pub values: Vec<f64>,
 }
 
@@ -33,7 +33,7 @@ impl Row {
 pub struct Results {
     pub rows: Vec<Row>,
     pub rounds: usize,
-    /// Where and when, as it stands in the file.
+    /// Where and when it was measured, as in the file.
     pub head: Vec<(String, String)>,
 }
 
@@ -62,7 +62,7 @@ impl Results {
         self.row(measure, metric, peer).map(Row::median)
     }
 
-    /// To going's figure; none if that is 0, or for an exponent.
+    /// The ratio to going's figure; none if that is 0, or for an exponent.
     pub fn ratio(&self, row: &Row) -> Option<f64> {
         let own = self.median(&row.measure, &row.metric, "going")?;
         let is_one = own > 0.0 && own.is_finite() && !row.measure.starts_with("growth");
@@ -130,7 +130,7 @@ impl Results {
         peers::write(PATH.as_ref(), &text)
     }
 
-    /// What was saved.
+    /// Reads what was saved.
     pub fn load() -> Result<Results> {
         let text = fs::read_to_string(PATH);
         let text = text.map_err(|error| format!("{PATH}: {error}; make bench writes it"))?;
@@ -150,20 +150,20 @@ impl Results {
         Ok(results)
     }
 
-    /// A line of the head.
+    /// The value of a line of the head.
     pub fn head(&self, key: &str) -> &str {
         self.head.iter().find(|(name, _)| name == key).map_or("?", |(_, value)| value)
     }
 }
 
-/// Where and when.
+/// Where and when this is measured.
 fn head(rounds: usize) -> Vec<(&'static str, String)> {
     let first = |path: &str| fs::read_to_string(path).unwrap_or_default();
     let cpuinfo = first("/proc/cpuinfo");
     let model = cpuinfo.lines().find_map(|line| line.strip_prefix("model name")?.split(':').nth(1));
     let processors = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
     let kernel = first("/proc/sys/kernel/osrelease");
-    // A suffix of its own says nothing to anybody else.
+    // A local suffix means nothing to others.
     let kernel = kernel.trim().split('-').next().unwrap_or_default();
     let date = output("date", &["-u", "+%Y-%m-%d"]);
     let load = first("/proc/loadavg").split_whitespace().next().unwrap_or_default().to_owned();
@@ -191,7 +191,7 @@ fn output(command: &str, words: &[&str]) -> String {
     String::from_utf8_lossy(&output).trim().to_owned()
 }
 
-/// A figure with three digits that mean something.
+/// A figure with about three significant digits.
 pub fn figure(value: f64) -> String {
     match value {
         value if value.is_infinite() => "never".into(),

@@ -1,5 +1,5 @@
-//! What the supervisors of the benchmark are given to do, and what they are measured against: one
-//! static program of a few kilobytes, so that what is measured is theirs and not its own.
+//! What the supervisors of the benchmark run, and what they are compared with: one static program
+//! of a few kilobytes, so that the figures are theirs and not the program's.
 //!
 //! ```text
 //! bench-service [FIFO [NUMBER [PIDFILE]]]       a service; with PIDFILE a daemon
@@ -9,9 +9,9 @@
 //! bench-service --lines COUNT SIZE FIFO         what a logger has to keep, SIZE bytes a write
 //! ```
 //!
-//! A service notes the time before anything else, writes it down for the benchmark, and stays; if
-//! the FIFO is called `crash`, it exits 1. Executed as `run` it finds what it needs in its working
-//! directory: so it is a run file itself, with no shell in between.
+//! A service takes the time before anything else, reports it to the benchmark, and stays; if the
+//! FIFO is called `crash`, it exits 1 instead. Executed as `run`, it finds what it needs in its
+//! working directory. So it is itself a run file, with no shell in between.
 #![no_std]
 #![no_main]
 #![allow(unsafe_code, missing_docs)]
@@ -33,13 +33,13 @@ use rustix::stdio::stdout;
 use rustix::time::{ClockId, clock_gettime};
 
 const SERVICES_MAX: usize = 256;
-/// For the benchmark, to look at PID 1.
+/// Time for the benchmark to look at PID 1.
 const MOMENT_MS: u64 = 300;
-/// Between two looks at what is left of the orphans.
+/// Between two checks whether orphans are left.
 const LOOK_MS: u64 = 1;
-/// For the last of the ended ones to become a zombie.
+/// Time for the last one that has ended to become a zombie.
 const QUIET_MS: u64 = 100;
-/// What is written at once, at the most.
+/// The most that is written at once.
 const BLOCK_MAX: usize = 65_536;
 /// The number of a line, then its padding and its end: 100 bytes.
 const DIGITS: usize = 10;
@@ -83,7 +83,7 @@ fn run(words: Strings<'static>, memory: &'static mut Memory) -> u8 {
 /// The service.
 fn serve(mut words: Strings, at_ns: u64) -> u8 {
     let is_run_file = words.next().is_some_and(|word| word.to_bytes().ends_with(b"run"));
-    // s6 gives a run file a word, which is not for us.
+    // s6 gives a run file an argument, which is not for us.
     let Some(fifo) = words.next().filter(|_| !is_run_file) else {
         let mut digits = [0; 8];
         let file = open(c"id", OFlags::RDONLY, Mode::empty());
@@ -97,7 +97,7 @@ fn serve(mut words: Strings, at_ns: u64) -> u8 {
     };
     let id = number(words.next());
     if let Some(path) = words.next() {
-        // Who asks for this file expects a daemon: one that has gone into the background.
+        // A supervisor that asks for this file expects a daemon, which goes into the background.
         let daemon = raw::fork(|| {
             let file = open(path, OFlags::CREATE | OFlags::WRONLY | OFlags::TRUNC, Mode::RUSR);
             let mut text = String::<16>::new();
@@ -110,7 +110,7 @@ fn serve(mut words: Strings, at_ns: u64) -> u8 {
     be(fifo, id, at_ns)
 }
 
-/// Tells that it is there, and stays or crashes.
+/// Reports that it is there, and stays or crashes.
 fn be(fifo: &CStr, id: u32, at_ns: u64) -> u8 {
     tell(fifo, id, at_ns);
     if fifo.to_bytes().ends_with(b"crash") {
@@ -154,7 +154,7 @@ fn repeat(program: &CStr, count: u32, fifo: &CStr, Memory(pids): &mut Memory) ->
     0
 }
 
-/// The smallest PID 1 that reaps: it starts a command and waits, until there is nobody left.
+/// The smallest PID 1 that reaps: it starts a command and waits until there is no child left.
 fn init(words: Strings) -> u8 {
     let _command = raw::fork(|| {
         let mut rest = words;
@@ -165,8 +165,8 @@ fn init(words: Strings) -> u8 {
     0
 }
 
-/// Makes `count` orphans that are PID 1's to reap: all of them ended already, or one after the
-/// other. Tells that it is there, when it began and when all had been reaped, and stays.
+/// Makes `count` orphans for PID 1 to reap, which have all ended already or end one after the
+/// other. Reports that it is there, when it began and when all had been reaped, and stays.
 fn orphans(is_once: bool, count: u32, fifo: &CStr) -> u8 {
     tell(fifo, 0, now_ns());
     sleep_ms(MOMENT_MS);
@@ -187,21 +187,22 @@ fn orphans(is_once: bool, count: u32, fifo: &CStr) -> u8 {
     stay()
 }
 
-/// Makes children that end at once, and waits until all have; none is reaped. Says when.
+/// Makes children that end at once, reaps none, and waits until all have ended. Returns when that
+/// was.
 fn have_ended(count: u32) -> u64 {
     if let Ok((left, right)) = pipe() {
         for _ in 0..count {
             let _child = raw::fork(|| raw::exit(0));
         }
         drop(right);
-        // End-of-file, when nobody has the other end open.
+        // End-of-file comes when no process has the other end open.
         let _end = read(left, &mut [0; 1]);
         sleep_ms(QUIET_MS);
     }
     now_ns()
 }
 
-/// Makes grandchildren whose parents end before them. Says when it began.
+/// Makes grandchildren whose parents end without reaping them. Returns when it began.
 fn end_singly(count: u32) -> Option<u64> {
     let at_ns = now_ns();
     for _ in 0..count {
@@ -216,9 +217,9 @@ fn end_singly(count: u32) -> Option<u64> {
     Some(at_ns)
 }
 
-/// Writes numbered lines to standard output, in blocks that end where they are full. Tells when it
-/// began and when it had written all.
-// Another function's frame would take that block along.
+/// Writes numbered lines to standard output, in blocks that end wherever they are full. Reports
+/// when it began and when it had written all.
+// Inlined, its block would enlarge the frame of another function.
 #[inline(never)]
 fn lines(count: u32, size: u32, fifo: &CStr) -> u8 {
     let size = usize::try_from(size).unwrap_or(BLOCK_MAX).clamp(1, BLOCK_MAX);
@@ -257,7 +258,7 @@ fn count_up(digits: &mut [u8]) {
 }
 
 fn write_all(mut bytes: &[u8]) -> bool {
-    // SAFETY: who asks for lines gives it a standard output, and nothing here closes that.
+    // SAFETY: this is only run with a standard output, and nothing here closes it.
     let output = unsafe { stdout() };
     while !bytes.is_empty() {
         match write(output, bytes) {
@@ -269,7 +270,8 @@ fn write_all(mut bytes: &[u8]) -> bool {
     true
 }
 
-/// Tells the benchmark who this is and when it was; whether there is a benchmark.
+/// Reports to the benchmark which service this is, and a time; returns whether there is a
+/// benchmark.
 fn tell(fifo: &CStr, id: u32, at_ns: u64) -> bool {
     let Ok(fifo) = open(fifo, OFlags::WRONLY | OFlags::NONBLOCK, Mode::empty()) else {
         return false;

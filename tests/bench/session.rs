@@ -1,7 +1,7 @@
-//! A session: one supervisor with its services, from its start to the end of every process of it.
+//! A session: one supervisor with its services, from its start to the end of its last process.
 //!
-//! Everything is in a temporary directory, and nothing outlives its session, an error or Ctrl-C:
-//! what loses its parent becomes a child of this process, which kills whatever is below it.
+//! Everything is in a temporary directory, and no process outlives its session, an error or Ctrl-C:
+//! orphans become children of this process, which kills all its descendants.
 
 use crate::Result;
 use crate::peers::{self, Peer, Site, make_dir};
@@ -31,7 +31,7 @@ const GLANCE: Duration = Duration::from_millis(2);
 const FIFO_SIZE: i32 = 1 << 20;
 /// Where in its directory the supervisor is set up.
 const SITE: &str = "site";
-/// Between two looks for ended children.
+/// Between two checks for ended children.
 const REAP_MS: u16 = 100;
 
 static IS_INTERRUPTED: AtomicBool = AtomicBool::new(false);
@@ -40,12 +40,12 @@ extern "C" fn interrupt(_: i32) {
     IS_INTERRUPTED.store(true, Ordering::Relaxed);
 }
 
-/// Whether to go on.
+/// Fails if the benchmark was interrupted.
 pub fn check_interrupt() -> Result<()> {
     if IS_INTERRUPTED.load(Ordering::Relaxed) { Err("interrupted".into()) } else { Ok(()) }
 }
 
-/// Has orphans come to this process, and Ctrl-C end it in order.
+/// Makes orphans children of this process, and lets Ctrl-C end it in order.
 pub fn prepare() -> Result<()> {
     let action = SigAction::new(SigHandler::Handler(interrupt), SaFlags::empty(), SigSet::empty());
     for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
@@ -55,7 +55,7 @@ pub fn prepare() -> Result<()> {
     prctl::set_child_subreaper(true).map_err(|errno| format!("subreaper: {errno}"))
 }
 
-/// Reaps what has ended, but for `root`, whose number is to stay its own.
+/// Reaps what has ended, except `root`, whose pid must not be reused.
 fn reap(root: i32) {
     let flags = WaitPidFlag::WNOHANG | WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT;
     while let Some(pid) = waitid(Id::All, flags).ok().and_then(|end| end.pid()) {
@@ -70,7 +70,7 @@ pub fn now_ns() -> u64 {
     time.map_or(0, |time| time.tv_sec() as u64 * 1_000_000_000 + time.tv_nsec() as u64)
 }
 
-/// A service's word of its start.
+/// A service's report of its start.
 #[derive(Clone, Copy)]
 pub struct Record {
     pub id: usize,
@@ -78,7 +78,7 @@ pub struct Record {
     pub at_ns: u64,
 }
 
-/// Makes and opens what services tell of themselves in.
+/// Makes and opens the FIFO in which services report.
 pub fn open_fifo(path: &Path) -> Result<File> {
     mkfifo(path, Mode::S_IRUSR | Mode::S_IWUSR).map_err(|errno| format!("FIFO: {errno}"))?;
     let mut options = OpenOptions::new();
@@ -94,17 +94,18 @@ pub struct Session {
     service: PathBuf,
     root: i32,
     heard: VecDeque<Record>,
-    /// Before it was executed.
+    /// When it was started: the time just before it was executed.
     pub start_ns: u64,
 }
 
 impl Session {
-    /// Starts `peer` with services of which each has a logger or not; none if it has no loggers.
+    /// Starts `peer` with services, with a logger for each if `is_logged`; none if it has no
+    /// loggers.
     pub fn start(peer: &Peer, services: usize, is_logged: bool) -> Result<Option<Session>> {
         Self::start_with(peer, services, is_logged, "fifo")
     }
 
-    /// Services that exit at once.
+    /// Starts `peer` with services that exit at once.
     pub fn start_crashing(peer: &Peer, services: usize) -> Result<Option<Session>> {
         Self::start_with(peer, services, false, "crash")
     }
@@ -118,7 +119,7 @@ impl Session {
         check_interrupt()?;
         let dir = TempDir::with_prefix("going-bench-").map_err(|error| error.to_string())?;
         let path = dir.child(fifo);
-        // Before anybody is started who would tell.
+        // Before anything is started that would report.
         let fifo = open_fifo(&path)?;
         let site_dir = make_dir(dir.child(SITE))?;
         let site = Site { dir: &site_dir, services, fifo: &path, is_logged };
@@ -142,7 +143,7 @@ impl Session {
         Ok(Session { dir, fifo, service, root, heard: VecDeque::new(), start_ns })
     }
 
-    /// The next start that is told; none after `timeout`.
+    /// The next start that is reported; none after `timeout`.
     pub fn next(&mut self, timeout: Duration) -> Result<Option<Record>> {
         let due_ns = now_ns() + timeout.as_nanos() as u64;
         loop {
@@ -154,7 +155,8 @@ impl Session {
             if left_ns == 0 {
                 return Ok(None);
             }
-            // Daemons become children of this process, and monit takes a zombie for a service.
+            // Daemons become children of this process, and monit takes a zombie for a running
+            // service.
             reap(self.root);
             let left_ms = u16::try_from(left_ns.div_ceil(1_000_000)).unwrap_or(u16::MAX);
             let left_ms = left_ms.min(REAP_MS);
@@ -175,8 +177,8 @@ impl Session {
         }
     }
 
-    /// Waits until each of `pids` has been started anew, and remembers the new numbers; says when
-    /// the last of them was. None if that takes longer than `timeout`.
+    /// Waits until each of `pids` has been started anew, and stores the new pids. Returns when the
+    /// last of them was started; none if that takes longer than `timeout`.
     pub fn wait_all(&mut self, pids: &mut [i32], timeout: Duration) -> Result<Option<u64>> {
         let (mut is_new, mut last_ns) = (vec![false; pids.len()], 0);
         let due_ns = now_ns() + timeout.as_nanos() as u64;
@@ -200,7 +202,7 @@ impl Session {
     /// the pipe that is the service's output and a file in the directory of its log.
     pub fn count_unlogged(&self, pids: &[i32]) -> usize {
         let dir = self.path().join(SITE);
-        // As the kernel calls it.
+        // The path as the kernel shows it.
         let dir = dir.canonicalize().unwrap_or(dir);
         let supervisors = self.supervisors().into_iter();
         let held: Vec<_> = supervisors.map(processes::descriptors).collect();
@@ -220,12 +222,12 @@ impl Session {
         self.root
     }
 
-    /// Where it all is.
+    /// The directory of the session.
     pub fn path(&self) -> &Path {
         self.dir.path()
     }
 
-    /// What it has said last, for a message.
+    /// The last lines that it has printed, for a message.
     pub fn last_words(&self) -> String {
         let text = std::fs::read(self.path().join("log")).unwrap_or_default();
         let text = String::from_utf8_lossy(&text).into_owned();
@@ -237,7 +239,7 @@ impl Session {
 impl Drop for Session {
     fn drop(&mut self) {
         let own = getpid().as_raw();
-        // Held still it starts nothing more.
+        // While it is stopped it starts nothing more.
         let _gone = kill(Pid::from_raw(self.root), Signal::SIGSTOP);
         for turn in 0.. {
             while waitpid(None, Some(WaitPidFlag::WNOHANG)).is_ok_and(|end| end.pid().is_some()) {}
