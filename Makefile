@@ -1,4 +1,4 @@
-# The front door. `make demo` and `make test` need nothing else typed; `make help` lists the rest.
+# Start here: `make demo` and `make test` need nothing else first; `make help` lists the rest.
 
 TARGET = x86_64-unknown-linux-musl
 prefix = /usr
@@ -15,21 +15,21 @@ sysconfdir = /etc
 DESTDIR =
 
 CARGO = cargo
-# Where it builds, and with what, is said here and in .cargo/config.toml alone.
+# Where cargo builds, and with which flags, is said here and in .cargo/config.toml only.
 export CARGO_TARGET_DIR = $(CURDIR)/target
 unexport RUSTFLAGS CARGO_ENCODED_RUSTFLAGS CARGO_BUILD_TARGET
-# What packages are made for.
+# The targets that packages are made for.
 TARGETS = x86_64-unknown-linux-musl aarch64-unknown-linux-musl
 VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)
 PROGRAM = target/$(TARGET)/release/going
 LOGGER = $(PROGRAM)log
 CONTROL = $(PROGRAM)ctl
-# No path of the machine that it was built on goes into the program.
+# Keeps the paths of the build machine out of the programs.
 REMAP = --config 'target.$(TARGET).rustflags = [ "--remap-path-prefix=$(CURDIR)=.", \
 	"--remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)=cargo" ]'
 
-# What is installed, "MODE SOURCE DESTINATION" a line: the one list, for install, uninstall and every
-# package.
+# What is installed, one "MODE SOURCE DESTINATION" per line. This is the only list, for install,
+# uninstall and every package.
 define INSTALLED
 755 $(PROGRAM) $(sbindir)/going
 755 $(LOGGER) $(bindir)/goinglog
@@ -55,7 +55,7 @@ $(foreach file,$(wildcard etc/going.d/*),644 $(file) $(docdir)/examples/$(notdir
 endef
 export INSTALLED
 
-all: ## build the programs; TARGET=aarch64-unknown-linux-musl for another machine
+all: ## build the programs; TARGET=aarch64-unknown-linux-musl for another CPU
 	scripts/setup build $(TARGET)
 	$(CARGO) build --release --locked --target $(TARGET) $(REMAP)
 
@@ -79,24 +79,24 @@ check: ## format, lints, documentation, source invariants, manual pages
 	$(CARGO) test --locked --test it -- sources
 	scripts/lint-man
 
-loc: ## count lines of code; fails at 500 in the supervisor's own process, 250 in goinglog
+loc: ## count lines of code; fails at 500 for the supervisor's own process, 250 for goinglog
 	scripts/setup check
 	scripts/loc
 
-size: all ## measure the programs: bytes, and memory; of going with no, 100 and 256 services
+size: all ## measure the programs: bytes, and memory; going's with 0, 100 and 256 services
 	scripts/size $(PROGRAM) $(LOGGER) $(CONTROL)
 
-# What supervisors write goes to memory, as below /run: on a disk, it is that which would be measured.
+# Supervisors write to memory here, as they do below /run: on a disk, the disk would be measured.
 # The scripts that start loggers are executed there.
 MEMORY = $(if $(TMPDIR),,$(shell [ -d /dev/shm ] && [ -w /dev/shm ] && \
 	! grep -qs ' /dev/shm tmpfs .*noexec' /proc/mounts && echo TMPDIR=/dev/shm))
 
-# The benchmark is a program of this machine and needs the path of two others.
+# The benchmark runs on this machine, and needs the paths of two other programs.
 BENCH = $(MEMORY) GOING="$(CURDIR)/$(PROGRAM)" \
 	SERVICE="$(CURDIR)/target/$(TARGET)/release/examples/bench-service" \
 	$(CARGO) bench --quiet --locked --target $(TARGET) $(REMAP) --bench bench --
 
-bench: all ## side by side with its peers, 15 minutes; ONLY='restart lines going runit' for less
+bench: all ## compare going with its peers, 15 minutes; ONLY='restart lines going runit' for less
 	scripts/setup bench
 	$(CARGO) build --release --locked --target $(TARGET) $(REMAP) --example bench-service
 	$(BENCH) $(ONLY)
@@ -110,20 +110,20 @@ man: ## show the manual pages
 	man ./man/goinglog.1
 	man ./man/goingctl.1
 
-# Who installs need not be who has built, nor have what that takes.
+# The user who installs need not be the one who built, and may have no cargo.
 install: $(if $(shell command -v $(CARGO) 2>/dev/null),all) ## install below $(DESTDIR)$(prefix), with an empty /etc/going.d
 	install -d -m 755 "$(DESTDIR)$(sysconfdir)/going.d"
 	@set -e; echo "$$INSTALLED" | while read -r mode source destination; do \
 		[ -z "$$mode" ] || install -D -m "$$mode" "$$source" "$(DESTDIR)$$destination"; \
 	done
 
-# Users of a package get them; who builds for themselves has the sources.
-install-notices: ## install the notices of what is linked into the programs, to be passed on with them
+# Users of a package get these notices. A user who builds from the sources has them there.
+install-notices: ## install the notices of what is linked into the programs, for packages
 	@mkdir -p target
 	scripts/package/notices $(TARGET) >target/THIRD-PARTY
 	install -D -m 644 target/THIRD-PARTY "$(DESTDIR)$(licensedir)/THIRD-PARTY"
 
-uninstall: ## remove what install has installed, but no service file
+uninstall: ## remove what install has installed, but no service files
 	@echo "$$INSTALLED" | while read -r mode source destination; do \
 		[ -z "$$mode" ] || rm -f "$(DESTDIR)$$destination"; \
 	done
@@ -140,11 +140,11 @@ site: ## write the site: target/site
 	scripts/setup doc
 	target/venv/bin/python scripts/site/build site
 
-site-check: site ## look at the site in a browser, follow its links, validate it
+site-check: site ## view the site in a browser, follow its links, validate it
 	scripts/setup site
 	target/venv/bin/python scripts/site/check
 
-dist: ## pack the sources of the last commit, and the programs, into target/dist as all packages
+dist: ## pack the sources of the last commit, and the programs; all packages go to target/dist
 	scripts/setup packages
 	scripts/package/build dist $(TARGETS)
 
@@ -160,18 +160,18 @@ arch: ## make packages for Arch Linux
 	scripts/setup packages
 	scripts/package/build arch $(TARGETS)
 
-oci: ## make container images that hold going alone
+oci: ## make container images that contain only going
 	scripts/setup packages
 	scripts/package/build oci $(TARGETS)
 
 package-check: deb rpm arch oci dist ## make every package, then try-packages
 	$(MAKE) try-packages
 
-try-packages: ## install and run what is in target/dist, each in a clean root of its own kind
+try-packages: ## install and run each package of target/dist, in a clean root of its own kind
 	scripts/setup package-check
 	scripts/package/check
 
-release-check: ## all that scripts/release does, but the tag
+release-check: ## do all that scripts/release does, except the tag
 	scripts/setup packages
 	scripts/test-release
 	scripts/release --check $(VERSION)

@@ -1,4 +1,5 @@
-//! Has going(8) linked as `.cargo/layout.ld` says; the other programs and the tests are not.
+//! Links going(8) with the linker script `.cargo/layout.ld`; other programs and tests are linked
+//! without.
 
 fn main() {
     println!("cargo::rerun-if-changed=.cargo/layout.ld");

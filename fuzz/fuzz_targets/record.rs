@@ -1,5 +1,5 @@
 //! A record of any bytes, as no reader would write it. It decodes to an entry all the same, and
-//! that entry is the same after it was passed on.
+//! that entry survives being passed on.
 #![no_main]
 
 use going::child::plan::encode;

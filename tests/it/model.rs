@@ -731,7 +731,7 @@ fn an_entry_of_another_plan_has_no_text() {
     assert_eq!(text, b"cmd=two\nuser=somebody\n");
 }
 
-/// Any entry is the same after it was passed on.
+/// Every entry survives being passed on, whatever it says.
 fn entries_come_back() {
     let restart = prop::sample::select(vec![
         Restart::Always,
