@@ -1,8 +1,7 @@
 //! What loggers cost, and whether they keep everything. Numbered lines go through a pipe into the
-//! logger of each peer, one by one or in blocks, as programs write them that do not buffer their
-//! output or do. The logs are on a disk, as usual. Each logger rotates after a megabyte. While it
-//! is timed it keeps ten files, as is usual; once it keeps all of them, so that the lines can be
-//! counted.
+//! logger of each peer, one by one or in blocks, as from programs that do not buffer their output,
+//! or do. The logs are on a disk, as usual. Each logger rotates after a megabyte. While it is timed
+//! it keeps ten files, as is usual; once it keeps all of them, so that the lines can be counted.
 
 use crate::peers::{self, Peer, write};
 use crate::processes::Usage;

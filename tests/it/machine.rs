@@ -46,8 +46,8 @@ done
 ";
 
 /// What has to be done for a PID 1 that mounts nothing: mount the file systems, and install busybox
-/// under all its names. Runs with the arguments and the environment that the kernel gives to its
-/// first program.
+/// under all its names. The arguments and the environment that the kernel gives to its first
+/// program stay as they are.
 pub const RC: &str = "#!/bin/busybox sh
 /bin/busybox mkdir -p /proc /sys /dev /run /tmp
 /bin/busybox mount -t proc proc /proc
@@ -240,7 +240,7 @@ impl Machine {
 
     // The monitor.
 
-    /// Why the machine is off, or would restart without `-no-reboot`, in QEMU's word for it.
+    /// QEMU's word for why the machine is off, or would restart but for `-no-reboot`.
     #[track_caller]
     pub fn wait_end(&mut self) -> String {
         let event = self.wait_monitor("\"event\": \"SHUTDOWN\"");

@@ -136,7 +136,7 @@ fn steady_service_is_respawned_at_once() {
     service.step(FAILED, 5_000);
     assert_eq!(service.state, State::Down);
     assert_eq!(put_off_ms(&service), 0);
-    // It does not make us forget the quick deaths before it.
+    // The quick deaths before it still count.
     let mut quick = up_at(0);
     quick.step(FAILED, 1);
     spawn_again(&mut quick, 1_001);
@@ -215,7 +215,8 @@ fn who_is_logged_to_drains_first() {
     assert_eq!(obeys.step(Event::Tick(Want::Drain), 1), None);
 }
 
-/// Four policies, three ends: the service is done, or respawned after the delay for its time up.
+/// Four policies, three ends: the service is done, or respawned, after a delay if it was up too
+/// briefly.
 fn an_end_is_judged_by_its_policy() {
     let ends = [End::Exited(0), End::Exited(1), End::Killed(9)];
     let table = [
@@ -713,7 +714,7 @@ fn an_entry_of_another_plan_has_no_text() {
     assert_eq!(text, b"cmd=one\nuser=nobody\n");
     assert_eq!(read_text(&new, &stale, &mut text), Err(Errno::BADMSG));
     assert_eq!(text, b"");
-    // Nor is there a text so long, or one beyond the end of the file.
+    // No text is this long, and none begins beyond the end of the file.
     let [start, len, hash] = stale.text;
     let endless = Entry { text: [start, u32::MAX, hash], ..stale.clone() };
     assert_eq!(read_text(&new, &endless, &mut text), Err(Errno::BADMSG));

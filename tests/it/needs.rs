@@ -30,7 +30,7 @@ pub enum Need {
     Runc,
     /// A PID namespace.
     Unshare,
-    /// Prometheus' own checker for what it is given.
+    /// Prometheus' own checker of metrics.
     Promtool,
     /// An independent check of JSON against its schema.
     JsonSchema,
@@ -100,7 +100,7 @@ fn has_command(name: &str) -> bool {
 pub const LAST_PID: &str = "/proc/sys/kernel/ns_last_pid";
 
 fn can_choose_pid() -> bool {
-    // The file's mode lets everybody write to it; only trying shows whether the kernel does.
+    // The file's mode lets everybody write to it, but the kernel may not: only trying tells.
     fs::read(LAST_PID).and_then(|number| fs::write(LAST_PID, number)).is_ok()
 }
 

@@ -107,7 +107,7 @@ fn a_down_directory_that_cannot_be_searched_stops_nobody() {
     }
 }
 
-/// The first rescan is not the only one that ends them: it may have read nothing, or have failed.
+/// Leftovers are not only ended by the first rescan, which may have read nothing or have failed.
 fn leftovers_are_ended_though_confdir_comes_late() {
     let mut going = Going::new();
     going.write("held", going.cmd("hold", "held", &["ignore"]));
@@ -136,7 +136,7 @@ fn a_shutdown_ends_though_a_service_logs_to_itself() {
     going.terminate();
 }
 
-/// Each waited for the end of the other, and nothing killed the one that ignores TERM.
+/// The two services waited for each other to end, and nothing killed the one that ignores TERM.
 fn a_shutdown_ends_though_who_is_stopped_already_logs_to_a_writer() {
     let mut going = Going::new();
     let text = going.cmd("hold", "web", &["ignore"]) + "timeout=0\n";
@@ -438,7 +438,8 @@ fn write_ballast(going: &Going) {
     (0..200).for_each(|number| going.write(&format!("bad{number:03}"), &text));
 }
 
-/// Replaces a service file in one step, so that it does not count as a file that has just changed.
+/// Replaces a service file by a link, in one step, so that it does not count as a file that has
+/// just changed.
 fn put_link(going: &Going, name: &str, file: &str) {
     symlink(going.path(file), going.path("link")).expect("a symlink");
     fs::rename(going.path("link"), going.path("going.d").join(name)).expect("the same disk");
@@ -630,7 +631,8 @@ fn who_finds_not_what_was_read_is_not_started() {
     going.terminate();
 }
 
-/// The limit does not keep `going -n` from its check either, which writes nothing to disk.
+/// A limit of the size of files does not keep `going -n` from its check either, which writes
+/// nothing to disk.
 fn a_check_needs_no_room_for_files() {
     let mut going = Going::new();
     going.open_to_everybody();
@@ -646,7 +648,7 @@ fn a_check_needs_no_room_for_files() {
     }
 }
 
-/// It died of XFSZ, without a message.
+/// `going -n` died of XFSZ, without a message.
 fn a_check_without_room_says_so() {
     let mut going = Going::new();
     going.open_to_everybody();
@@ -723,7 +725,7 @@ fn a_logger_that_dies_in_a_shutdown_comes_back_for_its_writers() {
     assert!(lines.ends_with("bye\n"), "{lines}\n{}", going.report());
 }
 
-/// Its file has not changed, so it is not started again.
+/// The file of a service that is done has not changed, so it is not started again.
 fn what_is_done_stays_so_though_its_logger_goes_and_comes() {
     let mut going = Going::new();
     going.hold("log");
@@ -744,8 +746,8 @@ fn what_is_done_stays_so_though_its_logger_goes_and_comes() {
     going.terminate();
 }
 
-/// It may be killed for lack of memory, or by a limit of the stack. Nothing would be started then,
-/// and no message would say why.
+/// A reader may be killed for lack of memory, or by a limit of the stack. Nothing would be started
+/// then, and no message would say why.
 fn a_reader_that_is_killed_is_told() {
     let mut going = Going::new();
     write_ballast(&going);
@@ -760,7 +762,7 @@ fn a_reader_that_is_killed_is_told() {
     };
     send(reader, Signal::SIGKILL);
     going.wait_log("unable to read CONFDIR: killed by signal 9");
-    // Its unfinished plan does not count. The plan before stands, and no service is restarted.
+    // Its unfinished plan does not count. The previous plan stands, and no service is restarted.
     going.rescan();
     assert_eq!(going.starts("web").len(), 1, "{}", going.report());
     going.terminate();
@@ -891,7 +893,8 @@ fn nobody_logs_to_one_that_has_ended_and_is_gone() {
     going.terminate();
 }
 
-/// If it came back before it was forgotten, it would read what was left in its predecessor's pipe.
+/// A service that came back before it was forgotten would read what was left in its predecessor's
+/// pipe.
 fn who_comes_back_and_is_logged_to_no_more_reads_nothing() {
     let mut going = Going::new();
     going.hold("log");
@@ -947,8 +950,8 @@ fn leftovers_are_ended(change: impl FnOnce(&mut Command)) {
     }
 }
 
-/// This matters where standard error cannot be opened anew, which may be so for one that our caller
-/// gave us.
+/// This matters where standard error cannot be opened anew, as may be the case if it came from our
+/// caller.
 fn what_a_child_says_goes_to_no_log_of_a_service() {
     let mut going = Going::new();
     going.open_to_everybody();
@@ -973,8 +976,8 @@ fn what_a_child_says_goes_to_no_log_of_a_service() {
     going.terminate();
 }
 
-/// The process that ends the machine needs no file in memory, unlike a reader. Here a PID 1 seems
-/// to be allowed to take over Ctrl-Alt-Del; the kernel then ends its PID namespace in place of a
+/// The process that ends the machine needs no file in memory, unlike a reader. Here the kernel
+/// seems to let a PID 1 take over Ctrl-Alt-Del, and then ends its PID namespace in place of a
 /// machine.
 fn a_machine_ends_where_no_file_could_be_read() {
     let mut going = Going::new();

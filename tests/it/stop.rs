@@ -382,8 +382,8 @@ fn a_main_command_takes_its_time() {
     assert!(!String::from_utf8_lossy(&output.stderr).contains("killing"), "{output:?}");
 }
 
-/// Something that ends a whole control group sends TERM to every process in it, as systemd does,
-/// and `docker stop` with `--pid=host`. Services may have ended before going hears of it.
+/// systemd ends a whole control group by TERM to every process in it, and so does `docker stop`
+/// with `--pid=host`. Services may have ended before going hears of it.
 fn who_is_terminated_along_with_going_ends_as_asked() {
     let mut going = Going::new();
     going.hold("web");

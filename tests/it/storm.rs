@@ -44,7 +44,7 @@ struct Known {
 /// One of the five writers.
 struct Writer<'a> {
     going: &'a Going,
-    /// Shared by all who work in CONFDIR; a writer that replaces it holds it alone.
+    /// Shared by the writers that work in CONFDIR; one that replaces it holds it alone.
     confdir: &'a RwLock<()>,
     number: usize,
     random: Random,
@@ -177,8 +177,8 @@ fn append(path: &Path, text: &str) {
     file.expect("our own file").write_all(text.as_bytes()).expect("room on the disk");
 }
 
-/// Replaces the directory by a copy of itself; meanwhile there is none. It goes and comes in one
-/// step each: deleting it file by file would be an order to stop the services.
+/// Replaces the directory by a copy; in between there is none. It goes and comes in a single step
+/// each, because deleting it file by file would be an order to stop the services.
 fn replace_directory(going: &Going, number: usize) {
     let (confdir, new) = (going.path("going.d"), going.path(&format!("new.d{number}")));
     let copied = Command::new("cp").arg("-a").arg(&confdir).arg(&new).status().expect("cp");
@@ -186,7 +186,7 @@ fn replace_directory(going: &Going, number: usize) {
     let old = going.path(&format!("old.d{number}"));
     fs::rename(&confdir, &old).expect("our own directory");
     fs::remove_dir_all(&old).expect("our own directory");
-    // One writer leaves it away long enough for going to notice.
+    // One of the writers waits for long enough that going notices.
     sleep(Duration::from_millis(if number == 0 { 300 } else { 0 }));
     fs::rename(&new, &confdir).expect("our own directory");
 }

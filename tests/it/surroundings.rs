@@ -274,7 +274,7 @@ fn relative_directories_stay_what_they_were() {
     going.terminate();
 }
 
-/// RUNDIR is there for others to see and to steer; running the services comes first.
+/// RUNDIR lets others see and steer the services; running them comes first.
 fn without_a_writable_rundir_it_works_with_a_warning() {
     let mut going = Going::new();
     going.hold("web");

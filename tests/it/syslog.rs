@@ -182,7 +182,8 @@ fn syslogd_hears_from_inside_a_chroot() {
     going.terminate();
 }
 
-/// The queue of a stopped syslogd is full. Nothing waits for it; what does not fit goes to stderr.
+/// The queue of a syslogd that does not read fills up. Nothing waits for it; what does not fit goes
+/// to stderr.
 fn a_syslogd_that_does_not_read_stalls_nothing() {
     let mut going = Going::new();
     let dev = Dev::new(&going);

@@ -96,7 +96,7 @@ fn a_terminal_in_a_namespace() {
     a_terminal(By::Unshare);
 }
 
-/// The main command has its own process group in the foreground: keys reach it, and nothing else.
+/// The main command has its own process group in the foreground, so that keys reach only it.
 #[track_caller]
 fn a_terminal(by: By) {
     let (mut container, terminal) = on_terminal(by, "note");

@@ -126,7 +126,8 @@ fn what_outlives_a_killed_going_is_waited_for_with_an_old_kernel() {
     going.terminate();
 }
 
-/// In /proc/PID/stat the fields follow the process's name, which is that of its program.
+/// In /proc/PID/stat the fields follow the process's name, which is that of its program, whatever
+/// it contains.
 fn what_outlives_a_killed_going_is_found_by_any_name() {
     let mut going = Going::new();
     let service = going.service().get_program().to_owned();

@@ -144,7 +144,7 @@ impl World {
             // There is no way back from this.
             (true, _) if self.want == Want::Kill || random.below(8) == 0 => Want::Kill,
             (true, false) => Want::Shutdown,
-            // Wanted up, it would run beside the process that was given up.
+            // If it were wanted up, a second process would run beside the one that was given up.
             (true, true) if self.service.pid().is_none() && self.child.is_some() => Want::Drain,
             (true, true) => random.pick(&[Want::Up, Want::Down, Want::Drain, Want::Drain]),
         };
@@ -296,7 +296,7 @@ impl World {
             (State::Up(_) | State::Killed(_) | State::Down | State::Done, _) => NEVER_MS,
         };
         assert!(lasted_ms < longest_ms, "{state:?} for {lasted_ms} ms, {:?}", self.want);
-        // Nor is it due any later than that.
+        // The deadline is exactly that, and no later.
         let due_ms = self.service.due_ms(self.want).unwrap_or(NEVER_MS);
         assert_eq!(
             due_ms,

@@ -594,7 +594,7 @@ fn an_account_that_appears_later() {
     going.terminate();
 }
 
-/// Empties /etc, for this process and its descendants only.
+/// Mounts an empty /etc, for this process and its descendants only.
 fn empty_etc() -> io::Result<()> {
     unshare(CloneFlags::CLONE_NEWNS)?;
     let nothing = None::<&Path>;
