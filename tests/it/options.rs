@@ -132,7 +132,7 @@ fn who_cannot_start_says_why() {
     let going = Going::new();
     let mut command = going.command();
     command.stdout(Stdio::null()).stderr(Stdio::piped());
-    // SAFETY: getrlimit(2) and setrlimit(2) alone.
+    // SAFETY: only getrlimit(2) and setrlimit(2) are called.
     unsafe {
         command.pre_exec(|| {
             let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;

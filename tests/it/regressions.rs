@@ -422,7 +422,7 @@ fn messages_that_cannot_be_written_are_no_signal_for_the_main_command() {
     unread.stderr(writer);
     assert_eq!(run(unread), Some(7));
     let mut limited = going.command();
-    // SAFETY: setrlimit(2) alone.
+    // SAFETY: only setrlimit(2) is called.
     unsafe { limited.pre_exec(|| Ok(setrlimit(Resource::RLIMIT_FSIZE, 0, 0)?)) };
     assert_eq!(run(limited), Some(7));
     // Nor do they change the exit code of a command that cannot be executed.
@@ -576,7 +576,7 @@ fn a_limit_of_the_size_of_files_keeps_nobody_from_starting() {
     let mut going = Going::new();
     going.write("web", "cmd=sleep 1000\n");
     going.start_with(|command| {
-        // SAFETY: setrlimit(2) alone.
+        // SAFETY: only setrlimit(2) is called.
         unsafe {
             command.pre_exec(|| Ok(setrlimit(Resource::RLIMIT_FSIZE, 30, libc::RLIM_INFINITY)?))
         };
@@ -601,7 +601,7 @@ fn a_plan_that_is_cut_off_is_none() {
     let limit = ENTRIES + size_of::<Record>() as u64 + 8;
     going.start_with(|command| {
         run_by(command, 12_345);
-        // SAFETY: setrlimit(2) alone.
+        // SAFETY: only setrlimit(2) is called.
         unsafe { command.pre_exec(move || Ok(setrlimit(Resource::RLIMIT_FSIZE, limit, limit)?)) };
     });
     going.wait_log("unable to make a plan: No space left on device");
@@ -641,7 +641,7 @@ fn a_check_needs_no_room_for_files() {
         let mut command = going.command();
         command.arg("-n").stdout(Stdio::null());
         run_by(&mut command, user);
-        // SAFETY: setrlimit(2) alone.
+        // SAFETY: only setrlimit(2) is called.
         unsafe { command.pre_exec(move || Ok(setrlimit(Resource::RLIMIT_FSIZE, 0, highest)?)) };
         let status = command.status().expect("going can be executed");
         assert!(status.success(), "{user} {highest}: {status}\n{}", going.report());
@@ -656,7 +656,7 @@ fn a_check_without_room_says_so() {
     let mut command = going.command();
     command.arg("-n").stdout(Stdio::piped());
     run_by(&mut command, 12_345);
-    // SAFETY: setrlimit(2) alone.
+    // SAFETY: only setrlimit(2) is called.
     unsafe { command.pre_exec(|| Ok(setrlimit(Resource::RLIMIT_FSIZE, 0, 0)?)) };
     let output = command.output().expect("going can be executed");
     let text = "unable to make a plan: File too large\n";
@@ -802,7 +802,7 @@ fn the_umask_of_the_caller_is_not_that_of_rundir() {
     let script = format!("umask >'{}'; exec sleep 1000", going.path("umask").display());
     going.start_with(|command| {
         command.args(["--", "/bin/sh", "-c", &script]);
-        // SAFETY: umask(2) alone.
+        // SAFETY: only umask(2) is called.
         unsafe {
             command.pre_exec(|| {
                 umask(Mode::from_bits_truncate(0o077));
