@@ -93,7 +93,7 @@ pub fn measure(choice: &Choice, results: &mut Results) -> Result<()> {
     let room = statvfs(&kept.0)
         .map(|file_system| file_system.blocks_available() * file_system.fragment_size());
     if room.is_ok_and(|bytes| bytes < ROOM_BYTES) {
-        eprintln!("bench: without lines, which need 320 MB in {}", kept.0.display());
+        eprintln!("bench: lines are left out: they need 320 MB in {}", kept.0.display());
         return Ok(());
     }
     let start = Instant::now();
@@ -180,7 +180,7 @@ fn keep(peer: &Peer, way: &Way, files: usize, results: &mut Results) -> Result<(
         session
     };
     let Some(first) = session.next(START_MAX)? else {
-        eprintln!("bench: {}: nobody writes:\n  {}", peer.name, session.last_words());
+        eprintln!("bench: {}: nothing is written:\n  {}", peer.name, session.last_words());
         return Ok(());
     };
     let before = if logger.has_writer { Usage::of(&[session.root()]).cpu_ns } else { 0 };

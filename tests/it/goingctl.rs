@@ -158,7 +158,7 @@ pub fn give_to_others(path: &Path) -> Vec<u8> {
 }
 
 /// The user, the group, the mode and the access control list of a file.
-pub fn whose(path: &Path) -> (u32, u32, u32, Vec<u8>) {
+pub fn ownership(path: &Path) -> (u32, u32, u32, Vec<u8>) {
     let stat = fs::metadata(path).expect("a file");
     let path = CString::new(path.as_os_str().as_bytes()).expect("no NUL in a path");
     let mut acl = vec![0; 4096];

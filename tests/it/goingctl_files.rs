@@ -1,8 +1,8 @@
 //! `goingctl enable`, `disable`, `check`, `edit` and `logs`: the commands that deal with files.
 
 use crate::goingctl::{
-    ABSENT, FAILED, OK, OnTerminal, Ran, command, ctl, ctl_to, give_to_others, is_held, program,
-    wait_state, whose,
+    ABSENT, FAILED, OK, OnTerminal, Ran, command, ctl, ctl_to, give_to_others, is_held, ownership,
+    program, wait_state,
 };
 use crate::harness::{Going, refuse, send};
 use crate::needs::scenario;
@@ -40,7 +40,7 @@ pub fn tests() -> Vec<Trial> {
         scenario!(edit_wants_a_file),
         scenario!(edit_leaves_nothing_of_a_copy_that_fails),
         scenario!(edit_spares_what_another_has_left),
-        scenario!(edit_keeps_whose_a_file_is, Root),
+        scenario!(edit_keeps_the_owner_of_a_file, Root),
         scenario!(edit_executes_no_service_file),
         scenario!(logs_prints_the_end),
         scenario!(logs_follows),
@@ -390,14 +390,14 @@ fn edit_spares_what_another_has_left() {
 
 /// The mode of a file is not everything: this one has a list that lets one more user read it, and
 /// so the group's bits are the most that such users may do.
-fn edit_keeps_whose_a_file_is() {
+fn edit_keeps_the_owner_of_a_file() {
     let going = Going::new();
     going.write("web", "cmd=x\n");
     let path = going.path("going.d/web");
     let acl = give_to_others(&path);
     assert_eq!(edit(&going, "web", "echo cmd=y >\"$1\"").code, OK);
     assert_eq!(content(&going, "web"), "cmd=y\n");
-    assert_eq!(whose(&path), (12_345, 12_346, 0o640, acl));
+    assert_eq!(ownership(&path), (12_345, 12_346, 0o640, acl));
 }
 
 /// If EDITOR is blank and there is no vi, the service file must not be executed in the place of an

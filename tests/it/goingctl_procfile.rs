@@ -1,6 +1,6 @@
 //! `goingctl import` and `export`: Procfiles as they are found in the field.
 
-use crate::goingctl::{ABSENT, FAILED, OK, Ran, command, ctl_to, give_to_others, whose};
+use crate::goingctl::{ABSENT, FAILED, OK, Ran, command, ctl_to, give_to_others, ownership};
 use crate::harness::{Going, refuse};
 use crate::needs::scenario;
 use libtest_mimic::Trial;
@@ -19,12 +19,12 @@ pub fn tests() -> Vec<Trial> {
         scenario!(a_shell_is_used_where_it_is_needed),
         scenario!(formation_and_ports_are_those_of_foreman),
         scenario!(variables_are_read_as_foreman_does),
-        scenario!(quotes_that_are_not_closed_are_told_of),
+        scenario!(unclosed_quotes_are_reported),
         scenario!(carriage_returns_and_comments_are_no_part),
         scenario!(what_no_service_file_can_say_is_refused),
         scenario!(import_overwrites_nothing_unasked),
         scenario!(import_overwrites_nothing_that_has_just_come),
-        scenario!(what_is_overwritten_stays_whose_it_was, Root),
+        scenario!(an_overwritten_file_keeps_its_owner, Root),
         scenario!(import_leaves_links_and_devices_what_they_are),
         scenario!(no_value_becomes_another_line),
         scenario!(what_is_found_beside_a_procfile_is_not_waited_for),
@@ -201,7 +201,7 @@ fn variables_are_read_as_foreman_does() {
 }
 
 /// dotenv allows comments after values, and values of several lines; foreman does not.
-fn quotes_that_are_not_closed_are_told_of() {
+fn unclosed_quotes_are_reported() {
     let environment = "GOOD=\"a\"\nNONE=it's\nKEY=\"-----BEGIN\nMII==\n-----END\"\nSAID='a' # b\n";
     let going = app("web: a\n", Some(environment));
     let ran = import_to(&going, OK, &[]);
@@ -293,25 +293,25 @@ fn import_overwrites_nothing_that_has_just_come() {
 
 /// An overwritten file keeps its owner, mode and access control list, except that it is closed to
 /// others if there may be a password in it.
-fn what_is_overwritten_stays_whose_it_was() {
+fn an_overwritten_file_keeps_its_owner() {
     let going = app("web: a\n", None);
     going.write("web", "cmd=old\n");
     let (path, procfile) = (going.path("going.d/web"), going.path("app/Procfile"));
     let acl = give_to_others(&path);
     import_to(&going, OK, &["--force"]);
     assert_eq!(values(&going, "web", "cmd"), ["a"]);
-    assert_eq!(whose(&path), (12_345, 12_346, 0o640, acl.clone()));
+    assert_eq!(ownership(&path), (12_345, 12_346, 0o640, acl.clone()));
     assert_eq!(give_to_others(&procfile), acl);
     let words = ["export", "--force", "-o", &procfile.display().to_string()];
     ctl_to(&going, OK, &words);
-    assert_eq!(whose(&procfile), (12_345, 12_346, 0o640, acl));
+    assert_eq!(ownership(&procfile), (12_345, 12_346, 0o640, acl));
     fs::write(going.path("app/.env"), "A=1\n").expect("room on the disk");
     for (before, behind) in [(0o644, 0o600), (0o440, 0o440)] {
         fs::remove_file(&path).expect("our own file");
         going.write("web", "cmd=old\n");
         fs::set_permissions(&path, Permissions::from_mode(before)).expect("our own file");
         import_to(&going, OK, &["--force"]);
-        assert_eq!(whose(&path), (0, 0, behind, Vec::new()));
+        assert_eq!(ownership(&path), (0, 0, behind, Vec::new()));
     }
 }
 

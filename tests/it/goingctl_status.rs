@@ -27,7 +27,7 @@ pub fn tests() -> Vec<Trial> {
         scenario!(names_and_patterns_choose),
         scenario!(the_group_counts_with_its_service),
         scenario!(a_process_counts_from_the_fork_on),
-        scenario!(what_is_no_child_of_going_does_not_count),
+        scenario!(a_process_that_is_no_child_of_going_does_not_count),
         scenario!(without_going_it_says_so),
         scenario!(a_status_left_over_is_not_believed),
         scenario!(a_going_that_stands_still_is_noticed),
@@ -180,7 +180,7 @@ fn a_process_counts_from_the_fork_on() {
 }
 
 /// The pid in a status may belong to another process by now.
-fn what_is_no_child_of_going_does_not_count() {
+fn a_process_that_is_no_child_of_going_does_not_count() {
     let going = Going::new();
     going.write("web", "cmd=/bin/web\n");
     fake(&going, &format!("{}\nweb up 1 5 1 - -\n", our_header("1")));

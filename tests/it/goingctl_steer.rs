@@ -39,7 +39,7 @@ pub fn tests() -> Vec<Trial> {
         scenario!(a_suspended_restart_goes_on),
         scenario!(an_interrupted_stop_stays_in_force),
         scenario!(a_restart_whose_going_is_killed_holds_nothing_down),
-        scenario!(a_going_that_stands_still_is_told_of),
+        scenario!(a_stopped_going_is_reported),
         scenario!(no_wait_waits_for_nobody),
         scenario!(restart_without_waiting_is_a_restart),
         scenario!(a_signal_goes_to_the_main_process_alone),
@@ -49,7 +49,7 @@ pub fn tests() -> Vec<Trial> {
         scenario!(a_number_that_is_anothers_gets_no_signal),
         scenario!(the_main_command_is_left_alone),
         scenario!(a_name_never_leads_out_of_its_directory),
-        scenario!(what_cannot_be_said_is_done_all_the_same),
+        scenario!(a_full_stdout_stops_nothing_half_way),
         scenario!(two_restarts_at_once_both_end),
         scenario!(a_restart_amid_another_ends_none),
         scenario!(another_restart_is_not_taken_for_a_touch),
@@ -417,7 +417,7 @@ fn a_restart_whose_going_is_killed_holds_nothing_down() {
     assert!(!is_held(&going, "web"));
 }
 
-fn a_going_that_stands_still_is_told_of() {
+fn a_stopped_going_is_reported() {
     let mut going = started(&["web"]);
     let web = going.up("web");
     going.signal(Signal::SIGSTOP);
@@ -578,7 +578,7 @@ fn a_name_never_leads_out_of_its_directory() {
 }
 
 /// A full disk behind standard output is no reason to stop half-way.
-fn what_cannot_be_said_is_done_all_the_same() {
+fn a_full_stdout_stops_nothing_half_way() {
     let mut going = started(&["web", "db"]);
     let run = |words: &[&str]| {
         let ran = ctl_full(&going, words);

@@ -89,9 +89,9 @@ pub fn tests() -> Vec<Trial> {
         scenario!(a_failed_rotation_keeps_the_size),
         scenario!(a_rotation_that_was_asked_for_is_not_forgotten),
         scenario!(what_is_no_regular_file_is_refused),
-        scenario!(a_path_of_any_length_is_said),
+        scenario!(a_path_of_any_length_is_reported),
         scenario!(a_long_path_is_rotated),
-        scenario!(no_permission_is_said, Root),
+        scenario!(lack_of_permission_is_reported, Root),
         scenario!(a_second_goinglog_on_the_same_file_refuses),
         scenario!(stdin_may_be_a_file),
         scenario!(a_pipe_is_made_larger_and_never_smaller),
@@ -1351,7 +1351,7 @@ fn what_is_no_regular_file_is_refused() {
     assert!(!log.scene.path("nowhere").exists());
 }
 
-fn a_path_of_any_length_is_said() {
+fn a_path_of_any_length_is_reported() {
     let log = Log::new();
     let mut command = Command::new(going().with_file_name("goinglog"));
     let output = command.arg("\n".repeat(5000)).stdin(Stdio::null()).output();
@@ -1372,7 +1372,7 @@ fn a_long_path_is_rotated() {
     assert_eq!(log.files(), [&b"one\n"[..], b""]);
 }
 
-fn no_permission_is_said() {
+fn lack_of_permission_is_reported() {
     let log = Log::new();
     let copy = log.scene.path("goinglog");
     install_program(&going().with_file_name("goinglog"), &copy);

@@ -289,7 +289,7 @@ fn a_directory_is_replaced() {
     fs::rename(&confdir, going.path("old.d")).expect("our own directory");
     fs::rename(&new, &confdir).expect("our own directory");
     wait_version(&going, "web", "new");
-    going.wait_gone("who is not in the new one", gone);
+    going.wait_gone("the service that is not in the new directory", gone);
     // The new directory is watched now.
     fs::write(confdir.join("web"), content(&going, "web", "newer")).expect("a file");
     wait_version(&going, "web", "newer");
@@ -392,7 +392,7 @@ fn a_mount_on_top_is_found_on_hup() {
     });
     going.signal(Signal::SIGHUP);
     wait_version(&going, "web", "above");
-    going.wait_gone("who is not in that one", gone);
+    going.wait_gone("the service that is not in that directory", gone);
     // From then on the mounted directory is watched.
     fs::write(other.join("late"), content(&going, "late", "above")).expect("a file");
     wait_version(&going, "late", "above");

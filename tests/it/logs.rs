@@ -20,12 +20,12 @@ pub fn tests() -> Vec<Trial> {
         scenario!(a_path_is_appended_to_and_closed_to_others),
         scenario!(null_and_inherit_are_what_they_say),
         scenario!(a_fifo_without_a_reader_stalls_nobody),
-        scenario!(a_log_that_cannot_be_opened_is_told),
+        scenario!(a_log_that_cannot_be_opened_is_reported),
         scenario!(two_services_and_a_pipe),
         scenario!(several_writers_share_a_reader),
         scenario!(any_user_opens_a_pipe_by_its_name, Root),
         scenario!(a_nonblocking_writer_loses_no_lines_of_others),
-        scenario!(a_circle_is_told_and_harms_nobody),
+        scenario!(a_circle_is_reported_and_harms_no_other),
         scenario!(a_reader_that_does_not_exist_is_waited_for),
         scenario!(a_reader_that_goes_and_comes_back),
         scenario!(a_reader_that_is_done_is_started_for_its_first_writer),
@@ -113,7 +113,7 @@ fn a_fifo_without_a_reader_stalls_nobody() {
     going.terminate();
 }
 
-fn a_log_that_cannot_be_opened_is_told() {
+fn a_log_that_cannot_be_opened_is_reported() {
     let mut going = Going::new();
     going.write("gone", "cmd=true\nlog=/nonexistent/log\n");
     going.write("directory", "cmd=true\nlog=/usr\n");
@@ -236,7 +236,7 @@ fn a_nonblocking_writer_loses_no_lines_of_others() {
 
 /// Services log to themselves, directly or through another one, and into a circle that they are not
 /// part of.
-fn a_circle_is_told_and_harms_nobody() {
+fn a_circle_is_reported_and_harms_no_other() {
     let mut going = Going::new();
     for (name, log) in [("self", "self"), ("a", "b"), ("b", "a"), ("into", "a")] {
         going.write(name, format!("{}log={log}\n", going.cmd("hold", name, &[])));

@@ -32,7 +32,7 @@ pub fn tests() -> Vec<Trial> {
         scenario!(kill_follows_the_stop_signal),
         scenario!(a_timeout_of_0_is_never_but_in_a_shutdown),
         scenario!(shutdown_gives_up_after_kill),
-        scenario!(who_is_logged_to_drains_first),
+        scenario!(a_logger_drains_first),
         scenario!(an_end_is_judged_by_its_policy),
         scenario!(done_starts_again_when_unwanted_for_one_tick),
         scenario!(the_policy_is_that_of_the_process),
@@ -51,7 +51,7 @@ pub fn tests() -> Vec<Trial> {
         scenario!(words_table),
         scenario!(a_plan_stays_whole),
         scenario!(a_plan_has_room_for_a_change_of_every_text),
-        scenario!(a_plan_remembers_what_was_told),
+        scenario!(a_plan_remembers_reported_faults),
         scenario!(an_entry_of_another_plan_has_no_text),
         scenario!(entries_come_back),
         scenario!(no_record_upsets_an_entry),
@@ -164,7 +164,7 @@ fn kill_follows_the_stop_signal() {
     assert_eq!(service.due_ms(Want::Down), Some(5_010));
     assert_eq!(service.step(Event::Tick(Want::Up), 5_009), None);
     assert_eq!(service.step(Event::Tick(Want::Up), 5_010), KILL);
-    assert_eq!(service.due_ms(Want::Up), None, "who does not die is waited for");
+    assert_eq!(service.due_ms(Want::Up), None, "a process that does not end is waited for");
     assert_eq!(service.step(FAILED, 99_000), None);
     assert_eq!(service.step(Event::Tick(Want::Up), 99_000), Some(Action::Spawn));
 }
@@ -196,7 +196,7 @@ fn shutdown_gives_up_after_kill() {
 }
 
 /// End-of-file, 1 s, the stop signal, 2 s, KILL.
-fn who_is_logged_to_drains_first() {
+fn a_logger_drains_first() {
     let mut service = up_with(0, Policy { timeout_ms: 60_000, ..DEFAULT });
     assert_eq!(service.step(Event::Tick(Want::Drain), 100), None);
     assert_eq!(service.state, State::Draining(Pid::MAX));
@@ -689,7 +689,7 @@ fn a_plan_has_room_for_a_change_of_every_text() {
     }
 }
 
-fn a_plan_remembers_what_was_told() {
+fn a_plan_remembers_reported_faults() {
     let (old, new) = (memory(), memory());
     let mut slots = table_of(1);
     let told: Faults = [[1, 2, 3, 4], [0, 0, 0, 1]].into_iter().collect();

@@ -19,7 +19,7 @@ pub fn tests() -> Vec<Trial> {
         scenario!(check_names_the_first_fault_of_each_file),
         scenario!(check_leaves_a_running_going_alone),
         scenario!(a_second_going_on_the_same_rundir_refuses),
-        scenario!(who_cannot_start_says_why),
+        scenario!(a_failed_start_says_why),
     ]
 }
 
@@ -128,7 +128,7 @@ fn check_leaves_a_running_going_alone() {
 }
 
 /// Without a descriptor for the log, the message goes to stderr.
-fn who_cannot_start_says_why() {
+fn a_failed_start_says_why() {
     let going = Going::new();
     let mut command = going.command();
     command.stdout(Stdio::null()).stderr(Stdio::piped());

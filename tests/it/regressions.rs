@@ -27,9 +27,9 @@ pub fn tests() -> Vec<Trial> {
         scenario!(a_down_directory_that_cannot_be_searched_stops_nobody, Root),
         scenario!(leftovers_are_ended_though_confdir_comes_late),
         scenario!(a_shutdown_ends_though_a_service_logs_to_itself),
-        scenario!(a_shutdown_ends_though_who_is_stopped_already_logs_to_a_writer),
-        scenario!(a_fault_is_told_once_though_there_are_many),
-        scenario!(a_fault_is_told_once_though_confdir_goes_and_comes),
+        scenario!(a_shutdown_ends_though_a_stopping_service_logs_to_a_writer),
+        scenario!(a_fault_among_many_is_reported_once),
+        scenario!(a_fault_is_reported_once_though_confdir_goes_and_comes),
         scenario!(a_planted_pid_directory_leads_nowhere),
         scenario!(a_file_that_a_scanner_refuses_is_tried_again),
         scenario!(a_file_that_is_leased_is_tried_again),
@@ -39,34 +39,34 @@ pub fn tests() -> Vec<Trial> {
         scenario!(a_lock_that_cannot_be_looked_at_stays),
         scenario!(a_nul_byte_rejects_wherever_it_is),
         scenario!(the_first_signal_hastens_no_shutdown_that_has_begun),
-        scenario!(who_was_logged_to_once_has_its_own_timeout),
-        scenario!(who_comes_after_what_was_logged_to_has_its_own_timeout),
-        scenario!(a_shutdown_ends_though_a_writer_logs_to_one_that_is_gone),
+        scenario!(a_former_logger_has_its_own_timeout),
+        scenario!(a_service_in_the_slot_of_a_logger_has_its_own_timeout),
+        scenario!(a_shutdown_ends_though_a_writer_logs_to_a_removed_service),
         scenario!(messages_that_cannot_be_written_are_no_signal_for_the_main_command),
-        scenario!(who_logs_to_what_went_and_came_back_has_its_pipe),
+        scenario!(a_writer_has_the_pipe_of_a_logger_that_came_back),
         scenario!(a_rescan_that_ends_in_a_shutdown_changes_nothing),
-        scenario!(who_goes_brings_no_rescan_into_the_midst_of_a_change),
+        scenario!(a_removal_brings_no_rescan_amid_a_change),
         scenario!(a_limit_of_the_size_of_files_keeps_nobody_from_starting),
         scenario!(a_plan_that_is_cut_off_is_none, Root),
-        scenario!(who_finds_not_what_was_read_is_not_started),
+        scenario!(a_service_without_its_own_settings_is_not_started),
         scenario!(a_check_needs_no_room_for_files, Root),
         scenario!(a_check_without_room_says_so, Root),
-        scenario!(whoever_makes_children_faster_than_they_are_reaped_holds_nothing_up),
-        scenario!(who_logs_to_what_is_held_down_stops_in_order),
+        scenario!(children_made_faster_than_reaped_hold_nothing_up),
+        scenario!(a_writer_whose_logger_is_held_down_stops_in_order),
         scenario!(a_logger_that_dies_in_a_shutdown_comes_back_for_its_writers),
-        scenario!(what_is_done_stays_so_though_its_logger_goes_and_comes),
-        scenario!(a_reader_that_is_killed_is_told),
+        scenario!(a_done_service_stays_done_though_its_logger_is_replaced),
+        scenario!(a_killed_reader_of_confdir_is_reported),
         scenario!(a_rundir_that_comes_late_is_looked_into),
         scenario!(the_umask_of_the_caller_is_not_that_of_rundir),
         scenario!(a_down_file_of_the_main_command_is_none),
         scenario!(a_logger_waits_for_a_writer_whose_file_is_gone),
         scenario!(a_logger_waits_for_a_writer_that_logs_elsewhere_next),
-        scenario!(nobody_logs_to_one_that_has_ended_and_is_gone),
-        scenario!(who_comes_back_and_is_logged_to_no_more_reads_nothing),
-        scenario!(who_ends_leftovers_keeps_no_log_open),
-        scenario!(who_ends_leftovers_keeps_no_log_open_with_an_old_kernel),
+        scenario!(nothing_logs_to_a_service_that_is_gone),
+        scenario!(a_former_logger_that_comes_back_reads_nothing),
+        scenario!(ending_leftovers_keeps_no_log_open),
+        scenario!(ending_leftovers_keeps_no_log_open_on_an_old_kernel),
         scenario!(what_a_child_says_goes_to_no_log_of_a_service, Root),
-        scenario!(a_machine_ends_where_no_file_could_be_read, Root),
+        scenario!(a_machine_ends_though_no_plan_can_be_made, Root),
     ]
 }
 
@@ -137,7 +137,7 @@ fn a_shutdown_ends_though_a_service_logs_to_itself() {
 }
 
 /// The two services waited for each other to end, and nothing killed the one that ignores TERM.
-fn a_shutdown_ends_though_who_is_stopped_already_logs_to_a_writer() {
+fn a_shutdown_ends_though_a_stopping_service_logs_to_a_writer() {
     let mut going = Going::new();
     let text = going.cmd("hold", "web", &["ignore"]) + "timeout=0\n";
     going.write("web", text.clone() + "log=filter\n");
@@ -162,7 +162,7 @@ fn assert_told_once(going: &Going, part: &str) {
     assert_eq!(count, lines.len(), "{count} lines, {} of them different", lines.len());
 }
 
-fn a_fault_is_told_once_though_there_are_many() {
+fn a_fault_among_many_is_reported_once() {
     let mut going = Going::new();
     for number in 0..300 {
         going.write(&format!("not.a.name.{number}"), "");
@@ -173,7 +173,7 @@ fn a_fault_is_told_once_though_there_are_many() {
     going.terminate();
 }
 
-fn a_fault_is_told_once_though_confdir_goes_and_comes() {
+fn a_fault_is_reported_once_though_confdir_goes_and_comes() {
     let mut going = Going::new();
     going.write("bad", "comand=x\n");
     going.start();
@@ -349,7 +349,7 @@ fn the_first_signal_hastens_no_shutdown_that_has_begun() {
 
 /// In a shutdown, services that are logged to have 3 s. That must not apply to one that nobody logs
 /// to any more.
-fn who_was_logged_to_once_has_its_own_timeout() {
+fn a_former_logger_has_its_own_timeout() {
     let mut going = Going::new();
     going.write("db", going.cmd("hold", "db", &["4000"]) + "timeout=60\n");
     going.hold_logging("web", "db");
@@ -364,7 +364,7 @@ fn who_was_logged_to_once_has_its_own_timeout() {
 
 /// The new service got the table slot that the writer still logged to. It was mistaken for a
 /// logger, and killed after 2 s.
-fn who_comes_after_what_was_logged_to_has_its_own_timeout() {
+fn a_service_in_the_slot_of_a_logger_has_its_own_timeout() {
     let mut going = Going::new();
     going.hold("log");
     going.hold_logging("web", "log");
@@ -381,7 +381,7 @@ fn who_comes_after_what_was_logged_to_has_its_own_timeout() {
 
 /// The service in the slot of the removed logger logs to the writer: each waited for the other to
 /// end.
-fn a_shutdown_ends_though_a_writer_logs_to_one_that_is_gone() {
+fn a_shutdown_ends_though_a_writer_logs_to_a_removed_service() {
     let mut going = Going::new();
     going.hold("log");
     going.hold_logging("filter", "log");
@@ -472,7 +472,7 @@ fn held_reader(going: &Going) -> Option<i32> {
 /// A file that comes back while its service is still stopping is read. Before the reader's result
 /// arrives, the service has ended and its pipe is gone. A service that logged through it needs the
 /// new pipe.
-fn who_logs_to_what_went_and_came_back_has_its_pipe() {
+fn a_writer_has_the_pipe_of_a_logger_that_came_back() {
     let mut going = Going::new();
     write_ballast(&going);
     let text = going.cmd("hold", "log", &["ignore"]) + "timeout=0\n";
@@ -538,7 +538,7 @@ fn a_rescan_that_ends_in_a_shutdown_changes_nothing() {
 
 /// An editor moves the file away and writes it anew. Nothing is read before changes have ceased for
 /// 200 ms, not even because a service that has ended may have left room for another.
-fn who_goes_brings_no_rescan_into_the_midst_of_a_change() {
+fn a_removal_brings_no_rescan_amid_a_change() {
     let mut going = Going::new();
     let text = going.cmd("hold", "old", &["ignore"]) + "timeout=0\n";
     let (file, outside) = (going.path("going.d/web"), going.path("outside"));
@@ -610,7 +610,7 @@ fn a_plan_that_is_cut_off_is_none() {
 }
 
 /// No service runs with what may be the settings of another.
-fn who_finds_not_what_was_read_is_not_started() {
+fn a_service_without_its_own_settings_is_not_started() {
     let mut going = Going::new();
     going.hold("web");
     going.start();
@@ -665,7 +665,7 @@ fn a_check_without_room_says_so() {
 
 /// The children become going's, and the more of them live, the longer the search for one that has
 /// ended.
-fn whoever_makes_children_faster_than_they_are_reaped_holds_nothing_up() {
+fn children_made_faster_than_reaped_hold_nothing_up() {
     let mut going = Going::new();
     going.write("storm", going.cmd("storm", "storm", &["3000", "5000"]));
     going.start();
@@ -693,7 +693,7 @@ fn wait_for_last_words(going: &Going) {
 
 /// The logger's pipe was closed as soon as a shutdown began: writers died of PIPE while they were
 /// stopping.
-fn who_logs_to_what_is_held_down_stops_in_order() {
+fn a_writer_whose_logger_is_held_down_stops_in_order() {
     let mut going = Going::new();
     going.hold("log");
     write_last_words(&going, "web", 0);
@@ -726,7 +726,7 @@ fn a_logger_that_dies_in_a_shutdown_comes_back_for_its_writers() {
 }
 
 /// The file of a service that is done has not changed, so it is not started again.
-fn what_is_done_stays_so_though_its_logger_goes_and_comes() {
+fn a_done_service_stays_done_though_its_logger_is_replaced() {
     let mut going = Going::new();
     going.hold("log");
     let once = going.cmd("exit", "once", &["0", "0"]) + "restart=never\nlog=log\n";
@@ -748,7 +748,7 @@ fn what_is_done_stays_so_though_its_logger_goes_and_comes() {
 
 /// A reader may be killed for lack of memory, or by a limit of the stack. Nothing would be started
 /// then, and no message would say why.
-fn a_reader_that_is_killed_is_told() {
+fn a_killed_reader_of_confdir_is_reported() {
     let mut going = Going::new();
     write_ballast(&going);
     going.hold("web");
@@ -876,7 +876,7 @@ fn a_logger_waits_for_a_writer_that_logs_elsewhere_next() {
 
 /// Not even before the logger is forgotten. A service that still got its pipe would run on, and
 /// what it wrote would be lost.
-fn nobody_logs_to_one_that_has_ended_and_is_gone() {
+fn nothing_logs_to_a_service_that_is_gone() {
     let mut going = Going::new();
     let script = "trap \"sleep 0.1; exit\" TERM; while :; do sleep 1000 & wait; done";
     let write = |going: &Going, text: &str| {
@@ -895,7 +895,7 @@ fn nobody_logs_to_one_that_has_ended_and_is_gone() {
 
 /// A service that came back before it was forgotten would read what was left in its predecessor's
 /// pipe.
-fn who_comes_back_and_is_logged_to_no_more_reads_nothing() {
+fn a_former_logger_that_comes_back_reads_nothing() {
     let mut going = Going::new();
     going.hold("log");
     going.hold_logging("web", "log");
@@ -914,12 +914,12 @@ fn who_comes_back_and_is_logged_to_no_more_reads_nothing() {
 
 /// When all writers have ended, the logger has to see end-of-file, and may have something to write
 /// then.
-fn who_ends_leftovers_keeps_no_log_open() {
+fn ending_leftovers_keeps_no_log_open() {
     leftovers_are_ended(|_| {});
 }
 
 /// close_range(2) exists since Linux 5.9.
-fn who_ends_leftovers_keeps_no_log_open_with_an_old_kernel() {
+fn ending_leftovers_keeps_no_log_open_on_an_old_kernel() {
     leftovers_are_ended(|command| refuse(command, libc::SYS_close_range, 2, 0, libc::ENOSYS));
 }
 
@@ -979,7 +979,7 @@ fn what_a_child_says_goes_to_no_log_of_a_service() {
 /// The process that ends the machine needs no file in memory, unlike a reader. Here the kernel
 /// seems to let a PID 1 take over Ctrl-Alt-Del, and then ends its PID namespace in place of a
 /// machine.
-fn a_machine_ends_where_no_file_could_be_read() {
+fn a_machine_ends_though_no_plan_can_be_made() {
     let mut going = Going::new();
     going.start_as_pid_1(|command| {
         let (command_index, flags_index) = (2, 1);

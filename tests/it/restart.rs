@@ -20,7 +20,7 @@ pub fn tests() -> Vec<Trial> {
         scenario!(quick_ends_are_backed_off_from),
         scenario!(an_end_after_five_seconds_is_respawned_at_once),
         scenario!(exit_0_is_an_end_like_any_other),
-        scenario!(a_kill_is_told_by_its_signal),
+        scenario!(a_kill_is_reported_with_its_signal),
         scenario!(neighbours_put_off_no_restart),
         scenario!(an_edit_starts_the_row_over),
         scenario!(a_down_file_that_goes_starts_the_row_over),
@@ -83,7 +83,7 @@ fn exit_0_is_an_end_like_any_other() {
     going.terminate();
 }
 
-fn a_kill_is_told_by_its_signal() {
+fn a_kill_is_reported_with_its_signal() {
     let mut going = Going::new();
     going.hold("web");
     going.start();

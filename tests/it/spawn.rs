@@ -20,7 +20,7 @@ pub fn tests() -> Vec<Trial> {
         scenario!(words_are_split_and_quoted_as_documented),
         scenario!(as_many_words_as_the_limit_allows),
         scenario!(cwd_is_where_it_starts),
-        scenario!(what_cannot_be_executed_is_told_apart),
+        scenario!(exec_errors_are_told_apart),
         scenario!(a_program_that_hangs_stalls_nobody),
         scenario!(a_command_is_looked_for_as_by_execvp),
         scenario!(a_main_command_is_looked_for_as_by_execvp),
@@ -113,7 +113,7 @@ fn cwd_is_where_it_starts() {
 
 /// 127 not found, 126 not executable, 111 set-up failed; each with the reason in the log, and each
 /// tried again.
-fn what_cannot_be_executed_is_told_apart() {
+fn exec_errors_are_told_apart() {
     let mut going = Going::new();
     let plain = going.path("plain");
     fs::write(&plain, "no program\n").expect("a file");

@@ -27,11 +27,11 @@ pub fn tests() -> Vec<Trial> {
         scenario!(term_waits_and_kills_what_ignores_it),
         scenario!(a_second_term_kills_at_once),
         scenario!(a_second_term_kills_a_main_command_too),
-        scenario!(who_outlives_kill_is_not_waited_for),
+        scenario!(a_process_that_outlives_kill_is_not_waited_for),
         scenario!(by_default_all_is_over_within_ten_seconds),
         scenario!(nothing_is_started_during_the_shutdown),
         scenario!(a_stopped_process_is_woken_to_hear_term),
-        scenario!(the_whole_group_is_told_to_stop),
+        scenario!(the_whole_group_gets_the_stop_signal),
         scenario!(leftovers_of_the_group_are_killed_before_the_next_start),
         scenario!(two_removed_in_one_rescan),
         scenario!(a_removed_service_that_ignores_term_is_killed),
@@ -39,7 +39,7 @@ pub fn tests() -> Vec<Trial> {
         scenario!(a_removed_service_in_backoff_signals_nobody),
         scenario!(orphans_are_reaped),
         scenario!(a_main_command_takes_its_time),
-        scenario!(who_is_terminated_along_with_going_ends_as_asked),
+        scenario!(a_service_terminated_along_with_going_ends_as_asked),
     ]
 }
 
@@ -141,7 +141,7 @@ fn a_second_term_kills_a_main_command_too() {
 
 /// Like a process in disk sleep it is killed, and yet does not end: here its tracer has to hear of
 /// its end first.
-fn who_outlives_kill_is_not_waited_for() {
+fn a_process_that_outlives_kill_is_not_waited_for() {
     let mut going = Going::new();
     going.write("web", going.cmd("hold", "web", &["ignore"]) + "timeout=1\n");
     going.start();
@@ -215,7 +215,7 @@ fn a_stopped_process_is_woken_to_hear_term() {
 }
 
 /// TERM goes to the process group: what a shell script has started hears it too.
-fn the_whole_group_is_told_to_stop() {
+fn the_whole_group_gets_the_stop_signal() {
     let mut going = Going::new();
     let child = going.cmd("hold", "child", &["0"]);
     let (_, child) = child.trim().split_once('=').expect("cmd=");
@@ -384,7 +384,7 @@ fn a_main_command_takes_its_time() {
 
 /// systemd ends a whole control group by TERM to every process in it, and so does `docker stop`
 /// with `--pid=host`. Services may have ended before going hears of it.
-fn who_is_terminated_along_with_going_ends_as_asked() {
+fn a_service_terminated_along_with_going_ends_as_asked() {
     let mut going = Going::new();
     going.hold("web");
     going.write("job", going.cmd("hold", "job", &[]) + "restart=exit\n");

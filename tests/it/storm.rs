@@ -269,7 +269,11 @@ fn two_thousand_edits_by_five_writers() {
     all.extend(writers.into_iter().flatten());
     settle(&going, &all);
     let still = running(&going).into_iter().filter(|(name, ..)| name.starts_with("same"));
-    assert_eq!(still.collect::<Vec<_>>(), same, "who was not edited kept his process");
+    assert_eq!(
+        still.collect::<Vec<_>>(),
+        same,
+        "services that were not edited kept their processes"
+    );
     spoil(&going, &mut all);
     going.terminate();
 }

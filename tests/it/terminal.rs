@@ -26,7 +26,7 @@ pub fn tests() -> Vec<Trial> {
         scenario!(the_terminal_is_given_back),
         scenario!(the_terminal_of_a_killed_going_is_taken),
         scenario!(in_the_background_of_a_shell_the_terminal_stays_with_that),
-        scenario!(in_the_background_of_another_user_the_terminal_stays_with_him, Root),
+        scenario!(in_another_users_background_the_terminal_is_not_taken, Root),
         scenario!(a_terminal_of_another_user_has_the_messages, Root),
         scenario!(what_is_typed_is_not_for_services),
         scenario!(the_demo_shows_what_it_says),
@@ -197,7 +197,7 @@ fn in_the_background_of_a_shell_the_terminal_stays_with_that() {
 }
 
 /// going may not signal the shell's process group, because it belongs to another user.
-fn in_the_background_of_another_user_the_terminal_stays_with_him() {
+fn in_another_users_background_the_terminal_is_not_taken() {
     let mut scene = Going::new();
     scene.open_to_everybody();
     the_terminal_stays_with_the_shell(&scene, "setpriv --reuid=12345 --clear-groups");

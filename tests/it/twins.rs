@@ -20,14 +20,14 @@ pub fn tests() -> Vec<Trial> {
         scenario!(what_outlives_a_killed_going_is_killed_first),
         scenario!(what_outlives_a_killed_going_is_waited_for_with_an_old_kernel),
         scenario!(what_outlives_a_killed_going_is_found_by_any_name),
-        scenario!(what_outlives_a_killed_going_is_told_with_its_group),
+        scenario!(leftovers_are_ended_with_their_group),
         scenario!(what_outlives_a_killed_going_is_killed_though_not_started),
-        scenario!(who_is_stopped_is_no_leftover),
-        scenario!(who_waits_for_its_predecessor_can_be_stopped),
-        scenario!(who_waits_for_his_turn_and_has_lost_his_going_leaves),
+        scenario!(a_stopping_service_is_no_leftover),
+        scenario!(a_start_that_waits_for_its_predecessor_can_be_stopped),
+        scenario!(a_start_that_has_lost_its_going_leaves),
         scenario!(a_process_that_has_an_old_number_is_left_alone, LastPid),
-        scenario!(a_file_of_another_boot_or_namespace_means_nobody),
-        scenario!(a_proc_of_another_namespace_tells_of_nobody, Unshare),
+        scenario!(a_pid_file_of_another_boot_or_namespace_is_ignored),
+        scenario!(a_proc_of_another_namespace_is_not_believed, Unshare),
         scenario!(killed_a_hundred_times_it_never_runs_two),
     ]
 }
@@ -145,7 +145,7 @@ fn what_outlives_a_killed_going_is_found_by_any_name() {
 }
 
 /// The kernel has sent TERM to the main process only.
-fn what_outlives_a_killed_going_is_told_with_its_group() {
+fn leftovers_are_ended_with_their_group() {
     let mut going = Going::new();
     let script = "sleep 1000 & trap \"sleep 1; exit\" TERM; while :; do sleep 0.1; done";
     going.write("web", format!("cmd=sh -c '{script}'\n"));
@@ -187,7 +187,7 @@ fn what_outlives_a_killed_going_is_killed_though_not_started() {
 
 /// A service that is being stopped has its own signal and its own timeout, however often CONFDIR is
 /// read meanwhile.
-fn who_is_stopped_is_no_leftover() {
+fn a_stopping_service_is_no_leftover() {
     let mut going = Going::new();
     let script = "trap \"\" USR1; exec sleep 1000";
     going.write("web", format!("cmd=sh -c '{script}'\nstop=USR1\ntimeout=0\n"));
@@ -203,7 +203,7 @@ fn who_is_stopped_is_no_leftover() {
 }
 
 /// A service that still waits for the process of a killed going ends with TERM like any other.
-fn who_waits_for_its_predecessor_can_be_stopped() {
+fn a_start_that_waits_for_its_predecessor_can_be_stopped() {
     let mut going = Going::new();
     going.write("web", going.cmd("hold", "web", &["ignore"]));
     going.start();
@@ -224,7 +224,7 @@ fn who_waits_for_its_predecessor_can_be_stopped() {
 }
 
 /// By then the file may name the service of another going.
-fn who_waits_for_his_turn_and_has_lost_his_going_leaves() {
+fn a_start_that_has_lost_its_going_leaves() {
     let mut going = Going::new();
     fs::create_dir(going.path("run/pid")).expect("a new directory");
     let lock = File::create(going.path("run/pid/web")).expect("a new file");
@@ -244,7 +244,7 @@ fn who_waits_for_his_turn_and_has_lost_his_going_leaves() {
     let text = format!("{} 99999999999 {} {namespace}\n", stranger.pid(), boot.trim());
     fs::write(going.path("run/pid/web"), text).expect("our own file");
     drop(lock);
-    going.wait_gone("who has waited", child);
+    going.wait_gone("the process that waited", child);
     assert!(proc::is_running(stranger.pid()), "{}", going.report());
     assert_eq!(going.starts("web"), []);
 }
@@ -269,7 +269,7 @@ fn a_process_that_has_an_old_number_is_left_alone() {
 
 /// As in a RUNDIR that is not emptied when the machine starts, or that several containers had one
 /// after another: the same pids come back, and the same times.
-fn a_file_of_another_boot_or_namespace_means_nobody() {
+fn a_pid_file_of_another_boot_or_namespace_is_ignored() {
     let mut going = Going::new();
     going.hold("web");
     let line = |going: &Going| {
@@ -307,7 +307,7 @@ fn a_file_of_another_boot_or_namespace_means_nobody() {
 }
 
 /// In that /proc, pids belong to other processes.
-fn a_proc_of_another_namespace_tells_of_nobody() {
+fn a_proc_of_another_namespace_is_not_believed() {
     let scene = Going::new();
     scene.write("db", "cmd=sleep 1000\n");
     let mut command = Command::new("unshare");

@@ -29,14 +29,14 @@ pub fn tests() -> Vec<Trial> {
         scenario!(a_world_with_everything, Mounts),
         scenario!(env_lines_in_their_order),
         scenario!(as_much_environment_as_the_limit_allows),
-        scenario!(more_environment_than_fits_is_told),
+        scenario!(more_environment_than_fits_is_reported),
         scenario!(pid_1_of_a_container_hands_its_environment_on, Mounts),
         scenario!(chroot_comes_before_cwd_and_path, Root),
         scenario!(accounts_and_log_come_before_chroot, Mounts),
-        scenario!(what_fails_inside_a_chroot_is_told, Root),
+        scenario!(failures_inside_a_chroot_are_reported, Root),
         scenario!(a_syslog_inside_a_chroot_hears_nothing, Root),
         scenario!(accounts_by_name_and_by_number, Mounts),
-        scenario!(accounts_that_are_not_there_are_told, Mounts),
+        scenario!(missing_accounts_are_reported, Mounts),
         scenario!(long_lines_and_many_groups, Mounts),
         scenario!(fields_as_long_as_the_limit_allows, Mounts),
         scenario!(as_many_groups_as_the_limit_allows, Mounts),
@@ -44,11 +44,11 @@ pub fn tests() -> Vec<Trial> {
         scenario!(a_file_without_a_final_newline, Mounts),
         scenario!(an_account_that_appears_later, Mounts),
         scenario!(without_a_passwd_numbers_do, Mounts),
-        scenario!(accounts_that_cannot_be_read_are_told, Mounts),
-        scenario!(who_has_no_name_is_in_no_group, Mounts),
-        scenario!(who_is_not_root_changes_nobody, Root),
-        scenario!(who_cannot_leave_his_groups_changes_nobody, Mounts),
-        scenario!(who_is_that_user_already_needs_no_root, Root),
+        scenario!(unreadable_accounts_are_reported, Mounts),
+        scenario!(a_user_without_a_name_is_in_no_group, Mounts),
+        scenario!(without_root_no_user_is_changed, Root),
+        scenario!(a_user_is_not_changed_if_the_groups_cannot_be, Mounts),
+        scenario!(staying_the_same_user_needs_no_root, Root),
         scenario!(a_link_in_the_place_of_cwd_leads_nowhere_new, Root),
     ]
 }
@@ -287,7 +287,7 @@ fn as_much_environment_as_the_limit_allows() {
     going.terminate();
 }
 
-fn more_environment_than_fits_is_told() {
+fn more_environment_than_fits_is_reported() {
     let mut going = Going::new();
     going.write("all", "cmd=sleep 1001\nenv=*\n");
     going.write("none", "cmd=sleep 1002\n");
@@ -366,7 +366,7 @@ fn accounts_and_log_come_before_chroot() {
     going.terminate();
 }
 
-fn what_fails_inside_a_chroot_is_told() {
+fn failures_inside_a_chroot_are_reported() {
     let mut going = Going::new();
     going.open_to_everybody();
     let root = going.path("");
@@ -462,7 +462,7 @@ fn accounts_by_name_and_by_number() {
 }
 
 /// No other account is used instead, least of all root.
-fn accounts_that_are_not_there_are_told() {
+fn missing_accounts_are_reported() {
     let mut going = Going::new();
     let passwd = "root:x:0:0::/root:/bin/sh\nbad:x:y:0::/:/bin/sh\nempty:x::0::/:/bin/sh\n\
                   nogid:x:1::::\nhuge:x:4294967296:0::/:\nnobody:x:4294967295:0::/:\nshort:x:1:1\n";
@@ -618,7 +618,7 @@ fn without_a_passwd_numbers_do() {
 }
 
 /// A file that cannot be read is not the same as none.
-fn accounts_that_cannot_be_read_are_told() {
+fn unreadable_accounts_are_reported() {
     let mut going = Going::new();
     for (name, settings) in [("user", "user=300\ngroup=400"), ("group", "group=staff")] {
         going.write(name, going.cmd("hold", "x", &[]) + settings);
@@ -642,7 +642,7 @@ fn accounts_that_cannot_be_read_are_told() {
 }
 
 /// An empty name must not match an empty list of members; a name that is too long counts as empty.
-fn who_has_no_name_is_in_no_group() {
+fn a_user_without_a_name_is_in_no_group() {
     let mut going = Going::new();
     let passwd = format!(":x:300:400::/:/bin/sh\n{}:x:301:400::/:/bin/sh\n", "l".repeat(300));
     let accounts = Accounts::new(&going, &passwd, "root:x:0:\ndisk:x:6:\nlast:x:60:,\n");
@@ -652,7 +652,7 @@ fn who_has_no_name_is_in_no_group() {
 }
 
 /// What only root may do fails with EPERM and a message, and nothing starts as another user.
-fn who_is_not_root_changes_nobody() {
+fn without_root_no_user_is_changed() {
     let mut going = Going::new();
     going.open_to_everybody();
     for (name, settings) in [("user", "user=1234\ngroup=1234"), ("group", "group=1234")] {
@@ -673,7 +673,7 @@ fn who_is_not_root_changes_nobody() {
 }
 
 /// As without CAP_SETGID: the service would run as another user, with root's groups.
-fn who_cannot_leave_his_groups_changes_nobody() {
+fn a_user_is_not_changed_if_the_groups_cannot_be() {
     let mut going = Going::new();
     let accounts = Accounts::new(&going, "root:x:0:0::/:\n", "");
     going.open_to_everybody();
@@ -694,7 +694,7 @@ fn who_cannot_leave_his_groups_changes_nobody() {
 }
 
 /// As in a container that is run by the same user that its service files name.
-fn who_is_that_user_already_needs_no_root() {
+fn staying_the_same_user_needs_no_root() {
     let mut going = Going::new();
     going.open_to_everybody();
     let settings =

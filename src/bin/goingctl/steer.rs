@@ -250,7 +250,7 @@ fn advance(job: &mut Job, status: &Status, now_ms: u64) -> Option<Outcome> {
     let is_let_go = matches!(found, Some((Found::Nothing | Found::ARestart, false)));
     match job.phase {
         Phase::DownFirst | Phase::Noticed if is_taken => {
-            Some((format!("{state}, and held down by somebody else meanwhile"), false))
+            Some((format!("{state}, and meanwhile held down by somebody else"), false))
         }
         Phase::DownFirst if is_down || is_let_go => {
             job.phase = Phase::Up;
