@@ -33,6 +33,10 @@ mod goingctl_procfile;
 mod goingctl_status;
 mod goingctl_steer;
 mod goinglog;
+mod goinglog_faults;
+mod goinglog_files;
+mod goinglog_input;
+mod goinglog_syslog;
 mod harness;
 mod httpd;
 mod initramfs;
@@ -150,6 +154,10 @@ fn elsewhere() -> Vec<Trial> {
         storm::tests(),
         status::tests(),
         goinglog::tests(),
+        goinglog_files::tests(),
+        goinglog_faults::tests(),
+        goinglog_input::tests(),
+        goinglog_syslog::tests(),
         goingctl::tests(),
         goingctl_status::tests(),
         goingctl_files::tests(),
