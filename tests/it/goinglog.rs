@@ -1,8 +1,10 @@
 //! goinglog: scenarios against the real program, the one in the same directory as the going under
-//! test.
+//! test. Here are the command line, memory and idleness, and what the other files build on:
+//! `goinglog_files`, `goinglog_faults`, `goinglog_input` and `goinglog_syslog`.
 //!
 //! A scenario holds both ends of the pipe that goinglog reads open, as going does: what one
 //! goinglog leaves in it is there for the next.
+
 use crate::harness::{Going, Helper, PATIENCE, going, peak_kb, send, wait_for};
 use crate::needs::scenario;
 use crate::proc;
