@@ -8,7 +8,7 @@
 //!   [`model::lines`], [`model::stamp`] and [`model::priority`] do the same for goinglog.
 //! - `src/bin/going/` **ties** the parts together: one table, one rescan, one `poll`.
 //! - [`linux`] **acts**, in the supervisor's own process, one kernel facility per file. It decides
-//!   nothing and waits for nothing. [`linux::raw`] holds the only unsafe code.
+//!   nothing, and waits only in the one `poll`. [`linux::raw`] holds the only unsafe code.
 //! - [`child`] is what forked processes run. It **becomes** the service, between fork(2) and
 //!   execve(2); or reads the service files and leaves a plan behind; or ends the machine. Whatever
 //!   goes wrong there harms no other process.

@@ -1,7 +1,7 @@
 //! The environment of a service: the default or inherited one, what `user` adds to it, and the
 //! lines `env`.
 //!
-//! Never copies a string: each entry of the list points to where the string is stored already.
+//! The list copies no string: each of its entries points to where the string is stored already.
 
 use super::Birth;
 use super::users::{FIELD_MAX, User};

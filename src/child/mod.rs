@@ -104,7 +104,7 @@ pub fn become_service(
 
 /// Logs why there is no service, and exits.
 fn give_up(birth: &Birth, failure: &Failure) -> ! {
-    // PIPE, caused by a message that nobody reads, must not end this process before its exit code.
+    // PIPE, caused by a message that nobody reads, must not kill this process before it exits.
     raw::block_signals(u64::MAX);
     birth.syslog.send(ERROR, format_args!("{}: {failure}", birth.name));
     raw::exit(failure.code.into())

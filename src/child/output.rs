@@ -18,7 +18,7 @@ use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout};
 use rustix::termios::isatty;
 
 /// The mode of a log pipe. It gives nothing away: its inode can be reached only through a
-/// descriptor of the pipe.
+/// descriptor of the pipe, by processes that could use this descriptor as well.
 const ANYBODY_WRITES: Mode = Mode::RUSR.union(Mode::WUSR).union(Mode::WGRP).union(Mode::WOTH);
 
 /// Connects all three; those of the main command stay as they are.

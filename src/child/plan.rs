@@ -1,8 +1,9 @@
 //! The plan: what should be, written by a reader to a file in memory. It holds the normalised text
 //! of every service, then the faults that were reported, and finally the entries.
 //!
-//! Each reader writes a new plan from the beginning, so it has no gaps, and nobody ever reads one
-//! that is half written. The supervisor reads the entries, but never the texts.
+//! Each reader writes a new plan from the beginning. So the gaps that replaced texts leave do not
+//! add up, and nobody ever reads a plan that is half written. The supervisor reads the entries, but
+//! never the texts.
 
 use crate::linux::table::{Slot, Slots};
 use crate::model::config::{POOL_MAX, Text, hash};
@@ -48,7 +49,7 @@ impl<'a> Plan<'a> {
         let mut text = Text::new();
         for Slot { entry, .. } in slots {
             match read_text(old, entry, &mut text) {
-                // Its settings are lost: its file has to be read again.
+                // Its settings are lost, until its file is found good once more.
                 Err(Errno::BADMSG) => entry.flags &= !GOOD,
                 read => read?,
             }

@@ -3,7 +3,7 @@
 //!
 //! So the supervisor never parses a byte of a service file, and a directory that hangs stalls
 //! nothing but the rescan. The plan is adopted only when the reader has ended, so the supervisor
-//! never sees half a change. A bad file never changes anything; it is only reported.
+//! never sees half a change. A bad file is reported, and changes no service.
 
 use super::path::with_path;
 use super::plan::{Faults, Plan};
@@ -36,7 +36,7 @@ const WATCHED: WatchFlags = WatchFlags::CREATE
     .union(WatchFlags::MOVE_SELF)
     .union(WatchFlags::ONLYDIR);
 
-/// Exit code of a reader: everything was read.
+/// Exit code of a reader: all was read, but for files with a fault that only a change can mend.
 pub const COMPLETE: u8 = 0;
 /// Exit code of a reader: the rescan has to be repeated soon, because a file has changed too
 /// recently to be read, or because there may now be room for one that was turned away.
@@ -330,7 +330,7 @@ impl<'a> Reader<'a> {
     fn read_down(&mut self, rundir: &CStr, watch: Option<&OwnedFd>) -> Result<(), Errno> {
         let has_rundir = rundir::open_dir(rundir).is_ok();
         let dir = with_path(&[rundir.to_bytes(), b"/down"], |path| {
-            // If this fails, so does opening it.
+            // Whether it exists now is seen when it is opened.
             let _exists = mkdirat(CWD, path, Mode::from_raw_mode(0o755));
             // Without a watch HUP still works. That is not worth a message.
             let _unheard = watch_dir(watch, path);

@@ -1,7 +1,7 @@
 //! Reads directories, and the files in CONFDIR.
 //!
-//! Follows links to files, and accepts regular files only. Never opens anything in a way that could
-//! block, and never decides what a service is or what becomes of it.
+//! Follows links to files, and accepts regular files only. Never waits for the other end of a FIFO
+//! or for a device, and never decides what a service is or what becomes of it.
 
 use super::path::with_path;
 use crate::linux::raw;

@@ -6,7 +6,7 @@
 //! finds its own supervisor dead when its turn comes gives up.
 //!
 //! Never trusts a process ID alone: it counts only if that process existed before the file was
-//! written, since the same boot and in the same PID namespace.
+//! written, and if the file was written in this boot of the machine and in this PID namespace.
 
 use super::path::with_path;
 use super::{Birth, descriptors};
@@ -32,7 +32,7 @@ const KILL_MS: u64 = 2_000;
 const LOOK_MS: u64 = 50;
 /// A clock tick of `/proc/PID/stat`: USER_HZ is 100 on every architecture that we build for.
 const TICK_MS: u64 = 10;
-/// More than the bytes of a pid file, and than those of a file in /proc up to what we look for.
+/// More bytes than a pid file has, and than a file in /proc has up to what we look for.
 const TEXT_MAX: usize = 512;
 
 /// The beginning of a small file.
@@ -51,7 +51,7 @@ pub fn be_the_only_one(birth: &Birth) -> Result<(), Errno> {
     } else {
         // That RUNDIR is missing is reported when the status cannot be written.
         let Ok(made) = rundir::open_dir(rundir) else { return Ok(()) };
-        // If this fails, so does opening it.
+        // Whether it exists now is seen when it is opened.
         let _exists = mkdirat(&made, c"pid", Mode::from_raw_mode(0o755));
         open_pids(rundir)?
     };
@@ -69,7 +69,8 @@ pub fn be_the_only_one(birth: &Birth) -> Result<(), Errno> {
 }
 
 /// Ends the process that the pid file `text` means, if it is still there, and waits for its end.
-/// While it waits, this process can be stopped, but the other one is ended all the same.
+/// While it waits, this process can be stopped. The other one is ended all the same, unless fork(2)
+/// has failed.
 fn end_and_wait(text: &[u8]) {
     if find(text).is_none() {
         return;
@@ -98,8 +99,8 @@ pub fn end_leftover(dir: &OwnedFd, name: &CStr) -> Result<(), Errno> {
 }
 
 /// Ends the process that the pid file `text` means, if it is still there. Does so in a new process,
-/// which may take its time because nobody stops it. That keeps no descriptor open, so it keeps
-/// nobody from seeing the end of a pipe or from taking the lock.
+/// which may take its time because nobody stops it. The new process closes all descriptors, so that
+/// it keeps nobody from seeing the end of a pipe or from taking the lock.
 fn end_apart(text: &[u8]) -> Result<service::Pid, Errno> {
     raw::fork(|| {
         // Out of the process group of the service, which may be signalled.
@@ -164,7 +165,7 @@ fn find(text: &[u8]) -> Option<(Pid, Option<OwnedFd>)> {
     // If it is our own, it was another process's in a PID namespace that is gone.
     let pid = pid.filter(|pid| *pid != getpid())?;
     // The pidfd first: what is then found out about the number is true of the process that it
-    // holds.
+    // refers to.
     let descriptor = pidfd_open(pid, PidfdFlags::empty()).ok();
     // If /proc is that of another PID namespace it tells of other processes; /proc/self shows it.
     let own = number(read_proc(&[b"/proc/self/stat"])?.split(blank).next()?)?;

@@ -1,7 +1,7 @@
 //! The world of a service: session, signals, descriptors, root, working directory, identity.
 //!
-//! Never starts a service with more rights than it should have: if any step fails, it does not
-//! start.
+//! Never starts a service with more rights than it should have: if a step that takes rights away
+//! fails, it does not start.
 
 use super::path::with_path;
 use super::users::{self, User};
@@ -60,7 +60,7 @@ pub fn set_up<'a>(birth: &Birth<'a>, user: &mut User) -> Result<(), Failure<'a>>
         raw::set_ignored(signal, true);
         raw::set_ignored(signal, false);
     }
-    // Last, so that a stop signal that has come meanwhile does not end the set-up half-way.
+    // Last: a stop signal that has come meanwhile ends this process now, not half-way.
     raw::block_signals(0);
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! The command line, and the place where we run: what is settled at the start.
 //!
-//! Never changes afterwards, and never opens a file.
+//! Never changes afterwards, and never looks at what the paths lead to.
 
 use crate::linux::{clock, raw::Strings, stdio, syslog};
 use crate::model::order::Place;
@@ -41,8 +41,8 @@ impl Options {
     /// The exit code: after `-h` or `-V`, or of a usage error.
     pub fn new(mut words: Strings<'static>) -> Result<Self, u8> {
         let (mut confdir, mut rundir, mut check) = (c"/etc/going.d", c"/run/going", false);
-        // Only PID 1 of the machine may do this; in a container the kernel refuses. From then on
-        // Ctrl-Alt-Del sends INT to us, which we want anyway.
+        // PID 1 of the machine may do this; PID 1 of a container is refused it by the kernel. From
+        // then on Ctrl-Alt-Del sends INT to us, which we want anyway.
         let place = match getpid().is_init().then(|| reboot(RebootCommand::CadOff)) {
             None => Place::Process,
             Some(Err(_)) => Place::Container,

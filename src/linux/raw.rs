@@ -1,6 +1,6 @@
 //! The only unsafe code: what rustix leaves to a libc, taken from musl, and the entry and exit of
-//! the program. One call per block. The types of the safe functions around it rule out whatever
-//! types can.
+//! the program. One call per block. Whatever can be checked is checked by the types of the safe
+//! functions around it.
 
 #![allow(unsafe_code)]
 
@@ -155,7 +155,7 @@ pub fn set_ignored(signal: u32, is_ignored: bool) {
 pub fn close_from(first: u32, at_exec: bool) -> Result<(), Errno> {
     // CLOSE_RANGE_CLOEXEC is 4; linux-raw-sys does not have it.
     let (number, flags) = (general::__NR_close_range.into(), u64::from(at_exec) << 2);
-    // SAFETY: the arguments are numbers, and this program uses none of these descriptors any more.
+    // SAFETY: the arguments are numbers, and no descriptor is closed that this program still uses.
     result(unsafe { syscall(number, u64::from(first), u64::from(u32::MAX), flags) }).map(drop)
 }
 
@@ -202,7 +202,8 @@ pub fn time(clock: u32) -> Duration {
 
 /// Standard input, output or error: descriptor 0, 1 or 2.
 pub fn stdio(fd: RawFd) -> BorrowedFd<'static> {
-    // SAFETY: the programs make sure first of all that the three are open, and never close them.
+    // SAFETY: the programs make sure first of all that the three are open. Only a child that does
+    // not use them any more closes them.
     unsafe { BorrowedFd::borrow_raw(fd) }
 }
 

@@ -43,8 +43,8 @@ pub fn lock(path: &CStr) -> Result<OwnedFd, Errno> {
 const LINES_MAX: usize = 8;
 
 /// Writes RUNDIR/status: the `first` line, and the others. Writes it under another name and then
-/// renames it, so that nobody can read half of it. If RUNDIR is not the directory that `lock` is
-/// in, because it was replaced, it is locked first. Returns whether that was so.
+/// renames it, so that nobody can read half of it. If `lock` is missing, or is not that of RUNDIR,
+/// which may have been replaced, RUNDIR is locked first. Returns whether that was so.
 ///
 /// # Errors
 /// Those of open(2), write(2) and rename(2), and of [`lock`].

@@ -38,9 +38,9 @@ impl Signals {
         // In place of a missing one we wait for the signals twice.
         let [first, second] = others.map(|fd| fd.unwrap_or(&self.0));
         let mut fds = [first, second, &self.0].map(|fd| PollFd::new(fd, PollFlags::IN));
-        // EINTR, after STOP and CONT, is an early return, which does no harm. After any other
-        // error, such as EINVAL if somebody has set our limit of descriptors below 3, all that is
-        // left is to look for work from time to time.
+        // EINTR is an early return, which does no harm. After any other error, such as EINVAL if
+        // somebody has set our limit of descriptors below 3, all that is left is to look for work
+        // from time to time.
         if poll(&mut fds, timeout.as_ref()).is_err_and(|errno| errno != Errno::INTR) {
             let _elapsed = poll(&mut [], Some(&PAUSE));
         }
@@ -60,9 +60,9 @@ impl Signals {
     }
 }
 
-/// Takes the terminal back from the process group that `pid` leads, which has ended, if our
-/// standard input is a terminal that this group has in the foreground. Otherwise the shell that has
-/// started us could not read from it again.
+/// Takes the terminal back from the process group that `pid` leads, which has ended, if that is the
+/// foreground process group of our standard input. Otherwise the shell that has started us could
+/// not read from the terminal again.
 pub fn take_terminal(pid: Pid) {
     let terminal = raw::stdio(0);
     if tcgetpgrp(terminal).is_ok_and(|group| group.as_raw_nonzero() == pid) {

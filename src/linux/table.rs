@@ -1,8 +1,9 @@
 //! The table: a slot for each service, with what should be, what is, and the pipe that others log
 //! to it through.
 //!
-//! A service keeps its slot until it is forgotten. Its log pipe stays open for as long, so that no
-//! line is lost while a writer or the reader is down. Never reads or writes a pipe.
+//! A service keeps its slot until it is forgotten. Its log pipe stays open for as long, if there is
+//! no shutdown, so that no line is lost while a writer or the reader is down. Never reads or writes
+//! a pipe.
 
 use crate::model::entry::{Entry, LOGGED_TO, SERVICES_MAX};
 use crate::model::service::Service;

@@ -4,8 +4,8 @@
 //! and blanks. Values are looked up in it by key, and comparing two texts tells whether the
 //! settings have changed.
 //!
-//! Runs in children (see `child::reader`) and in goingctl, never in the supervisor. Never opens a
-//! file.
+//! Runs in children (see `child::reader`), in `going -n` and in goingctl, never in the supervisor.
+//! Never opens a file.
 
 pub use crate::model::entry::{NAME_MAX, Name};
 use crate::model::service::{Policy, Restart, TIMEOUT_MS};
@@ -242,7 +242,7 @@ fn is_log(value: &[u8]) -> bool {
     is_absolute(value) || service_name(value).is_some()
 }
 
-/// Whether it says after which ends a service is respawned.
+/// Whether it says after what kind of end a service is respawned.
 fn is_restart(value: &[u8]) -> bool {
     matches!(value, b"always" | b"failure" | b"never" | b"exit")
 }

@@ -1,8 +1,8 @@
-//! An entry of the plan: what the supervisor has to know of what a rescan has found out about one
-//! service.
+//! An entry of the plan: what a rescan has found out about one service, as far as the supervisor
+//! has to know it.
 //!
 //! The reader passes it on as a [`Record`], which `child::plan` encodes. The supervisor never sees
-//! the rest of the service file: only the service's own child reads that.
+//! the rest of the service file, which is for the service's own child.
 
 use crate::model::service::{Policy, Restart, Want};
 
@@ -25,7 +25,8 @@ pub const GOOD: u32 = 2;
 pub const HELD: u32 = 4;
 /// Bit of [`Entry::flags`]: another service logs to it, or once did.
 pub const LOGGED_TO: u32 = 8;
-/// Bit of [`Entry::flags`]: the service has to be restarted, because its settings have changed.
+/// Bit of [`Entry::flags`]: the service has to be restarted, because its settings have changed, or
+/// the log pipe that it reads from or writes to.
 pub const EDITED: u32 = 16;
 
 /// Indexed by the number that a [`Record`] has for each.

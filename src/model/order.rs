@@ -4,7 +4,8 @@
 
 use linux_raw_sys::general::{SIGINT, SIGPWR, SIGTERM, SIGUSR1, SIGUSR2};
 
-/// RTMIN+3 as the kernel counts, which systemd(1) introduced for powering off.
+/// What systemd(1) calls SIGRTMIN+3. (SIGRTMIN is 34 in glibc, and 32 in the kernel.) systemd halts
+/// on it, we power off.
 const SIGPOWER: u32 = 37;
 
 /// Where the supervisor runs.
@@ -18,9 +19,9 @@ pub enum Place {
     Machine,
 }
 
-/// Whether `signal` begins the shutdown in that `place`. (HUP asks for a rescan everywhere.) While
-/// there is a main command it gets all signals but TERM, unless they concern the whole machine.
-/// What becomes of the machine afterwards is decided in `child::power`.
+/// Whether `signal` asks for the shutdown in that `place`. (HUP asks for a rescan everywhere.)
+/// While there is a main command only TERM does, unless the shutdown is that of the machine: other
+/// signals are meant for the command. What becomes of the machine is decided in `child::power`.
 pub fn is_ending(signal: u32, place: Place, has_main: bool) -> bool {
     match (signal, place) {
         (SIGTERM, _) | (SIGINT | SIGUSR1 | SIGUSR2 | SIGPWR | SIGPOWER, Place::Machine) => true,

@@ -2,8 +2,8 @@
 //!
 //! What a service *is* ([`State`]) is kept apart from what is *wanted* of it ([`Want`]). No
 //! deadline is stored: each follows from the state, from how long that has lasted, and from what is
-//! wanted. The caller of `step` carries out the returned [`Action`] and reports the result as the
-//! next [`Event`].
+//! wanted. The caller of `step` carries out the returned [`Action`], and reports what came of it as
+//! an [`Event`].
 //!
 //! ```text
 //!           spawned         no longer wanted
@@ -27,7 +27,7 @@ use linux_raw_sys::general::SIGKILL;
 
 /// A service that was up for this long is respawned at once when it ends.
 const STEADY_MS: u64 = 5_000;
-/// A service that was up for this long starts over with the shortest delay.
+/// After a service was up for this long, its delays begin with the shortest one again.
 const STABLE_MS: u64 = 30_000;
 /// The delay after the first quick death in a row; each further one doubles it.
 const DELAY_MS: u64 = 1_000;
@@ -61,7 +61,7 @@ pub enum State {
     Draining(Pid),
     /// Was sent the stop signal.
     Stopping(Pid),
-    /// Was sent KILL; all that can follow is reaping.
+    /// Was sent KILL; what follows is reaping or, in a shutdown, giving up.
     Killed(Pid),
 }
 
@@ -72,7 +72,7 @@ pub enum Want {
     Up,
     /// Not running.
     Down,
-    /// Not running, because of a shutdown, which waits for no service for ever.
+    /// Not running, because of a shutdown, which waits for it only a limited time.
     Shutdown,
     /// Not running, because of a shutdown, but it may first finish reading what others have logged.
     Drain,
@@ -145,7 +145,8 @@ pub struct Service {
     pub since_ms: u64,
     /// The current or the last delay in a row of quick deaths.
     pub delay_ms: u64,
-    /// What its process was started with, which a later edit of its file does not change.
+    /// What its current or last process was started with. A later edit of its file does not change
+    /// this.
     pub policy: Policy,
     /// How many processes it has had.
     pub starts: u32,

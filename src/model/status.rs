@@ -19,7 +19,7 @@ use crate::model::entry::{Entry, GOOD};
 use crate::model::service::{End, Service, State, Want};
 use core::fmt::{Display, from_fn};
 
-/// The version of the format. It changes only if fields do other than at the end of a line.
+/// The version of the format. More fields at the end of a line do not change it.
 pub const VERSION: u8 = 1;
 
 /// One service, as a line.

@@ -32,7 +32,7 @@ const REAP_MAX: usize = 256;
 const QUIET_MS: u64 = 200;
 /// From the first change to the rescan, if the changes do not stop.
 const WAIT_MS: u64 = 2_000;
-/// The interval of retries while CONFDIR cannot be read or watched, or while there is no room for
+/// The interval of retries after a rescan that failed, even in part, and while there is no room for
 /// the status: the one exception to the rule that nothing is polled.
 const RETRY_MS: u64 = 5_000;
 
@@ -42,17 +42,17 @@ going::program!(run, Slots);
 fn run(words: Strings<'static>, slots: &'static mut Slots) -> u8 {
     stdio::fill();
     let started = Options::new(words).and_then(|it| Supervisor::new(it, slots));
-    // Past this line only a shutdown ends the program: failures are logged, survived and retried.
+    // Once the supervisor runs only a shutdown ends it: failures are logged, survived and retried.
     started.map_or_else(|code| code, |mut supervisor| supervisor.run())
 }
 
 /// No input leads here. If a defect ever does, the message says where. PID 1 then stays and does
-/// nothing, because its end would stop the machine.
+/// nothing, because its end would stop the machine or the container, and all that runs there.
 #[panic_handler]
 fn panic(info: &core::panic::PanicInfo) -> ! {
     let log = Log::open();
     log.say(ERROR, format_args!("{info}"));
-    // Also on the console, for whoever no longer has a syslog.
+    // Also on standard error, for PID 1 the console, in case syslog can no longer be read.
     Log { socket: None, ..log }.say(ERROR, format_args!("{info}"));
     while getpid().is_init() {
         let _interrupted = rustix::event::poll(&mut [], None);
@@ -75,7 +75,7 @@ struct Supervisor {
     helper: Option<(Pid, Option<OwnedFd>)>,
     /// When the next helper is due.
     rescan_ms: Option<u64>,
-    /// The latest time to read CONFDIR, if it has changed since it was read.
+    /// The latest time of the next rescan, if there was a change since the last one.
     latest_ms: Option<u64>,
     /// In a shutdown, the signal that began it, and how many signals have asked for it: the second
     /// one hastens it.
@@ -94,7 +94,7 @@ impl Supervisor {
     /// Starts up; or, with `-n`, only checks the service files.
     ///
     /// # Errors
-    /// The exit code, if the files were checked, or if start-up failed, which is logged.
+    /// The exit code, if the files were checked, or if start-up failed, which is reported.
     fn new(options: Options, slots: &'static mut Slots) -> Result<Self, u8> {
         if options.check {
             return Err(reader::check(options.confdir, slots));
@@ -117,13 +117,13 @@ impl Supervisor {
             log.say(ERROR, format_args!("unable to start: another going runs on RUNDIR {path}"));
             return Err(EXIT_SET_UP);
         }
-        // The main command comes first. No file can have its name.
+        // The main command comes first. No service in CONFDIR can have its name.
         let name = Name::try_from("(main)").unwrap_or_default();
         let policy = Policy { restart: Restart::Exit, stop: SIGTERM, timeout_ms: 0, log: None };
         let main = Entry { name, flags: GOOD, policy, ..Entry::default() };
         let main = if options.main.count() > 0 { main } else { Entry::default() };
         let _fits = slots.push(Slot::new(main, options.start_ms));
-        // Descendants that lose their parent become our children, to be reaped. As PID 1 they do
+        // Descendants that lose their parent become our children, to be reaped. Those of PID 1 do
         // so anyway.
         let _elsewhere = set_child_subreaper(Some(getpid()));
         Ok(Self {
@@ -164,7 +164,8 @@ impl Supervisor {
         }
     }
 
-    /// Does what a signal asks for, if one has come, or passes it on to the main command.
+    /// Does what a signal asks for, if one has come. A signal that does not ask for the shutdown is
+    /// passed on to the main command, too.
     fn take_signal(&mut self) {
         let Some(signal) = self.signals.read() else { return };
         let main = self.slots.get(MAIN).and_then(|main| main.service.pid());
@@ -285,8 +286,8 @@ impl Supervisor {
             // Nobody logs to it, even if somebody did before.
             (_, None) => Want::Shutdown,
             (_, Some(false)) => Want::Drain,
-            // It is being stopped already. It may log to another reader that waits for its end, so
-            // that must not take for ever.
+            // It is being stopped already. It may itself log to a reader, which waits for its end:
+            // so there has to be a limit.
             _ if matches!(slot.service.state, State::Stopping(_)) => Want::Shutdown,
             _ => slot.entry.want(),
         }
@@ -334,7 +335,7 @@ impl Supervisor {
                 let what = if is_over { "end the machine" } else { "read CONFDIR" };
                 let why = raw::reason(errno);
                 self.log.say(WARNING, format_args!("unable to begin to {what}: {why}"));
-                // Perhaps there are too many processes: those that are left make room.
+                // Perhaps there are too many processes: kill those that are left, to make room.
                 let _room = is_over.then(|| raw::kill(-1, SIGKILL));
                 self.rescan_in(RETRY_MS);
             }
@@ -416,7 +417,7 @@ impl Supervisor {
         let lines = known.map(|slot| line(&slot.entry, &slot.service));
         let written = rundir::write_status(self.options.rundir, &mut self.lock, first, lines);
         if matches!(written, Err(Errno::NOSPC | Errno::DQUOT | Errno::MFILE | Errno::NFILE)) {
-            // The status is out of date, and when there is room again no change may tell us.
+            // The status is out of date, and nothing may tell us when there is room again.
             self.rescan_in(RETRY_MS);
         }
         // `Ok(true)`, a new RUNDIR, is stored as `Ok(false)`, for the next time it is the same one.
