@@ -1,8 +1,8 @@
 //! goingctl(1): shows what the services of going(8) are doing, and tells them what to do.
 //!
-//! It uses only the files in RUNDIR and CONFDIR, /proc, and signals, which it sends to no process
-//! that it has not checked. `steer` starts and stops, `send` signals. `rows` is what there is to
-//! show, and `table`, `json`, `prometheus` and `watch` show it. `confdir`, `enable`, `edit`,
+//! It talks to going only by files in RUNDIR and CONFDIR, looks at processes in /proc, and signals
+//! none that it has not checked. `steer` starts and stops, `send` signals. `rows` is what there is
+//! to show, and `table`, `json`, `prometheus` and `watch` show it. `confdir`, `enable`, `edit`,
 //! `import` and `export` deal with service files.
 //!
 //! going never needs it, and is never asked for anything that touch(1), rm(1) and cat(1) could not

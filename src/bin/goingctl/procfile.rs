@@ -143,8 +143,8 @@ const BUILT_IN: [&str; 31] = [
     "times", "trap", "type", "ulimit", "umask", "unset", "until", "wait", "while",
 ];
 
-/// The characters of the command that a shell does not take literally: none in `'…'` or after a
-/// backslash, and in `"…"` only those that begin an expansion.
+/// The characters of the command that may be special to a shell: all outside of quotes, but none in
+/// `'…'` or after a backslash, and in `"…"` only those that begin an expansion.
 fn bare(command: &str) -> String {
     let (mut bare, mut quote) = (String::new(), None);
     let mut chars = command.chars().peekable();

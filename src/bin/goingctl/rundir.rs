@@ -59,7 +59,7 @@ impl Mark {
 /// A bit in the mode of the file that a restart makes. It is set from the moment the file exists,
 /// so that another restart recognises it. Nobody executes the file.
 const OWNER_EXECUTES: u32 = 0o100;
-/// The mode of all other files there, before the umask.
+/// The mode of the other files that we make there, before the umask.
 const PLAIN: u32 = 0o666;
 
 /// Whether going runs.

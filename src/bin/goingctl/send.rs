@@ -2,7 +2,7 @@
 //!
 //! A PID may belong to another process by the time it is used. So we open a pidfd first, and check
 //! the PID only then: what we find out about the PID is true of the process that we opened. Before
-//! Linux 5.3 there are no pidfds.
+//! Linux 5.3 there are no pidfds, and the PID alone has to do.
 
 use crate::output::{EXIT_FAILED, EXIT_OK, EXIT_USAGE, Failure, tell};
 use crate::proc;

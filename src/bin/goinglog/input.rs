@@ -78,7 +78,7 @@ impl Input {
         let open_ms = self.is_open.then(|| clock::now_ms().saturating_add(OPEN_MS));
         signals.wait(due_ms.or(open_ms), if takes_more { [Some(pipe), stdin] } else { [None; 2] });
         if self.len() < self.enough {
-            // A move has a fixed cost, which is that of moving kilobytes.
+            // Each move has a fixed cost, as high as that of moving some kilobytes.
             signals.wait(Some(clock::now_ms().saturating_add(GATHER_MS)), [None; 2]);
         } else if let Some((stdin, filler)) = &self.source
             && self.left.is_none()

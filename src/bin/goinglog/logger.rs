@@ -193,8 +193,8 @@ impl<'a> Logger<'a> {
         self.room()
     }
 
-    /// Removes lines that cannot be written from the pipe: the rest of one, or else all that we
-    /// see.
+    /// Removes from the pipe what cannot be written: the rest of one line, or else all the lines
+    /// that we see.
     fn drop_lines(&mut self) -> Result<(), Failure> {
         let mut head = Head::new();
         self.input.peek(&mut head, false).map_err(unable("write"))?;

@@ -1,7 +1,7 @@
 //! Where the lines go: FILE, which is opened, locked and rotated here, and /dev/log, which gets a
 //! datagram for each line, see syslog(3).
 //!
-//! Never opens FILE through a link, never truncates what it finds, and writes to nothing but a
+//! Never opens FILE if it is a link, never truncates what it finds, and writes to nothing but a
 //! regular file. Drops nothing: what cannot be sent is for the caller to send again. Waits for the
 //! syslog daemon no longer than [`SEND_MAX`].
 
@@ -26,8 +26,8 @@ const NAME_MAX: usize = 100;
 /// How long we wait for a syslog daemon that does not read its queue.
 const SEND_MAX: Duration = Duration::from_secs(1);
 
-/// Opens FILE, which is created if it is missing, and locks it. Two that write to one file, each at
-/// the end that it knows of, would overwrite what the other wrote.
+/// Opens FILE, which is created if it is missing, and locks it. Two goinglogs that write to one
+/// file, each at the end that it knows of, would overwrite what the other wrote.
 ///
 /// It is opened without `O_APPEND`, which splice(2) refuses, and also for reading, because its last
 /// byte matters.
@@ -42,8 +42,8 @@ pub fn open_and_lock(path: &CStr) -> Result<OwnedFd, Errno> {
 }
 
 /// Renames FILE to FILE.1, and before that each older file to the next number, up to the first
-/// number that is free. A goinglog that was killed here has left such a gap, and filling it costs
-/// no file.
+/// number that is free. A goinglog that was killed here has left such a gap, and filling it
+/// deletes no file.
 pub fn rotate(path: &CStr, count: u32) -> Result<(), Errno> {
     let is_free = |&number: &u32| matches!(lstat(name(path, number).as_slice()), Err(Errno::NOENT));
     let last = (1..count).find(is_free).unwrap_or(count);
