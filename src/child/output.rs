@@ -38,8 +38,8 @@ pub fn connect<'a>(birth: &Birth<'a>) -> Result<(), Failure<'a>> {
     let refused = |why| Failure { code: EXIT_SET_UP, verb: "log to", object: log, why };
     let connected = match (log, reader.and_then(pipe)) {
         (b"inherit", _) => Ok(()),
-        (b"null", _) => connect_log(b"/dev/null"),
-        (path, _) if path.starts_with(b"/") => connect_log(path),
+        (b"null", _) => connect_log(b"/dev/null", OFlags::empty()),
+        (path, _) if path.starts_with(b"/") => connect_log(path, OFlags::CREATE),
         (_, Some(_)) if is_circle(birth.slots, birth.index) => {
             return Err(refused("they log in a circle"));
         }
@@ -95,9 +95,10 @@ fn connect_output(file: &OwnedFd) -> Result<(), Errno> {
     dup2_stdout(file).and_then(|()| dup2_stderr(file))
 }
 
-/// Connects standard output and error to the file at `path`, to be appended to.
-fn connect_log(path: &[u8]) -> Result<(), Errno> {
-    let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE;
+/// Connects standard output and error to the file at `path`, to be appended to; if it is missing it
+/// is an error, or created, as `flags` say.
+fn connect_log(path: &[u8], flags: OFlags) -> Result<(), Errno> {
+    let flags = flags | OFlags::WRONLY | OFlags::APPEND;
     with_path(&[path], |path| open_at_once(path, flags)).and_then(|file| connect_output(&file))
 }
 

@@ -32,6 +32,7 @@ pub fn tests() -> Vec<Trial> {
         scenario!(the_deadline_tells_the_state),
         scenario!(the_deadline_of_the_service_is_kept_to),
         scenario!(a_restart_that_takes_too_long_holds_nothing_down),
+        scenario!(a_restart_of_a_held_service_that_takes_too_long_keeps_it_down),
         scenario!(an_interrupted_restart_holds_nothing_down),
         scenario!(what_was_held_down_before_stays_so_until_the_end),
         scenario!(what_is_ignored_interrupts_nothing),
@@ -289,6 +290,17 @@ fn a_restart_that_takes_too_long_holds_nothing_down() {
     // It comes up by itself as soon as the old process is gone.
     send(pid, Signal::SIGKILL);
     going.wait_starts("web", 2);
+}
+
+/// The file of an earlier stop stays at the deadline, so it must not say that the service starts.
+fn a_restart_of_a_held_service_that_takes_too_long_keeps_it_down() {
+    let going = stubborn();
+    let pid = going.up("web");
+    ctl_to(&going, OK, &["stop", "--no-wait", "web"]);
+    wait_state(&going, "web", "stopping");
+    let ran = ctl_to(&going, FAILED, &["restart", "--timeout", "1", "web"]);
+    assert_eq!(ran.out, format!("web: not down after 1 s: stopping, pid {pid}\n"));
+    assert!(is_held(&going, "web"));
 }
 
 /// goingctl in the middle of a restart.

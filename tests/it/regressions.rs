@@ -1,5 +1,6 @@
 //! Defects that were found by looking for them: each scenario failed before its defect was fixed.
 
+use crate::goinglog::World;
 use crate::harness::{Going, PATIENCE, limit, refuse, run_by, send};
 use crate::needs::scenario;
 use crate::proc;
@@ -64,6 +65,7 @@ pub fn tests() -> Vec<Trial> {
         scenario!(nothing_logs_to_a_service_that_is_gone),
         scenario!(a_former_logger_that_comes_back_reads_nothing),
         scenario!(ending_leftovers_keeps_no_log_open),
+        scenario!(a_missing_dev_null_is_not_created, Mounts),
         scenario!(ending_leftovers_keeps_no_log_open_on_an_old_kernel),
         scenario!(what_a_child_says_goes_to_no_log_of_a_service, Root),
         scenario!(a_machine_ends_though_no_plan_can_be_made, Root),
@@ -916,6 +918,20 @@ fn a_former_logger_that_comes_back_reads_nothing() {
 /// then.
 fn ending_leftovers_keeps_no_log_open() {
     leftovers_are_ended(|_| {});
+}
+
+/// Where /dev had no null, log=null created a file of that name, and filled the memory with it.
+fn a_missing_dev_null_is_not_created() {
+    let mut going = Going::new();
+    let world = World::with_dev(&going.path(""));
+    let null = world.view(Path::new("/dev/null"));
+    fs::remove_file(&null).expect("a device of our own");
+    going.write("web", going.cmd("hold", "web", &[]) + "log=null\n");
+    going.start_with(|command| world.enter(command));
+    going.wait_log("web: unable to log to null: No such file or directory");
+    going.wait_log("web: exited 111");
+    assert!(!null.exists(), "{}", going.report());
+    going.terminate();
 }
 
 /// close_range(2) exists since Linux 5.9.

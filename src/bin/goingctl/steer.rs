@@ -309,8 +309,9 @@ fn give_up(jobs: &[Job], status: &Status, timeout_ms: u64) {
         };
         let service = status.service(&job.name);
         let mut is = service.map_or("no such service".to_owned(), |service| told(service, status));
-        // It is being stopped, and we let it go as we end.
-        if job.hold.is_some() && service.is_some_and(|service| service.state == "stopping") {
+        // It is being stopped, and we let it go as we end, unless it was held down before.
+        let is_let_go = job.hold.as_ref().is_some_and(|hold| hold.is_ours);
+        if is_let_go && service.is_some_and(|service| service.state == "stopping") {
             is += "; it starts when it is";
         }
         tell(&job.name, &(format!("not {goal} after {seconds} s: {is}"), false));
