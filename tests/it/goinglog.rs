@@ -5,23 +5,19 @@
 //! A scenario holds both ends of the pipe that goinglog reads open, as going does: what one
 //! goinglog leaves in it is there for the next.
 
-use crate::harness::{Going, Helper, PATIENCE, going, peak_kb, send, wait_for};
+use crate::harness::{Going, going, peak_kb, send};
+use crate::namespace::Namespace;
 use crate::needs::scenario;
 use crate::proc;
 use libtest_mimic::Trial;
 use nix::libc;
-use nix::mount::{MsFlags, mount};
-use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::signal::Signal;
-use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 use std::ffi::CString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, PipeReader, PipeWriter, Write};
 use std::ops::Range;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::net::UnixDatagram;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -82,10 +78,10 @@ impl Log {
         self.start_as(command);
     }
 
-    /// Starts it in the mount namespace of `world`.
-    pub fn start_in(&mut self, world: &World, options: &[&str]) {
+    /// Starts it in the mount namespace of `namespace`.
+    pub fn start_in(&mut self, namespace: &Namespace, options: &[&str]) {
         let mut command = self.command(options);
-        world.enter(&mut command);
+        namespace.enter(&mut command);
         self.start_as(command);
     }
 
@@ -286,78 +282,6 @@ fn usage_errors_exit_64() {
     let output = nothing.output().expect("it can be executed");
     assert_eq!(output.status.code(), EXIT_USAGE);
     assert!(output.stderr.starts_with(b"goinglog: "), "{output:?}");
-}
-
-/// A mount namespace for what is started in it, kept by a process that does nothing else.
-pub struct World(Helper);
-
-impl World {
-    /// A small disk at `path`, which is a directory.
-    pub fn with_disk(path: &Path) -> World {
-        World::new(path, |path| {
-            let size = Some(c"size=4m");
-            mount(None::<&Path>, path, Some(c"tmpfs"), MsFlags::empty(), size)
-        })
-    }
-
-    /// A /dev with nothing in it but /dev/null, and so without syslog.
-    pub fn with_dev(path: &Path) -> World {
-        World::new(path, |_| {
-            mount(None::<&Path>, c"/dev", Some(c"tmpfs"), MsFlags::empty(), None::<&Path>)?;
-            let mode = Mode::from_bits_truncate(0o666);
-            mknod(c"/dev/null", SFlag::S_IFCHR, mode, makedev(1, 3))
-        })
-    }
-
-    pub fn new(path: &Path, make: fn(&std::ffi::CStr) -> nix::Result<()>) -> World {
-        let mut keeper = Command::new("/proc/self/exe");
-        keeper.args(["service", "pause"]).arg(path);
-        let path = CString::new(path.as_os_str().as_bytes()).expect("no NUL in a path");
-        let make_it = move || {
-            unshare(CloneFlags::CLONE_NEWNS)?;
-            let nothing = None::<&Path>;
-            mount(nothing, c"/", nothing, MsFlags::MS_REC | MsFlags::MS_PRIVATE, nothing)?;
-            Ok(make(&path)?)
-        };
-        // SAFETY: between fork and exec it calls the kernel only.
-        unsafe { keeper.pre_exec(make_it) };
-        World(Helper::spawn(&mut keeper))
-    }
-
-    pub fn namespace(&self) -> File {
-        File::open(format!("/proc/{}/ns/mnt", self.0.pid())).expect("the keeper runs")
-    }
-
-    /// Changes how a disk is mounted there, as soon as no open file prevents it.
-    pub fn remount(&self, path: &Path, flags: MsFlags) {
-        thread::scope(|scope| {
-            let remount = || {
-                unshare(CloneFlags::CLONE_FS).expect("a thread of our own");
-                setns(self.namespace(), CloneFlags::CLONE_NEWNS).expect("a mount namespace");
-                let nothing = None::<&Path>;
-                let mount = || mount(nothing, path, nothing, MsFlags::MS_REMOUNT | flags, nothing);
-                wait_for("a remount", PATIENCE, || mount().is_ok(), String::new);
-            };
-            scope.spawn(remount).join().expect("it can be mounted so");
-        });
-    }
-
-    pub fn enter(&self, command: &mut Command) {
-        let namespace = self.namespace();
-        // SAFETY: one system call between fork and exec.
-        unsafe { command.pre_exec(move || Ok(setns(&namespace, CloneFlags::CLONE_NEWNS)?)) };
-    }
-
-    /// Makes the socket of a syslog daemon there, which nobody reads yet.
-    pub fn syslogd(&self) -> UnixDatagram {
-        UnixDatagram::bind(self.view(Path::new("/dev/log"))).expect("a new socket")
-    }
-
-    /// The path from here to what is at `path` there.
-    pub fn view(&self, path: &Path) -> PathBuf {
-        let root = PathBuf::from(format!("/proc/{}/root", self.0.pid()));
-        root.join(path.strip_prefix("/").expect("an absolute path"))
-    }
 }
 
 /// Writes in a thread of its own, because that may block. The thread returns the writer.

@@ -2,10 +2,11 @@
 //! that takes nothing, a FILE that cannot be used.
 
 use crate::goinglog::{
-    EXIT_START, EXIT_UNDONE, Log, World, assert_same, in_a_directory, numbered, opens, unstamped,
+    EXIT_START, EXIT_UNDONE, Log, assert_same, in_a_directory, numbered, opens, unstamped,
     wait_again, waiting, with_stamps, write_beside,
 };
 use crate::harness::{going, install_program, limit, refuse, run_by};
+use crate::namespace::Namespace;
 use crate::needs::scenario;
 use crate::proc;
 use libtest_mimic::Trial;
@@ -52,18 +53,18 @@ pub fn tests() -> Vec<Trial> {
     ]
 }
 
-/// A log on a disk with 16 KiB left, its world, and the file that takes up the room.
-fn on_a_full_disk(options: &[&str]) -> (Log, World, PathBuf) {
+/// A log on a disk with 16 KiB left, its namespace, and the file that takes up the room.
+fn on_a_full_disk(options: &[&str]) -> (Log, Namespace, PathBuf) {
     let mut log = Log::new();
     let disk = log.scene.path("disk");
     fs::create_dir(&disk).expect("an empty directory");
-    let world = World::with_disk(&disk);
+    let namespace = Namespace::with_disk(&disk);
     log.word = disk.join("web");
-    log.file = world.view(&log.word);
-    let in_the_way = world.view(&disk.join("in-the-way"));
+    log.file = namespace.view(&log.word);
+    let in_the_way = namespace.view(&disk.join("in-the-way"));
     fs::write(&in_the_way, vec![0; (4 << 20) - (16 << 10)]).expect("room on the disk");
-    log.start_in(&world, options);
-    (log, world, in_the_way)
+    log.start_in(&namespace, options);
+    (log, namespace, in_the_way)
 }
 
 fn full_disk(is_stamped: bool) {
@@ -131,29 +132,29 @@ fn a_full_disk_drops_lines_if_told_to() {
 }
 
 fn term_on_a_full_disk_leaves_lines_in_the_pipe() {
-    let (mut log, world, in_the_way) = on_a_full_disk(&["-t"]);
+    let (mut log, namespace, in_the_way) = on_a_full_disk(&["-t"]);
     let lines = numbered(0..1000);
     log.write(&lines);
     log.scene.wait_log("No space left on device");
     log.signal(Signal::SIGTERM);
     assert_eq!(log.wait_exit(), EXIT_UNDONE);
     fs::remove_file(in_the_way).expect("our own file");
-    log.start_in(&world, &["-t"]);
+    log.start_in(&namespace, &["-t"]);
     log.finish();
     assert_same(&unstamped(&log.content()), &lines);
 }
 
 fn a_read_only_disk_is_waited_for() {
-    let (mut log, world, in_the_way) = on_a_full_disk(&["-s", "0"]);
+    let (mut log, namespace, in_the_way) = on_a_full_disk(&["-s", "0"]);
     let lines = numbered(0..1000);
     log.write(&lines);
     log.scene.wait_log("No space left on device, trying again");
     // goinglog has closed the file, or else this would not be possible.
     let disk = log.word.parent().expect("a directory").to_owned();
-    world.remount(&disk, MsFlags::MS_RDONLY);
+    namespace.remount(&disk, MsFlags::MS_RDONLY);
     log.signal(Signal::SIGUSR1);
     log.wait_idle();
-    world.remount(&disk, MsFlags::empty());
+    namespace.remount(&disk, MsFlags::empty());
     fs::remove_file(in_the_way).expect("our own file");
     log.signal(Signal::SIGUSR1);
     wait_again(&log);

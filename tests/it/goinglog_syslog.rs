@@ -1,10 +1,11 @@
 //! Lines that goinglog sends to syslog.
 
 use crate::goinglog::{
-    EXIT_UNDONE, Log, World, assert_same, in_a_directory, numbered, switches, unstamped,
-    wait_again, write_beside,
+    EXIT_UNDONE, Log, assert_same, in_a_directory, numbered, switches, unstamped, wait_again,
+    write_beside,
 };
 use crate::harness::{PATIENCE, refuse};
+use crate::namespace::Namespace;
 use crate::needs::scenario;
 use crate::proc;
 use libtest_mimic::Trial;
@@ -51,14 +52,14 @@ pub fn tests() -> Vec<Trial> {
     ]
 }
 
-/// A log that is called web and has no file, a world with a syslog daemon, and that daemon's
+/// A log that is called web and has no file, a namespace with a syslog daemon, and that daemon's
 /// socket.
-fn for_syslog() -> (Log, World, UnixDatagram) {
+fn for_syslog() -> (Log, Namespace, UnixDatagram) {
     let mut log = Log::new();
     log.word = "web".into();
-    let world = World::with_dev(&log.scene.path(""));
-    let socket = world.syslogd();
-    (log, world, socket)
+    let namespace = Namespace::with_dev(&log.scene.path(""));
+    let socket = namespace.syslogd();
+    (log, namespace, socket)
 }
 
 /// Receives the next message and returns its length. If this process is stopped and continued,
@@ -91,10 +92,10 @@ fn receive_text(socket: &UnixDatagram, len: usize) -> String {
 /// Lines go to syslog as well as to FILE, each of them once, a long one in pieces.
 fn lines_go_to_syslog() {
     let mut log = Log::new();
-    let world = World::with_dev(&log.scene.path(""));
-    let socket = world.syslogd();
+    let namespace = Namespace::with_dev(&log.scene.path(""));
+    let socket = namespace.syslogd();
     // The second -y does not put the default in the place of the priority that was given.
-    log.start_in(&world, &["-y", "-p", "local3.warning", "-y", "-t"]);
+    log.start_in(&namespace, &["-y", "-p", "local3.warning", "-y", "-t"]);
     let long = "x".repeat(2000);
     // A line that fits exactly into one message is not followed by another one.
     let full = "y".repeat(900);
@@ -118,16 +119,16 @@ fn lines_go_to_syslog() {
 /// A name without a slash names no file.
 fn lines_wait_for_syslog() {
     let mut log = Log::new();
-    let world = World::with_dev(&log.scene.path(""));
+    let namespace = Namespace::with_dev(&log.scene.path(""));
     log.word = "web".into();
     let mut command = log.command(&["-y"]);
     command.current_dir(log.scene.path(""));
-    world.enter(&mut command);
+    namespace.enter(&mut command);
     log.start_as(command);
     log.write("one\ntwo\n");
     let text = "unable to send to /dev/log for web: No such file or directory, trying again";
     log.scene.wait_log(text);
-    let socket = world.syslogd();
+    let socket = namespace.syslogd();
     assert_eq!(receive(&socket), "<30>web: one");
     assert_eq!(receive(&socket), "<30>web: two");
     wait_again(&log);
@@ -137,9 +138,9 @@ fn lines_wait_for_syslog() {
 
 /// The daemon's queue is full, and stays so for longer than goinglog waits for it.
 fn a_syslog_that_does_not_read_is_waited_for() {
-    let (mut log, world, socket) = for_syslog();
-    let filled = fill_queue(&world);
-    log.start_in(&world, &["-y"]);
+    let (mut log, namespace, socket) = for_syslog();
+    let filled = fill_queue(&namespace);
+    log.start_in(&namespace, &["-y"]);
     log.write("one\n");
     let text = "unable to send to /dev/log for web: Resource temporarily unavailable, trying again";
     log.scene.wait_log(text);
@@ -157,9 +158,9 @@ fn a_syslog_that_does_not_read_is_waited_for() {
 fn a_name_for_syslog_touches_no_file() {
     for has_null in [false, true] {
         let mut log = Log::new();
-        let world = World::with_dev(&log.scene.path(""));
-        let socket = world.syslogd();
-        let null = world.view(Path::new("/dev/null"));
+        let namespace = Namespace::with_dev(&log.scene.path(""));
+        let socket = namespace.syslogd();
+        let null = namespace.view(Path::new("/dev/null"));
         fs::remove_file(&null).expect("no one else sees it");
         if has_null {
             File::create(&null).expect("nothing is there");
@@ -168,7 +169,7 @@ fn a_name_for_syslog_touches_no_file() {
         log.word = "web".into();
         let mut command = log.command(&["-y", "-s", "10"]);
         command.current_dir(log.scene.path(""));
-        world.enter(&mut command);
+        namespace.enter(&mut command);
         log.start_as(command);
         for line in ["a longer one", "two", "three"] {
             log.write(format!("{line}\n"));
@@ -183,17 +184,17 @@ fn a_name_for_syslog_touches_no_file() {
 }
 
 /// Fills the queue of a syslog daemon that does not read. Returns how many messages that took.
-fn fill_queue(world: &World) -> usize {
+fn fill_queue(namespace: &Namespace) -> usize {
     let (other, path) = (UnixDatagram::unbound().expect("a socket"), Path::new("/dev/log"));
     other.set_nonblocking(true).expect("a socket");
-    let send = || other.send_to(b"x", world.view(path));
+    let send = || other.send_to(b"x", namespace.view(path));
     iter::repeat_with(send).take_while(io::Result::is_ok).count()
 }
 
 /// The step takes long, because the queue of syslog is full. The previous writer has already ended.
 fn a_writer_that_comes_amid_the_last_step_is_not_missed() {
-    let (mut log, world, socket) = for_syslog();
-    let filled = fill_queue(&world);
+    let (mut log, namespace, socket) = for_syslog();
+    let filled = fill_queue(&namespace);
     let fifo = log.scene.path("fifo");
     mkfifo(&fifo, Mode::S_IRUSR | Mode::S_IWUSR).expect("a new FIFO");
     let nonblock = libc::O_NONBLOCK;
@@ -201,7 +202,7 @@ fn a_writer_that_comes_amid_the_last_step_is_not_missed() {
     log.reader = OwnedFd::from(reader.expect("it waits for no writer")).into();
     let writer = || OpenOptions::new().write(true).open(&fifo).expect("there is a reader");
     writer().write_all(b"one\n").expect("both ends are open");
-    log.start_in(&world, &["-y"]);
+    log.start_in(&namespace, &["-y"]);
     // By now it should wait for the queue. If it does not yet, the scenario does not fail.
     thread::sleep(Duration::from_millis(300));
     log.writer = Some(OwnedFd::from(writer()).into());
@@ -220,10 +221,10 @@ fn syslog_has_whole_lines_of_names_of_any_kind() {
     let (long, odd) = ("\u{65e5}".repeat(45), b"w\xffb".to_vec());
     for (name, shown) in [(long.as_bytes(), &long.as_bytes()[..100]), (&odd, &odd)] {
         let mut log = Log::new();
-        let world = World::with_dev(&log.scene.path(""));
-        let socket = world.syslogd();
+        let namespace = Namespace::with_dev(&log.scene.path(""));
+        let socket = namespace.syslogd();
         log.word = OsStr::from_bytes(name).into();
-        log.start_in(&world, &["-y"]);
+        log.start_in(&namespace, &["-y"]);
         let line = "x".repeat(900);
         log.write(format!("{line}\n"));
         let mut message = [0; 2000];
@@ -238,10 +239,10 @@ fn syslog_is_told_how_much_was_dropped() {
     // FILE has room for the newline and the number, or for the newline alone.
     for size in ["1M", "910"] {
         let mut log = Log::new();
-        let world = World::with_dev(&log.scene.path(""));
-        let path = world.view(Path::new("/dev/log"));
+        let namespace = Namespace::with_dev(&log.scene.path(""));
+        let path = namespace.view(Path::new("/dev/log"));
         let socket = UnixDatagram::bind(&path).expect("a new socket");
-        log.start_in(&world, &["-y", "-d", "-s", size]);
+        log.start_in(&namespace, &["-y", "-d", "-s", size]);
         let line = "x".repeat(1000);
         log.write(&line);
         assert_eq!(receive(&socket), format!("<30>web: {}", &line[..900]));
@@ -263,8 +264,8 @@ fn syslog_is_told_how_much_was_dropped() {
 /// comes.
 fn the_end_of_an_open_line_is_dropped_at_once() {
     let (mut log, directory) = in_a_directory();
-    let world = World::with_dev(&log.scene.path(""));
-    log.start_in(&world, &["-y", "-d"]);
+    let namespace = Namespace::with_dev(&log.scene.path(""));
+    log.start_in(&namespace, &["-y", "-d"]);
     log.write("tw");
     log.wait_idle();
     fs::remove_dir_all(&directory).expect("our own directory");
@@ -279,10 +280,10 @@ fn the_end_of_an_open_line_is_dropped_at_once() {
 /// goinglog no longer waits for the end of the line when FILE cannot be written.
 fn the_beginning_of_an_open_line_is_dropped_too() {
     let mut log = Log::new();
-    let world = World::with_dev(&log.scene.path(""));
-    let socket = world.syslogd();
+    let namespace = Namespace::with_dev(&log.scene.path(""));
+    let socket = namespace.syslogd();
     fs::create_dir(log.older(1)).expect("an empty directory");
-    log.start_in(&world, &["-y", "-d", "-n", "1"]);
+    log.start_in(&namespace, &["-y", "-d", "-n", "1"]);
     log.write("one\ntw");
     assert_eq!(receive(&socket), "<30>web: one");
     log.wait_idle();
@@ -297,8 +298,8 @@ fn the_beginning_of_an_open_line_is_dropped_too() {
 
 /// It is stopped while it waits for room in the daemon's queue.
 fn a_goinglog_stopped_amid_a_message_still_sends_it() {
-    let (mut log, world, socket) = for_syslog();
-    log.start_in(&world, &["-y"]);
+    let (mut log, namespace, socket) = for_syslog();
+    log.start_in(&namespace, &["-y"]);
     let lines = numbered(0..1000);
     let writing = write_beside(&mut log, lines.clone());
     let is_in = |state| proc::stat(log.pid()).is_some_and(|stat| stat.state == state);
@@ -319,8 +320,8 @@ fn a_goinglog_stopped_amid_a_message_still_sends_it() {
 /// Writers that have a buffer write lines in pieces.
 fn syslog_waits_for_the_end_of_a_line() {
     for is_told in [false, true] {
-        let (mut log, world, socket) = for_syslog();
-        log.start_in(&world, &["-y"]);
+        let (mut log, namespace, socket) = for_syslog();
+        log.start_in(&namespace, &["-y"]);
         log.write("zero\non");
         assert_eq!(receive(&socket), "<30>web: zero");
         log.wait_idle();
@@ -342,8 +343,8 @@ fn syslog_waits_for_the_end_of_a_line() {
 
 /// It waits as long as the pipe has room for more of the line.
 fn syslog_waits_for_longer_than_a_second() {
-    let (mut log, world, socket) = for_syslog();
-    log.start_in(&world, &["-y"]);
+    let (mut log, namespace, socket) = for_syslog();
+    log.start_in(&namespace, &["-y"]);
     log.write("tw");
     log.wait_idle();
     let before = switches(log.pid());
@@ -354,11 +355,11 @@ fn syslog_waits_for_longer_than_a_second() {
 }
 
 fn syslog_waits_for_the_end_of_a_line_from_a_socket() {
-    let (mut log, world, socket) = for_syslog();
+    let (mut log, namespace, socket) = for_syslog();
     let (mut ours, theirs) = UnixStream::pair().expect("two sockets");
     let mut command = log.command(&["-y"]);
     command.stdin(OwnedFd::from(theirs));
-    world.enter(&mut command);
+    namespace.enter(&mut command);
     log.start_as(command);
     for piece in ["tw", "o, th", "ree\n"] {
         ours.write_all(piece.as_bytes()).expect("it is read");
@@ -371,10 +372,10 @@ fn syslog_waits_for_the_end_of_a_line_from_a_socket() {
 
 /// It waits for a second after each piece.
 fn syslog_waits_for_the_end_of_a_line_from_a_small_pipe() {
-    let (mut log, world, socket) = for_syslog();
+    let (mut log, namespace, socket) = for_syslog();
     fcntl(&log.reader, FcntlArg::F_SETPIPE_SZ(1)).expect("an open pipe");
     let mut command = log.command(&["-y"]);
-    world.enter(&mut command);
+    namespace.enter(&mut command);
     refuse(&mut command, libc::SYS_fcntl, 1, libc::F_SETPIPE_SZ, libc::EPERM);
     log.start_as(command);
     let start = Instant::now();
@@ -396,8 +397,8 @@ fn syslog_waits_for_the_end_of_a_line_from_a_small_pipe() {
 
 /// Also in more pieces than it can look at, when it does not wait for the end of the line.
 fn syslog_takes_a_line_in_any_pieces() {
-    let (mut log, world, socket) = for_syslog();
-    log.start_in(&world, &["-y"]);
+    let (mut log, namespace, socket) = for_syslog();
+    log.start_in(&namespace, &["-y"]);
     // By then the pipe has been made large enough for so many pieces.
     log.wait_idle();
     log.signal(Signal::SIGSTOP);
@@ -421,12 +422,12 @@ fn syslog_takes_a_line_in_any_pieces() {
 /// the line.
 fn an_open_line_for_syslog_is_no_busy_wait() {
     let mut log = Log::new();
-    let world = World::with_dev(&log.scene.path(""));
+    let namespace = Namespace::with_dev(&log.scene.path(""));
     log.word = "web".into();
-    log.start_in(&world, &["-y"]);
+    log.start_in(&namespace, &["-y"]);
     log.write("one\ntw");
     log.scene.wait_log(", trying again");
-    let socket = world.syslogd();
+    let socket = namespace.syslogd();
     log.signal(Signal::SIGUSR1);
     assert_eq!(receive(&socket), "<30>web: one");
     wait_again(&log);
@@ -438,8 +439,8 @@ fn an_open_line_for_syslog_is_no_busy_wait() {
 
 /// The kernel wakes no reader for such a write, because the pipe was not empty before.
 fn an_open_line_may_end_in_a_write_that_fills_the_pipe() {
-    let (mut log, world, socket) = for_syslog();
-    log.start_in(&world, &["-y"]);
+    let (mut log, namespace, socket) = for_syslog();
+    log.start_in(&namespace, &["-y"]);
     log.write("tw");
     log.wait_idle();
     let line = "x".repeat(900);
@@ -455,12 +456,12 @@ fn an_open_line_may_end_in_a_write_that_fills_the_pipe() {
 /// A user with too many pipes gets one like this: a few bytes may take up each of its two pages,
 /// and then its writer waits for room.
 fn an_open_line_may_fill_a_small_pipe() {
-    let (mut log, world, socket) = for_syslog();
+    let (mut log, namespace, socket) = for_syslog();
     // No pipe is smaller than a page.
     let page = fcntl(&log.reader, FcntlArg::F_SETPIPE_SZ(1)).expect("an open pipe");
     fcntl(&log.reader, FcntlArg::F_SETPIPE_SZ(2 * page)).expect("an open pipe");
     let mut command = log.command(&["-y"]);
-    world.enter(&mut command);
+    namespace.enter(&mut command);
     refuse(&mut command, libc::SYS_fcntl, 1, libc::F_SETPIPE_SZ, libc::EPERM);
     log.start_as(command);
     // A page that ends in the middle of a line, a bit more of that line, and more than there is
@@ -485,9 +486,9 @@ fn an_open_line_may_fill_a_small_pipe() {
 /// The pipe has 16 pages and may not have more, and a single byte that is moved from pipe to pipe
 /// may take up one of them.
 fn an_open_line_may_fill_a_pipe_in_pieces() {
-    let (mut log, world, socket) = for_syslog();
+    let (mut log, namespace, socket) = for_syslog();
     let mut command = log.command(&["-y"]);
-    world.enter(&mut command);
+    namespace.enter(&mut command);
     refuse(&mut command, libc::SYS_fcntl, 1, libc::F_SETPIPE_SZ, libc::EPERM);
     log.start_as(command);
     let (reader, mut writer) = io::pipe().expect("a pipe");
@@ -512,12 +513,12 @@ fn an_open_line_may_fill_a_pipe_in_pieces() {
 /// Each line is in both once, even if one of them cannot take it at first.
 fn syslog_has_what_the_file_has() {
     let (mut log, directory) = in_a_directory();
-    let world = World::with_dev(&log.scene.path(""));
-    log.start_in(&world, &["-y"]);
+    let namespace = Namespace::with_dev(&log.scene.path(""));
+    log.start_in(&namespace, &["-y"]);
     log.write("one\n");
     log.scene.wait_log("unable to send to /dev/log");
     log.wait_content("");
-    let socket = world.syslogd();
+    let socket = namespace.syslogd();
     assert_eq!(receive(&socket), "<30>web: one");
     wait_again(&log);
     assert_eq!(log.content(), b"one\n");

@@ -50,6 +50,7 @@ mod log_lines;
 mod logs;
 mod machine;
 mod model;
+mod namespace;
 mod needs;
 mod options;
 mod proc;

@@ -1,7 +1,7 @@
 //! Defects that were found by looking for them: each scenario failed before its defect was fixed.
 
-use crate::goinglog::World;
 use crate::harness::{Going, PATIENCE, limit, refuse, run_by, send};
+use crate::namespace::Namespace;
 use crate::needs::scenario;
 use crate::proc;
 use going::child::plan::ENTRIES;
@@ -923,11 +923,11 @@ fn ending_leftovers_keeps_no_log_open() {
 /// Where /dev had no null, log=null created a file of that name, and filled the memory with it.
 fn a_missing_dev_null_is_not_created() {
     let mut going = Going::new();
-    let world = World::with_dev(&going.path(""));
-    let null = world.view(Path::new("/dev/null"));
+    let namespace = Namespace::with_dev(&going.path(""));
+    let null = namespace.view(Path::new("/dev/null"));
     fs::remove_file(&null).expect("a device of our own");
     going.write("web", going.cmd("hold", "web", &[]) + "log=null\n");
-    going.start_with(|command| world.enter(command));
+    going.start_with(|command| namespace.enter(command));
     going.wait_log("web: unable to log to null: No such file or directory");
     going.wait_log("web: exited 111");
     assert!(!null.exists(), "{}", going.report());

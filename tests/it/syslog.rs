@@ -2,15 +2,12 @@
 //! /dev, so that the machine's own syslog neither hears of them nor matters.
 
 use crate::harness::{Going, Helper, send};
+use crate::namespace::Namespace;
 use crate::needs::{busybox, scenario};
 use libtest_mimic::Trial;
-use nix::mount::{MsFlags, mount};
-use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::signal::Signal;
-use nix::sys::stat::{Mode, SFlag, makedev, mknod};
-use std::fs::{self, File};
+use std::fs::{self};
 use std::os::unix::net::UnixDatagram;
-use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -24,50 +21,29 @@ pub fn tests() -> Vec<Trial> {
     ]
 }
 
-/// A mount namespace with an empty /dev, kept by a process that does nothing.
-struct Dev(Helper);
+/// A mount namespace with an empty /dev, and so without syslog.
+struct Dev(Namespace);
 
 impl Dev {
     fn new(going: &Going) -> Dev {
-        let mut keeper = Command::new("/proc/self/exe");
-        keeper.args(["service", "pause"]).arg(going.path(""));
-        let empty_dev = || {
-            unshare(CloneFlags::CLONE_NEWNS)?;
-            let nothing = None::<&Path>;
-            mount(nothing, c"/", nothing, MsFlags::MS_REC | MsFlags::MS_PRIVATE, nothing)?;
-            mount(nothing, c"/dev", Some(c"tmpfs"), MsFlags::empty(), nothing)?;
-            let mode = Mode::from_bits_truncate(0o666);
-            mknod(c"/dev/null", SFlag::S_IFCHR, mode, makedev(1, 3))?;
-            Ok(())
-        };
-        // SAFETY: between fork and exec it calls the kernel only.
-        unsafe { keeper.pre_exec(empty_dev) };
-        Dev(Helper::spawn(&mut keeper))
-    }
-
-    /// Makes the command run in it, too.
-    fn enter(&self, command: &mut Command) {
-        let path = format!("/proc/{}/ns/mnt", self.0.pid());
-        let namespace = File::open(path).expect("the keeper runs");
-        // SAFETY: one system call between fork and exec.
-        unsafe { command.pre_exec(move || Ok(setns(&namespace, CloneFlags::CLONE_NEWNS)?)) };
+        Dev(Namespace::with_dev(&going.path("")))
     }
 
     /// Whether a process listens on /dev/log there. The file exists a little earlier than that.
     fn has_log(&self) -> bool {
-        let path = format!("/proc/{}/root/dev/log", self.0.pid());
+        let path = self.0.view(Path::new("/dev/log"));
         UnixDatagram::unbound().is_ok_and(|socket| socket.connect(path).is_ok())
     }
 
     fn start(&self, going: &mut Going) {
-        going.start_with(|command| self.enter(command));
+        going.start_with(|command| self.0.enter(command));
     }
 
     /// Starts syslogd; returns when it listens.
     fn syslogd(&self, going: &Going) -> Helper {
         let mut command = Command::new(busybox().expect("it is needed"));
         command.args(["syslogd", "-n", "-O"]).arg(going.path("messages")).stdin(Stdio::null());
-        self.enter(&mut command);
+        self.0.enter(&mut command);
         let syslogd = Helper::spawn(&mut command);
         going.wait_for("/dev/log", || self.has_log());
         syslogd
@@ -189,7 +165,7 @@ fn a_syslogd_that_does_not_read_stalls_nothing() {
     let dev = Dev::new(&going);
     let mut deaf = Command::new("/proc/self/exe");
     deaf.args(["service", "deaf", "/dev/log"]).stdin(Stdio::null());
-    dev.enter(&mut deaf);
+    dev.0.enter(&mut deaf);
     let _deaf = Helper::spawn(&mut deaf);
     going.wait_for("/dev/log", || dev.has_log());
     let limit = fs::read_to_string("/proc/sys/net/unix/max_dgram_qlen").expect("/proc is mounted");
