@@ -125,13 +125,14 @@ pub fn hash(parts: [&[u8]; 3]) -> u32 {
 /// ```
 pub fn parse<'a>(raw: &'a [u8], text: &mut Text) -> Result<(), Fault<'a>> {
     text.clear();
+    // First, because the end of such a file is not read: its last line here may have been cut.
+    if raw.len() > FILE_MAX {
+        return Err((0, ("too long", b"16384 bytes are the limit")));
+    }
     let mut line = 0;
     for (bytes, number) in raw.split(|&byte| byte == b'\n').zip(1..) {
         line = number;
         parse_line(bytes.trim_ascii(), text).map_err(|reason| (line, reason))?;
-    }
-    if raw.len() > FILE_MAX {
-        return Err((line, ("file longer than", b"16384 bytes")));
     }
     value(text, b"cmd").map(|_| ()).ok_or((line, ("missing key", b"cmd")))
 }

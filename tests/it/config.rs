@@ -250,11 +250,14 @@ fn comments_do_not_count_towards_the_limit() {
     whole += &"c".repeat(16_384 - whole.len());
     going.write("cut", format!("{whole}\nuser=nobody\n"));
     going.write("whole", whole);
+    // The reader stops amid the line `cmd`, which is no fault of that line.
+    going.write("long", format!("{}\ncmd=/bin/true\n", "#".repeat(18_430)));
     going.start();
     going.up("told");
     going.up("whole");
     going.wait_log("over:");
-    going.wait_log("cut:4: file longer than \"16384 bytes\"");
+    going.wait_log("cut: too long: 16384 bytes are the limit");
+    going.wait_log("long: too long: 16384 bytes are the limit");
     assert_eq!(going.log_count("over: started"), 0, "{}", going.report());
     going.terminate();
 }
