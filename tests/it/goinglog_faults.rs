@@ -48,6 +48,7 @@ pub fn tests() -> Vec<Trial> {
         scenario!(what_is_no_regular_file_is_refused),
         scenario!(a_path_of_any_length_is_reported),
         scenario!(a_long_path_is_rotated),
+        scenario!(a_path_may_be_too_long_to_be_rotated),
         scenario!(lack_of_permission_is_reported, Root),
         scenario!(a_second_goinglog_on_the_same_file_refuses),
     ]
@@ -461,6 +462,25 @@ fn a_long_path_is_rotated() {
     log.wait_content("");
     log.finish();
     assert_eq!(log.files(), [&b"one\n"[..], b""]);
+}
+
+/// FILE.1 would be a path that is too long for the kernel. Nothing is rotated, and no other file is
+/// touched whose name begins like that of an older file.
+fn a_path_may_be_too_long_to_be_rotated() {
+    let mut log = Log::new();
+    let directory = log.scene.path("").display().to_string();
+    let slashes = "/".repeat(4094 - directory.len() - "web".len());
+    log.word = format!("{directory}{slashes}web").into();
+    let neighbour = log.scene.path("web.");
+    fs::write(&neighbour, "").expect("our own file");
+    log.start(&["-s", "8"]);
+    log.write("123456\n");
+    log.wait_content("123456\n");
+    log.write("next\n");
+    log.scene.wait_log("goinglog: unable to rotate …: Filename too long, trying again");
+    assert!(neighbour.exists());
+    log.signal(Signal::SIGTERM);
+    assert_eq!(log.wait_exit(), EXIT_UNDONE, "{}", log.scene.report());
 }
 
 fn lack_of_permission_is_reported() {

@@ -16,8 +16,9 @@ use rustix::io::{Errno, IoSlice, retry_on_intr, writev};
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, connect, socket};
 
-/// Bytes of a path, the NUL included, see open(2).
-const PATH_MAX: usize = 4096;
+/// Bytes of a path, see open(2), and of what the name of an older file has after it. If a name were
+/// cut off, it could be that of another file.
+const NAME_LEN: usize = 4096 + ".4294967295".len();
 /// Bytes of a line that go into one message; a longer line becomes several. Many syslog daemons
 /// take no more than the 1024 bytes that RFC 3164 allows, including the name and the rest.
 pub const TEXT_MAX: usize = 900;
@@ -59,10 +60,10 @@ pub fn rotate(path: &CStr, count: u32) -> Result<(), Errno> {
 }
 
 /// FILE, or FILE.NUMBER.
-fn name(path: &CStr, number: u32) -> Vec<u8, PATH_MAX> {
+fn name(path: &CStr, number: u32) -> Vec<u8, NAME_LEN> {
     let mut name = Vec::from_slice(path.to_bytes()).unwrap_or_default();
     if number > 0 {
-        let _cut = write!(name, ".{number}");
+        let _fits = write!(name, ".{number}");
     }
     name
 }
