@@ -18,6 +18,7 @@ pub fn tests() -> Vec<Trial> {
         scenario!(no_directory_is_needed, Machine),
         scenario!(the_disk_of_the_program_goes, Machine),
         scenario!(the_documented_rc_script_becomes_going, Machine),
+        scenario!(the_documented_rc_script_needs_no_console, Machine),
         scenario!(busybox_poweroff, Machine),
         scenario!(busybox_reboot, Machine),
         scenario!(busybox_halt, Machine),
@@ -190,6 +191,20 @@ fn the_documented_rc_script_becomes_going() {
     machine.run("busybox grep '^remote up ' /run/going/status");
     machine.wait_console("remote: started, pid ");
     machine.run_last("busybox poweroff");
+    assert_eq!(machine.wait_end(), "guest-shutdown", "{}", machine.report());
+}
+
+/// A machine may have no driver for any console. What cannot be opened must not end PID 1.
+fn the_documented_rc_script_needs_no_console() {
+    let mut files = initramfs();
+    files.program("etc/rc", include_bytes!("../../etc/rc"));
+    let console = "/bin/busybox rm /dev/console\n/bin/busybox mknod /dev/console c 250 250\n";
+    files.program("init", format!("{RC}{console}exec /etc/rc\n").as_bytes());
+    files.file("etc/going.d/remote", "cmd=remote\n");
+    let mut machine = Machine::boot(files, "");
+    machine.wait_remote();
+    machine.run("grep '^remote up ' /run/going/status");
+    machine.run_last("poweroff");
     assert_eq!(machine.wait_end(), "guest-shutdown", "{}", machine.report());
 }
 
