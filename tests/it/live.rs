@@ -522,6 +522,10 @@ fn any_file_of_that_name_holds_down() {
     // The directory is made again, and works.
     going.hold_down("web");
     going.wait_status("web", "down");
+    // What is in its place and is no directory holds nothing down either.
+    fs::remove_dir_all(&down).expect("our own directory");
+    fs::write(&down, "").expect("no directory");
+    going.wait_starts("web", 2);
     going.terminate();
 }
 
