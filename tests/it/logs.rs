@@ -8,6 +8,7 @@ use libtest_mimic::Trial;
 use nix::sys::signal::Signal;
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::mkfifo;
+use std::cell::Cell;
 use std::fs;
 use std::io::pipe;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -33,6 +34,7 @@ pub fn tests() -> Vec<Trial> {
         scenario!(a_killed_reader_loses_no_line_in_the_pipe),
         scenario!(readers_see_end_of_file_and_stop_last),
         scenario!(a_reader_that_stays_gets_term_after_end_of_file),
+        scenario!(a_rescan_that_hangs_keeps_no_end_of_file_away),
         scenario!(a_chain_of_readers_ends_in_its_order),
         scenario!(three_hundred_megabytes_through_restarts),
     ]
@@ -380,6 +382,41 @@ fn a_reader_that_stays_gets_term_after_end_of_file() {
     assert_tallied(&mut going, "logger", &["web"], 10);
     assert_eq!(going.records("logger.eof"), [logger.to_string()]);
     assert_eq!(going.records("logger.terms"), [logger.to_string()]);
+}
+
+/// The process that reads CONFDIR is a copy of going, and so begins with the pipes of all services.
+/// It may take as long as a hung disk does.
+fn a_rescan_that_hangs_keeps_no_end_of_file_away() {
+    let mut going = Going::new();
+    // With so many lines a rescan takes long enough to be caught.
+    for number in 0..200 {
+        going.write(&format!("comments{number}"), "#\n".repeat(8192));
+    }
+    going.hold_logging("web", "logger");
+    going.write("logger", going.cmd("tally", "logger", &[]));
+    going.start();
+    going.up("web");
+    let logger = going.up("logger");
+    let confdir = going.path("going.d");
+    let is_at_work = |&pid: &i32| {
+        send(pid, Signal::SIGSTOP);
+        let is_at_work = proc::descriptors(pid).iter().any(|(_, path)| *path == confdir);
+        if !is_at_work {
+            send(pid, Signal::SIGCONT);
+        }
+        is_at_work
+    };
+    let rescan = Cell::new(None);
+    going.wait_for("a rescan, to be stopped", || {
+        going.signal(Signal::SIGHUP);
+        let reader = going.children().into_iter().find(|&pid| !proc::is_executed(pid));
+        rescan.set(reader.filter(is_at_work));
+        rescan.get().is_some()
+    });
+    going.terminate();
+    going.wait_gone("the rescan", rescan.get().expect("it was there"));
+    assert_eq!(going.records("logger.eof"), [logger.to_string()], "{}", going.report());
+    assert_eq!(going.records("logger.terms"), [""; 0], "it had ended by itself");
 }
 
 /// web writes to filter, filter to logger: each ends when nobody writes to it any more.
