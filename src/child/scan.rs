@@ -15,9 +15,10 @@ use rustix::fd::OwnedFd;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, fstat, open, openat, statat};
 use rustix::io::{Errno, read};
 
-/// Bytes read from a directory or a file at once. A directory entry fits: its name has at most 1024
-/// bytes, in FUSE.
+/// Bytes read from a file at once.
 const CHUNK_LEN: usize = 2048;
+/// Bytes read from a directory at once. An entry fits: its name has at most 4095 bytes, in FUSE.
+const NAMES_LEN: usize = 4096 + 64;
 
 /// The contents of a file, with room for the chunk that shows that it is too long.
 pub type File = Vec<u8, { FILE_MAX + CHUNK_LEN }>;
@@ -35,7 +36,7 @@ pub fn open_dir(path: &CStr) -> Result<OwnedFd, Errno> {
 /// # Errors
 /// Those of getdents(2). The names before the error have been visited.
 pub fn each_name(dir: &OwnedFd, visit: &mut dyn FnMut(&CStr)) -> Result<(), Errno> {
-    let mut chunk = [MaybeUninit::uninit(); CHUNK_LEN];
+    let mut chunk = [MaybeUninit::uninit(); NAMES_LEN];
     let mut entries = RawDir::new(dir, &mut chunk);
     while let Some(entry) = entries.next() {
         visit(entry?.file_name());

@@ -4,8 +4,8 @@ use rustix::fd::OwnedFd;
 use rustix::fs::inotify::{CreateFlags, init};
 use rustix::io::{Errno, read};
 
-/// Bytes read at once. No event is longer: a name has at most 1024 bytes, in FUSE.
-const EVENTS_LEN: usize = 2048;
+/// Bytes read at once. No event is longer: a name has at most 4095 bytes, in FUSE, and its NUL.
+const EVENTS_LEN: usize = 16 + 4096;
 
 /// Opens an inotify descriptor, to which readers will add their watches.
 ///

@@ -27,6 +27,7 @@ mod bundle;
 mod config;
 mod container;
 mod faults;
+mod fuse;
 mod goingctl;
 mod goingctl_files;
 mod goingctl_procfile;
@@ -151,6 +152,7 @@ fn elsewhere() -> Vec<Trial> {
         world::tests(),
         keys::tests(),
         faults::tests(),
+        fuse::tests(),
         live::tests(),
         storm::tests(),
         status::tests(),

@@ -6,7 +6,7 @@ use crate::machine::unpacked;
 use libtest_mimic::Trial;
 use nix::sched::{CloneFlags, unshare};
 use std::env;
-use std::fs;
+use std::fs::{self, File};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -18,6 +18,8 @@ pub enum Need {
     Root,
     /// A mount namespace with a /dev of its own.
     Mounts,
+    /// The same, and FUSE.
+    Fuse,
     /// The right to choose the pid of the next process.
     LastPid,
     /// busybox with httpd and syslogd: real services.
@@ -46,6 +48,8 @@ impl Need {
         match self {
             Need::Root => (!nix::unistd::geteuid().is_root()).then_some("root"),
             Need::Mounts => (!can_mount()).then_some("a private mount namespace (root)"),
+            Need::Fuse => (!can_mount() || File::open("/dev/fuse").is_err())
+                .then_some("/dev/fuse and a private mount namespace (root)"),
             Need::LastPid => (!can_choose_pid()).then_some("to write ns_last_pid (root)"),
             Need::Busybox => (!has_busybox())
                 .then_some("busybox with httpd and syslogd (apt-get install busybox-static)"),
