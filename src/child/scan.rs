@@ -46,6 +46,8 @@ pub fn each_name(dir: &OwnedFd, visit: &mut dyn FnMut(&CStr)) -> Result<(), Errn
 
 /// Whether `dir` has an entry called `name`, even a dangling link; none if that cannot be found
 /// out.
+// Never inlined, for it is used in many places, and the program has to stay below 64 KiB.
+#[inline(never)]
 pub fn has(dir: &OwnedFd, name: &str) -> Option<bool> {
     let look = |path: &CStr| statat(dir, path, AtFlags::SYMLINK_NOFOLLOW);
     match with_path(&[name.as_bytes()], look) {

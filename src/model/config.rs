@@ -125,19 +125,22 @@ pub fn hash(parts: [&[u8]; 3]) -> u32 {
 /// ```
 pub fn parse<'a>(raw: &'a [u8], text: &mut Text) -> Result<(), Fault<'a>> {
     text.clear();
-    // First, because the end of such a file is not read: its last line here may have been cut.
-    if raw.len() > FILE_MAX {
-        return Err((0, ("too long", b"16384 bytes are the limit")));
-    }
-    let mut line = 0;
+    let (mut line, mut end) = (0, 0_usize);
     for (bytes, number) in raw.split(|&byte| byte == b'\n').zip(1..) {
-        line = number;
+        (line, end) = (number, end.saturating_add(bytes.len()));
+        // Not parsed, because the end of such a file is not read: this line may have been cut.
+        if end > FILE_MAX {
+            return Err((line, ("file longer than", b"16384 bytes")));
+        }
+        end = end.saturating_add(1);
         parse_line(bytes.trim_ascii(), text).map_err(|reason| (line, reason))?;
     }
     value(text, b"cmd").map(|_| ()).ok_or((line, ("missing key", b"cmd")))
 }
 
 /// Parses one line, which has been trimmed, and appends it to `text`.
+// Never inlined: the program has to stay below 64 KiB.
+#[inline(never)]
 fn parse_line<'a>(line: &'a [u8], text: &mut Text) -> Result<(), Reason<'a>> {
     if line.contains(&0) {
         return Err(("NUL byte in", line));

@@ -256,8 +256,8 @@ fn comments_do_not_count_towards_the_limit() {
     going.up("told");
     going.up("whole");
     going.wait_log("over:");
-    going.wait_log("cut: too long: 16384 bytes are the limit");
-    going.wait_log("long: too long: 16384 bytes are the limit");
+    going.wait_log("cut:3: file longer than \"16384 bytes\"");
+    going.wait_log("long:1: file longer than \"16384 bytes\"");
     assert_eq!(going.log_count("over: started"), 0, "{}", going.report());
     going.terminate();
 }

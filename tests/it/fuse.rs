@@ -7,7 +7,7 @@ use libtest_mimic::Trial;
 use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
-use nix::sys::stat::{Mode, SFlag, mknod};
+use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 use std::ffi::CString;
 use std::fs::File;
 use std::io::{Read, Write};
@@ -16,16 +16,28 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::thread;
+use temp_dir::TempDir;
 
 pub fn tests() -> Vec<Trial> {
     vec![scenario!(the_longest_name_is_read, Fuse)]
+}
+
+/// /dev/fuse, or the same device elsewhere if /dev does not have it.
+pub fn device() -> Option<File> {
+    let open = |path: &Path| File::options().read(true).write(true).open(path).ok();
+    open(Path::new("/dev/fuse")).or_else(|| {
+        let directory = TempDir::new().ok()?;
+        let path = directory.child("fuse");
+        mknod(&path, SFlag::S_IFCHR, Mode::S_IRUSR | Mode::S_IWUSR, makedev(10, 229)).ok()?;
+        open(&path)
+    })
 }
 
 /// Linux allows 1024 bytes, and since 6.14 almost as many as a path may have. An inotify event that
 /// does not fit into the buffer stays there, and would keep going busy for ever.
 fn the_longest_name_is_read() {
     let mut going = Going::new();
-    let fuse = File::options().read(true).write(true).open("/dev/fuse").expect("it is needed");
+    let fuse = device().expect("it is needed");
     let options = format!("fd={},rootmode=40755,user_id=0,group_id=0", fuse.as_raw_fd());
     let confdir = going.path("going.d");
     let place = CString::new(confdir.as_os_str().as_bytes()).expect("no NUL in a path");

@@ -470,10 +470,10 @@ fn limits_of_a_file() {
     file.resize(FILE_MAX, b'#');
     assert_eq!(parse(&file, &mut text), Ok(()), "comments do not count");
     file.push(b'#');
-    assert_eq!(fault(&file), "0: too long \"16384 bytes are the limit\"");
+    assert_eq!(fault(&file), "2: file longer than \"16384 bytes\"");
     file.extend_from_slice(b"\ncw");
     let why = "its last line may have been cut";
-    assert_eq!(fault(&file), "0: too long \"16384 bytes are the limit\"", "{why}");
+    assert_eq!(fault(&file), "2: file longer than \"16384 bytes\"", "{why}");
 }
 
 /// A good service file, with comments, blanks and every kind of line end.

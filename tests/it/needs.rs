@@ -2,11 +2,12 @@
 //! with the reason on stderr; where everything has to be there (`CI=true`), it fails instead. No
 //! scenario is ever skipped silently.
 
+use crate::fuse;
 use crate::machine::unpacked;
 use libtest_mimic::Trial;
 use nix::sched::{CloneFlags, unshare};
 use std::env;
-use std::fs::{self, File};
+use std::fs;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -48,8 +49,8 @@ impl Need {
         match self {
             Need::Root => (!nix::unistd::geteuid().is_root()).then_some("root"),
             Need::Mounts => (!can_mount()).then_some("a private mount namespace (root)"),
-            Need::Fuse => (!can_mount() || File::open("/dev/fuse").is_err())
-                .then_some("/dev/fuse and a private mount namespace (root)"),
+            Need::Fuse => (!can_mount() || fuse::device().is_none())
+                .then_some("FUSE and a private mount namespace (root)"),
             Need::LastPid => (!can_choose_pid()).then_some("to write ns_last_pid (root)"),
             Need::Busybox => (!has_busybox())
                 .then_some("busybox with httpd and syslogd (apt-get install busybox-static)"),
