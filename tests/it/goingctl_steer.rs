@@ -52,6 +52,7 @@ pub fn tests() -> Vec<Trial> {
         scenario!(a_name_never_leads_out_of_its_directory),
         scenario!(a_full_stdout_stops_nothing_half_way),
         scenario!(two_restarts_at_once_both_end),
+        scenario!(a_restart_that_somebody_else_ends_is_over),
         scenario!(a_restart_amid_another_ends_none),
         scenario!(another_restart_is_not_taken_for_a_touch),
         scenario!(a_restart_that_has_just_begun_is_not_undone),
@@ -628,6 +629,20 @@ fn two_restarts_at_once_both_end() {
         assert_eq!(ran.code, OK, "{ran:?}");
     }
     assert!(!is_held(&going, "web"));
+}
+
+/// Somebody removes the file of a restart before the service is down, so that the service starts
+/// without ever being down.
+fn a_restart_that_somebody_else_ends_is_over() {
+    let going = stubborn();
+    let web = going.up("web");
+    let process = restarting(&going);
+    ctl_to(&going, OK, &["start", "web", "--no-wait"]);
+    going.rescan();
+    send(web, Signal::SIGKILL);
+    let web = going.wait_starts("web", 2)[1].pid;
+    let ran = Ran::from(process.wait_with_output().expect("our own child"));
+    assert_eq!((ran.code, ran.out), (OK, format!("web: up, pid {web}\n")));
 }
 
 /// Continues a stopped goingctl, and waits until it has looked at the file again.

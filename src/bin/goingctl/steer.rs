@@ -83,6 +83,8 @@ struct Job<'a> {
     name: String,
     phase: Phase,
     hold: Option<Hold<'a>>,
+    /// How often it had been started before.
+    starts: Option<u64>,
 }
 
 /// The file in RUNDIR/down that holds a service down during a restart. If the restart made it
@@ -213,7 +215,8 @@ fn begin<'a>(
     if name == MAIN {
         return Err(("going ends with it; signal it, or stop going".to_owned(), false));
     }
-    let job = |phase, hold| Job { name: name.to_owned(), phase, hold };
+    let starts = service.and_then(|service| service.starts);
+    let job = |phase, hold| Job { name: name.to_owned(), phase, hold, starts };
     let told = |to: &str| (format!("told to {to}"), true);
     let is_held = service.is_some_and(|service| service.held);
     // A service that is done or in backoff starts when it is held down and let go.
@@ -244,10 +247,12 @@ fn advance(job: &mut Job, status: &Status, now_ms: u64) -> Option<Outcome> {
     let is_down = matches!(state, "down" | "rejected" | "gone");
     let is_up =
         service.is_some_and(|s| s.is_up() && is_settled(s, now_ms) && is_executed(s, status));
-    let found = job.hold.as_ref().map(|hold| (hold.found(), hold.is_ours));
-    let is_taken = matches!(found, Some((Found::AStop, _)));
-    // Another restart, whose file it was, has let the service go.
-    let is_let_go = matches!(found, Some((Found::Nothing | Found::ARestart, false)));
+    let found = job.hold.as_ref().map(Hold::found);
+    let is_taken = found == Some(Found::AStop);
+    // Somebody else, such as another restart, has let the service go, and it has been started since
+    // we began: we may never see it down.
+    let is_new = service.and_then(|service| service.starts) != job.starts;
+    let is_let_go = is_new && matches!(found, Some(Found::Nothing | Found::ARestart));
     match job.phase {
         Phase::DownFirst | Phase::Noticed if is_taken => {
             Some((format!("{state}, and meanwhile held down by somebody else"), false))
