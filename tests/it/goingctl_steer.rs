@@ -561,6 +561,10 @@ fn the_main_command_is_left_alone() {
     }
     ctl_to(&going, OK, &["status"]);
     ctl_to(&going, OK, &["start", "web"]);
+    // A file of its name holds nothing down.
+    fs::write(going.path("run/down/(main)"), "").expect("our own file");
+    let ran = ctl_to(&going, OK, &["status"]);
+    assert!(!ran.out.contains("held"), "{ran:?}");
     going.signal(Signal::SIGTERM);
     going.wait_exit();
 }

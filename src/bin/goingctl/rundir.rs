@@ -3,6 +3,7 @@
 use crate::output::{self, EXIT_ABSENT, Failure, reason, unable};
 use crate::proc;
 use crate::regular;
+use crate::select::MAIN;
 use crate::status::Status;
 use going::linux::{clock, watch};
 use going::model::config::service_name;
@@ -95,7 +96,7 @@ impl Rundir {
         let held: Vec<_> = fs::read_dir(self.0.join("down")).into_iter().flatten().collect();
         let held: Vec<_> = held.into_iter().flatten().map(|entry| entry.file_name()).collect();
         for service in &mut status.services {
-            service.held = held.iter().any(|name| *name == *service.name);
+            service.held = service.name != MAIN && held.iter().any(|name| *name == *service.name);
         }
         Ok(status)
     }
