@@ -516,6 +516,17 @@ fn logs_ends_while_nobody_reads() {
     send(pid, Signal::SIGTERM);
     going.wait_gone("goingctl", pid);
     assert!(process.wait().expect("our own child").success());
+    // The same while it prints what was there before.
+    let mut command = command(&going);
+    command.args(["logs", "-f", "-n", "20000", "web"]).stdout(Stdio::piped());
+    let mut process = command.spawn().expect("goingctl can be executed");
+    let pid = process.id().try_into().expect("a pid");
+    going.wait_for("a full pipe", || {
+        proc::stat(pid).is_some_and(|stat| stat.state == 'S') && position(pid) > 65_000
+    });
+    send(pid, Signal::SIGTERM);
+    going.wait_gone("goingctl", pid);
+    assert!(process.wait().expect("our own child").success());
 }
 
 /// It needs little memory however long the last lines are.

@@ -38,20 +38,23 @@ pub fn show(options: &Options) -> Result<u8, Failure> {
     let mut file = regular::open(&path).map_err(what())?;
     let len = file.metadata().map_err(what())?.len();
     let start = start(&mut file, len, options.lines).map_err(what())?;
-    end(print(&mut file, start, len), "print", &path)?;
-    if options.is_following {
-        end(follow(&path, file, &Interrupts::open()?), "follow", &path)?;
-    }
-    Ok(EXIT_OK)
+    // Without -f a signal simply kills us.
+    let interrupts = options.is_following.then(Interrupts::open).transpose()?;
+    let printed = print(&mut file, start, len, interrupts.as_ref());
+    let Some(interrupts) = interrupts.filter(|_| printed.is_ok()) else {
+        return end(printed, "print", &path);
+    };
+    end(follow(&path, file, &interrupts), "follow", &path)
 }
 
-/// The result of printing. A pipe that nobody reads any more is not a failure, nor is a signal.
-fn end(printed: io::Result<()>, verb: &str, path: &Path) -> Result<(), Failure> {
+/// The exit code after printing. A pipe that nobody reads any more is not a failure, nor is a
+/// signal.
+fn end(printed: io::Result<()>, verb: &str, path: &Path) -> Result<u8, Failure> {
     match printed {
-        Err(error) if matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::Interrupted) => {
-            Ok(())
+        Err(error) if !matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::Interrupted) => {
+            Err(unable(format!("{verb} {}", path.display()))(error))
         }
-        printed => printed.map_err(unable(format!("{verb} {}", path.display()))),
+        _ => Ok(EXIT_OK),
     }
 }
 
@@ -127,10 +130,11 @@ fn start(file: &mut File, len: u64, lines: usize) -> io::Result<u64> {
 }
 
 /// Prints up to `len` and no further: a writer may add lines faster than we print them.
-fn print(file: &mut File, start: u64, len: u64) -> io::Result<()> {
+fn print(file: &mut File, start: u64, len: u64, interrupts: Option<&Interrupts>) -> io::Result<()> {
     let mut next = file.seek(SeekFrom::Start(start))?;
     while next < len {
-        match copy(file, len.saturating_sub(next).min(BLOCK_LEN))? {
+        interrupts.map_or(Ok(()), wait_for_room)?;
+        match copy(file, len.saturating_sub(next).min(COPY_MAX))? {
             0 => break,
             printed => next = next.saturating_add(printed),
         }
