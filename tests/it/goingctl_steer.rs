@@ -24,6 +24,7 @@ pub fn tests() -> Vec<Trial> {
         scenario!(restart_starts_what_was_held_down),
         scenario!(start_waits_for_what_has_just_been_put_there),
         scenario!(start_runs_again_what_is_done),
+        scenario!(start_runs_again_what_was_done_and_has_just_been_held_down),
         scenario!(start_of_what_fails_says_how),
         scenario!(a_restart_by_a_file_that_is_rejected_fails),
         scenario!(a_process_that_has_not_executed_is_not_up),
@@ -149,6 +150,27 @@ fn start_runs_again_what_is_done() {
             }
         }
     }
+    going.terminate();
+}
+
+/// going has not noticed the file yet: if it were removed at once, nothing would happen.
+fn start_runs_again_what_was_done_and_has_just_been_held_down() {
+    let mut going = Going::new();
+    going.write("once", going.cmd("exit", "once", &["0", "0"]) + "restart=never\n");
+    going.start();
+    wait_state(&going, "once", "done");
+    going.signal(Signal::SIGSTOP);
+    ctl_to(&going, OK, &["stop", "once", "--no-wait"]);
+    ctl_to(&going, FAILED, &["start", "once", "--timeout", "0"]);
+    assert!(!is_held(&going, "once"));
+    ctl_to(&going, OK, &["stop", "once", "--no-wait"]);
+    let mut command = command(&going);
+    command.args(["start", "once", "--timeout", "60"]).stdout(Stdio::null());
+    let mut process = command.spawn().expect("goingctl can be executed");
+    going.wait_for("its start", || proc::status(pid(&process), "SigBlk") != "0000000000000000");
+    going.signal(Signal::SIGCONT);
+    assert!(process.wait().expect("our own child").success());
+    assert_eq!(going.wait_starts("once", 2).len(), 2);
     going.terminate();
 }
 

@@ -87,10 +87,10 @@ struct Job<'a> {
     starts: Option<u64>,
 }
 
-/// The file in RUNDIR/down that holds a service down during a restart. If the restart made it
-/// (`is_ours`), it is removed however the restart ends. If it was there before, it is removed when
-/// the restart lets the service go, and stays if the restart fails before that. Either stays if
-/// somebody else has asked meanwhile for the service to be down.
+/// The file in RUNDIR/down that holds a service down during a restart. If the restart made it, or
+/// is that of a start (`is_ours`), it is removed however the restart ends. If it was there before,
+/// it is removed when the restart lets the service go, and stays if the restart fails before that.
+/// Either stays if somebody else has asked meanwhile for the service to be down.
 struct Hold<'a> {
     rundir: &'a Rundir,
     name: String,
@@ -218,7 +218,6 @@ fn begin<'a>(
     let starts = service.and_then(|service| service.starts);
     let job = |phase, hold| Job { name: name.to_owned(), phase, hold, starts };
     let told = |to: &str| (format!("told to {to}"), true);
-    let is_held = service.is_some_and(|service| service.held);
     // A service that is done or in backoff starts when it is held down and let go.
     let is_idle = service.is_some_and(|s| matches!(s.state.as_str(), "done" | "backoff"));
     match goal {
@@ -226,12 +225,14 @@ fn begin<'a>(
             rundir.hold_anew(name).map_err(|error| refused("create", &error))?;
             if is_waiting { Ok(job(Phase::Down, None)) } else { Err(told("stop")) }
         }
-        Goal::Start if is_held || !is_idle => {
+        Goal::Start if !is_idle => {
             rundir.release(name).map_err(|error| refused("remove", &error))?;
             if is_waiting { Ok(job(Phase::Up, None)) } else { Err(told("start")) }
         }
         Goal::Start | Goal::Restart => {
-            let hold = Hold::new(rundir, name).map_err(|error| refused("create", &error))?;
+            let mut hold = Hold::new(rundir, name).map_err(|error| refused("create", &error))?;
+            // A start removes an earlier file, too, however it ends.
+            hold.is_ours |= goal == Goal::Start;
             let phase = if is_waiting { Phase::DownFirst } else { Phase::Noticed };
             Ok(job(phase, Some(hold)))
         }
