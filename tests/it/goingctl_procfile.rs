@@ -33,6 +33,7 @@ pub fn tests() -> Vec<Trial> {
         scenario!(an_imported_app_runs),
         scenario!(there_and_back_is_the_same),
         scenario!(export_says_what_is_lost),
+        scenario!(export_writes_what_import_reads),
         scenario!(export_overwrites_nothing_unasked),
         scenario!(export_writes_into_what_is_no_file),
         scenario!(export_needs_the_whole_directory),
@@ -451,6 +452,18 @@ fn export_says_what_is_lost() {
     going.write("api", b"cmd=caf\xe9\n");
     let ran = ctl_to(&going, FAILED, &["export"]);
     assert!(ran.err.contains("api: its cmd cannot be expressed in a Procfile"), "{ran:?}");
+}
+
+/// Names that a service file allows, but a Procfile or a .env does not; and a variable that is set
+/// twice, of which the later value counts.
+fn export_writes_what_import_reads() {
+    let going = Going::new();
+    going.write("@1", "cmd=a\nenv=A=1\nenv=A=2\nenv=foo.bar=secret\n");
+    let environment = going.path("env").display().to_string();
+    let ran = ctl_to(&going, OK, &["export", "-e", &environment]);
+    assert_eq!(ran.out, "-1: a\n");
+    assert_eq!(fs::read_to_string(&environment).expect("a file"), "A=2\n");
+    assert_eq!(ran.err, "goingctl: @1: env=foo.bar is not in the .env\n");
 }
 
 fn export_overwrites_nothing_unasked() {

@@ -72,7 +72,9 @@ fn chosen(options: &Options) -> Result<Vec<String>, Failure> {
 /// Adds a service: NAME, or NAME@NUMBER as one more process of the type NAME.
 fn add_process(processes: &mut Vec<Process>, service: &str, text: &Text) -> Result<(), Failure> {
     let (name, instance) = match service.split_once('@') {
-        Some((name, number)) if number.parse::<u16>().is_ok() => (name.to_owned(), Some(number)),
+        Some((name, number)) if !name.is_empty() && number.parse::<u16>().is_ok() => {
+            (name.to_owned(), Some(number))
+        }
         _ => (service.replace('@', "-"), None),
     };
     let cmd = str::from_utf8(value(text, b"cmd").unwrap_or_default());
@@ -96,13 +98,15 @@ fn add_process(processes: &mut Vec<Process>, service: &str, text: &Text) -> Resu
     }
 }
 
-/// Adds the variables of a service. A .env has only one value of each for all services.
+/// Adds the variables of a service. A .env has only one value of each for all services. In a
+/// service file a later line wins.
 fn add_variables(
     variables: &mut Vec<(String, String)>,
     service: &str,
     text: &Text,
     is_wanted: bool,
 ) -> Result<(), Failure> {
+    let mut own: Vec<(&str, &str)> = Vec::new();
     for line in values(text, b"env").filter(|line| !line.starts_with(b"PORT=")) {
         let Ok(line) = str::from_utf8(line) else {
             if is_wanted {
@@ -110,10 +114,19 @@ fn add_variables(
             }
             continue;
         };
-        let Some((name, value)) = line.split_once('=') else {
-            warn(format!("{service}: env={line} is not in the .env"));
-            continue;
-        };
+        match line.split_once('=') {
+            Some((name, value)) if procfile::is_variable(name) => {
+                own.retain(|(other, _)| *other != name);
+                own.push((name, value));
+            }
+            // Do not show the value: it may be a password.
+            pair => {
+                let name = pair.map_or(line, |(name, _)| name);
+                warn(format!("{service}: env={name} is not in the .env"));
+            }
+        }
+    }
+    for (name, value) in own {
         match variables.iter().find(|(other, _)| *other == name) {
             Some((_, other)) if other != value && is_wanted => {
                 return Err(fault(format!("{service}: {name} has another value elsewhere")));

@@ -32,9 +32,7 @@ pub fn variables(text: &str) -> Parsed<(String, String)> {
     let (all, faults) = parsed(text, |line| {
         let line = line.strip_prefix("export ").unwrap_or(line);
         let (name, value) = line.split_once('=')?;
-        let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
-        let is_good = !name.is_empty() && name.chars().all(is_name);
-        is_good.then(|| (name.to_owned(), unquoted(value)))
+        is_variable(name).then(|| (name.to_owned(), unquoted(value)))
     });
     let mut variables: Vec<(String, String)> = Vec::new();
     for (name, value) in all {
@@ -42,6 +40,11 @@ pub fn variables(text: &str) -> Parsed<(String, String)> {
         variables.push((name, value));
     }
     (variables, faults)
+}
+
+/// Whether a .env may set a variable of this name.
+pub fn is_variable(name: &str) -> bool {
+    !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }
 
 /// The numbers, from 1, of the lines of a .env whose value begins with a quote, but does not end
