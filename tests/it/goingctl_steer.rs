@@ -159,6 +159,10 @@ fn start_runs_again_what_was_done_and_has_just_been_held_down() {
     going.write("once", going.cmd("exit", "once", &["0", "0"]) + "restart=never\n");
     going.start();
     wait_state(&going, "once", "done");
+    let ran = ctl_to(&going, OK, &["start", "once", "--no-wait"]);
+    assert_eq!(ran.out, "once: told to start\n");
+    going.wait_starts("once", 2);
+    wait_state(&going, "once", "done");
     going.signal(Signal::SIGSTOP);
     ctl_to(&going, OK, &["stop", "once", "--no-wait"]);
     ctl_to(&going, FAILED, &["start", "once", "--timeout", "0"]);
@@ -170,7 +174,7 @@ fn start_runs_again_what_was_done_and_has_just_been_held_down() {
     going.wait_for("its start", || proc::status(pid(&process), "SigBlk") != "0000000000000000");
     going.signal(Signal::SIGCONT);
     assert!(process.wait().expect("our own child").success());
-    assert_eq!(going.wait_starts("once", 2).len(), 2);
+    assert_eq!(going.wait_starts("once", 3).len(), 3);
     going.terminate();
 }
 

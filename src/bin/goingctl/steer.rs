@@ -83,6 +83,7 @@ struct Job<'a> {
     name: String,
     phase: Phase,
     hold: Option<Hold<'a>>,
+    goal: Goal,
     /// How often it had been started before.
     starts: Option<u64>,
 }
@@ -216,7 +217,7 @@ fn begin<'a>(
         return Err(("going ends with it; signal it, or stop going".to_owned(), false));
     }
     let starts = service.and_then(|service| service.starts);
-    let job = |phase, hold| Job { name: name.to_owned(), phase, hold, starts };
+    let job = |phase, hold| Job { name: name.to_owned(), phase, hold, goal, starts };
     let told = |to: &str| (format!("told to {to}"), true);
     // A service that is done or in backoff starts when it is held down and let go.
     let is_idle = service.is_some_and(|s| matches!(s.state.as_str(), "done" | "backoff"));
@@ -264,8 +265,8 @@ fn advance(job: &mut Job, status: &Status, now_ms: u64) -> Option<Outcome> {
         }
         Phase::Noticed if is_down || is_let_go || state == "stopping" => {
             let is_good = let_go(job);
-            let text = if is_good { "told to restart".to_owned() } else { stays(state) };
-            Some((text, is_good))
+            let told = if job.goal == Goal::Start { "told to start" } else { "told to restart" };
+            Some((if is_good { told.to_owned() } else { stays(state) }, is_good))
         }
         Phase::Down if is_down => Some((state.to_owned(), true)),
         Phase::Gone if state == "gone" => Some(("disabled".to_owned(), true)),
