@@ -355,10 +355,17 @@ fn completion(name: &str) -> PathBuf {
 }
 
 fn completions_know_every_command() {
-    for name in ["goingctl.bash", "_goingctl", "goingctl.fish"] {
+    for (name, before, behind) in [
+        // What bash offers is seen when it takes its completion.
+        ("goingctl.bash", "", ""),
+        ("_goingctl", "'", ":"),
+        ("goingctl.fish", "__goingctl_needs_command -a ", " -d "),
+    ] {
         let text = fs::read_to_string(completion(name)).expect("a completion");
+        // Where the commands are listed: each of them occurs again where its words are.
         for command in commands() {
-            assert!(text.contains(command), "no {command} in {name}");
+            let offer = format!("{before}{command}{behind}");
+            assert!(text.contains(&offer), "no {command} in {name}");
         }
         for option in ["json", "prometheus", "watch", "timeout", "no-wait", "follow", "force"] {
             assert!(text.contains(option), "no --{option} in {name}");
@@ -390,6 +397,10 @@ fn bash_takes_its_completion() {
         }
     };
     let run = going.path("run");
+    let offered = complete("goingctl")("");
+    for command in commands() {
+        assert!(offered.iter().any(|word| word == command), "no {command} in {offered:?}");
+    }
     assert_eq!(complete("goingctl")("re"), ["reload", "restart"]);
     assert_eq!(complete(&format!("goingctl -r '{}' stop", run.display()))("w"), ["web", "worker"]);
     assert_eq!(complete("goingctl status")("--p"), ["--prometheus"]);
