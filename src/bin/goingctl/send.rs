@@ -2,7 +2,8 @@
 //!
 //! A PID may belong to another process by the time it is used. So we open a pidfd first, and check
 //! the PID only then: what we find out about the PID is true of the process that we opened. Before
-//! Linux 5.3 there are no pidfds, and the PID alone has to do.
+//! Linux 5.3, or behind a seccomp filter that does not know them, there are no pidfds, and the PID
+//! alone has to do.
 
 use crate::output::{EXIT_FAILED, EXIT_OK, EXIT_USAGE, Failure, tell};
 use crate::proc;
@@ -52,7 +53,7 @@ fn open(rundir: &Rundir, name: &str) -> Result<(Option<OwnedFd>, Pid), String> {
     let pid = Pid::from_raw(number).ok_or("no process to signal")?;
     let process = match pidfd_open(pid, PidfdFlags::empty()) {
         Ok(process) => Some(process),
-        Err(Errno::NOSYS) => None,
+        Err(Errno::NOSYS | Errno::PERM) => None,
         Err(errno) => return Err(format!("unable to open pid {number}: {}", reason(errno))),
     };
     let status = read()?;
