@@ -60,6 +60,7 @@ pub fn tests() -> Vec<Trial> {
         scenario!(a_restart_that_has_just_begun_is_not_undone),
         scenario!(lack_of_permission_is_reported, Root),
         scenario!(a_restart_says_that_it_cannot_let_go, Root),
+        scenario!(a_stop_says_that_it_cannot_replace_the_file_of_a_restart, Root),
     ]
 }
 
@@ -803,6 +804,25 @@ fn a_restart_says_that_it_cannot_let_go() {
         assert_eq!((ran.code, ran.out.as_str()), (FAILED, "web: down, and stays held down\n"));
         assert!(ran.err.ends_with("/down/web: Operation not permitted\n"), "{ran:?}");
     }
+    going.terminate();
+}
+
+/// The file of a restart goes when the restart ends. A stop that cannot put its own in its place
+/// does not hold the service down.
+fn a_stop_says_that_it_cannot_replace_the_file_of_a_restart() {
+    let mut going = for_everybody();
+    let (sticky, file) = (Permissions::from_mode(0o1777), going.path("run/down/web"));
+    fs::set_permissions(going.path("run/down"), sticky).expect("our own directory");
+    let made = fs::File::options().write(true).create_new(true).mode(0o744).open(&file);
+    made.expect("room on the disk");
+    let ran = run_by_anybody(&going, &["stop", "web", "--no-wait"]);
+    let said = format!("web: unable to create {}: Operation not permitted\n", file.display());
+    assert_eq!((ran.code, ran.out), (FAILED, said));
+    // The file of another stop stays, and so does the service.
+    fs::set_permissions(&file, Permissions::from_mode(0o644)).expect("our own file");
+    let ran = run_by_anybody(&going, &["stop", "web", "--no-wait"]);
+    assert_eq!((ran.code, ran.out.as_str()), (OK, "web: told to stop\n"));
+    assert_eq!(held(&going), 1);
     going.terminate();
 }
 

@@ -150,11 +150,15 @@ impl Rundir {
         let draft = self.0.join("down").join(format!(".{name}.{}", process::id()));
         let made = OpenOptions::new().write(true).create_new(true).open(&draft);
         let replaced = made.and_then(|_| fs::rename(&draft, self.down(name)?));
-        // If the old file cannot be replaced, it still holds the service down.
         if replaced.is_err() {
             let _none = fs::remove_file(&draft);
         }
-        Ok(())
+        // If the old file cannot be replaced, it still holds the service down, unless it is that of
+        // a restart.
+        match self.mark(name) {
+            Some(mark) if !mark.is_for_restart => Ok(()),
+            _ => replaced,
+        }
     }
 
     /// The file that holds a service down, if there is one.
