@@ -16,7 +16,7 @@ pub struct Row<'a> {
     pub next_in_ms: Option<u64>,
     /// What its whole process group uses.
     pub usage: Option<Usage>,
-    /// The words of its process, or `cmd` of its file if it has none.
+    /// The words of its process, or `cmd` of its file if they are not known.
     pub command: Option<String>,
 }
 
