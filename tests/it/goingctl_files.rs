@@ -296,6 +296,11 @@ fn edit_notices_that_somebody_else_was_faster() {
     let ran = edit(&going, "web", &format!("echo cmd=y >\"$1\"; echo cmd=z >'{path}'"));
     assert!(ran.code == FAILED && ran.err.contains("somebody else"), "{ran:?}");
     assert_eq!((content(&going, "web").as_str(), leftovers(&going)), ("cmd=z\n", 1));
+    // A service that was created and disabled meanwhile does not get a second file.
+    let path = going.path("going.d/.new").display().to_string();
+    let ran = edit(&going, "new", &format!("echo cmd=y >\"$1\"; echo cmd=z >'{path}'"));
+    assert!(ran.code == FAILED && ran.err.contains("somebody else"), "{ran:?}");
+    assert!(!exists(&going, "new") && content(&going, ".new") == "cmd=z\n");
 }
 
 /// A file that is disabled while it is edited must not come back, however little time there is

@@ -287,22 +287,31 @@ fn the_deadline_tells_the_state() {
 }
 
 /// A service may take as long to stop as its `timeout` allows, and goingctl, unless it is told how
-/// long, waits for it: longer than the 10 s that it would wait for another service.
+/// long, waits for it: longer than the 10 s that it waits at least.
 fn the_deadline_of_the_service_is_kept_to() {
     let mut going = Going::new();
+    going.write("never", going.cmd("hold", "never", &["ignore"]) + "timeout=0\n");
     for (name, timeout) in [("slow", 60), ("web", 1)] {
         going.write(name, going.cmd("hold", name, &["10500"]) + &format!("timeout={timeout}\n"));
     }
     going.start();
     going.all_up(&["slow", "web"]);
     wait_state(&going, "slow", "up");
+    let never = going.up("never");
+    wait_state(&going, "never", "up");
+    let mut stop = command(&going);
+    let stop = stop.args(["stop", "never"]).stdout(Stdio::piped()).spawn();
+    let stop = stop.expect("goingctl can be executed");
     let ran = command(&going).args(["restart", "slow", "web"]).output();
     let ran: Ran = ran.expect("goingctl can be executed").into();
     assert_eq!(ran.code, OK, "{ran:?}");
     let pids = going.all_up(&["slow", "web"]);
     let texts = [1, 0].map(|at| format!("{}: up, pid {}\n", ["slow", "web"][at], pids[at]));
     assert_eq!(ran.out, texts.concat());
-    for pid in pids {
+    let ran = Ran::from(stop.wait_with_output().expect("our own child"));
+    let text = format!("never: not down after 10 s: stopping, pid {never}\n");
+    assert_eq!((ran.code, ran.out), (FAILED, text));
+    for pid in pids.into_iter().chain([never]) {
         send(pid, Signal::SIGKILL);
     }
     going.terminate();
