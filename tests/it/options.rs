@@ -4,6 +4,7 @@ use crate::harness::Going;
 use crate::needs::scenario;
 use libtest_mimic::Trial;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use std::fs;
 use std::os::unix::process::CommandExt;
 use std::process::{Output, Stdio};
 
@@ -17,6 +18,7 @@ pub fn tests() -> Vec<Trial> {
         scenario!(usage_errors_exit_64),
         scenario!(check_accepts_a_good_configuration),
         scenario!(check_names_the_first_fault_of_each_file),
+        scenario!(check_with_a_main_command_needs_no_confdir),
         scenario!(check_leaves_a_running_going_alone),
         scenario!(a_second_going_on_the_same_rundir_refuses),
         scenario!(a_failed_start_says_why),
@@ -112,6 +114,15 @@ fn check_names_the_first_fault_of_each_file() {
         assert!(about[0].len() > place.len(), "no reason in\n{text}");
     }
     assert_eq!(text.lines().count(), faults.len(), "{text}");
+}
+
+/// A main command needs no service files, and so no CONFDIR.
+fn check_with_a_main_command_needs_no_confdir() {
+    let going = Going::new();
+    fs::remove_dir(going.path("going.d")).expect("an empty directory");
+    assert_eq!(going.output(&["-n"]).status.code(), Some(1));
+    let output = going.output(&["-n", "--", "true"]);
+    assert_eq!((output.status.code(), stdout(&output).as_str()), (Some(0), "configuration OK\n"));
 }
 
 /// A check only reads; it neither starts nor locks anything.

@@ -96,6 +96,12 @@ impl Supervisor {
     /// # Errors
     /// The exit code, if the files were checked, or if start-up failed, which is reported.
     fn new(options: Options, slots: &'static mut Slots) -> Result<Self, u8> {
+        // The main command comes first. No service in CONFDIR can have its name.
+        let name = Name::try_from("(main)").unwrap_or_default();
+        let policy = Policy { restart: Restart::Exit, stop: SIGTERM, timeout_ms: 0, log: None };
+        let main = Entry { name, flags: GOOD, policy, ..Entry::default() };
+        let main = if options.main.count() > 0 { main } else { Entry::default() };
+        let _fits = slots.push(Slot::new(main, options.start_ms));
         if options.check {
             return Err(reader::check(options.confdir, slots));
         }
@@ -117,12 +123,6 @@ impl Supervisor {
             log.say(ERROR, format_args!("unable to start: another going runs on RUNDIR {path}"));
             return Err(EXIT_SET_UP);
         }
-        // The main command comes first. No service in CONFDIR can have its name.
-        let name = Name::try_from("(main)").unwrap_or_default();
-        let policy = Policy { restart: Restart::Exit, stop: SIGTERM, timeout_ms: 0, log: None };
-        let main = Entry { name, flags: GOOD, policy, ..Entry::default() };
-        let main = if options.main.count() > 0 { main } else { Entry::default() };
-        let _fits = slots.push(Slot::new(main, options.start_ms));
         // Descendants that lose their parent become our children, to be reaped. Those of PID 1 do
         // so anyway.
         let _elsewhere = set_child_subreaper(Some(getpid()));

@@ -3,8 +3,9 @@
 use crate::output::{EXIT_ABSENT, Failure, fault, io_error, print, unable};
 use crate::regular;
 use going::child::reader;
-use going::linux::table::Slots;
+use going::linux::table::{Slot, Slots};
 use going::model::config::{Fault, Text, parse, service_name, split_words};
+use going::model::entry::Entry;
 use rustix::fs::{
     AtFlags, CWD, RenameFlags, XattrFlags, getxattr, linkat, removexattr, renameat_with, setxattr,
     unlink,
@@ -99,6 +100,8 @@ pub fn check(confdir: &Path) -> Result<bool, Failure> {
     let path = CString::new(confdir.as_os_str().as_bytes());
     let path = path.map_err(|error| unable("read the directory")(error.into()))?;
     let mut slots = Box::new(Slots::new());
+    // The slot of the main command, which there is none of.
+    let _fits = slots.push(Slot::new(Entry::default(), 0));
     let said = RefCell::new(String::new());
     let is_good = reader::is_good(&path, &mut slots, &|line| {
         said.borrow_mut().extend([line, "\n"]);
