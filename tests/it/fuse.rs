@@ -2,18 +2,15 @@
 //! system is served here, and is mounted for going only.
 
 use crate::harness::Going;
+use crate::namespace::Namespace;
 use crate::needs::scenario;
 use libtest_mimic::Trial;
 use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
-use nix::sched::{CloneFlags, unshare};
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
-use std::ffi::CString;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::thread;
 use temp_dir::TempDir;
@@ -40,26 +37,17 @@ fn the_longest_name_is_read() {
     let fuse = device().expect("it is needed");
     let options = format!("fd={},rootmode=40755,user_id=0,group_id=0", fuse.as_raw_fd());
     let confdir = going.path("going.d");
-    let place = CString::new(confdir.as_os_str().as_bytes()).expect("no NUL in a path");
-    let mount_it = move || {
-        unshare(CloneFlags::CLONE_NEWNS)?;
-        let nothing = None::<&Path>;
-        mount(nothing, c"/", nothing, MsFlags::MS_REC | MsFlags::MS_PRIVATE, nothing)?;
-        let place = place.as_c_str();
-        mount(nothing, place, Some(c"fuse"), MsFlags::empty(), Some(options.as_str()))?;
-        Ok(())
-    };
-    // SAFETY: between fork and exec it calls the kernel only, on what was made before.
-    going.start_with(|command| _ = unsafe { command.pre_exec(mount_it) });
-    // Only now, because a file system that is not mounted cannot be served. Nothing but the child
-    // that reads CONFDIR waits for it meanwhile.
+    let namespace = Namespace::new(&confdir, move |path| {
+        mount(None::<&Path>, path, Some(c"fuse"), MsFlags::empty(), Some(options.as_str()))
+    });
+    // Only now, because a file system that is not mounted cannot be served.
     thread::spawn(move || serve(fuse));
+    going.start_with(|command| namespace.enter(command));
     going.wait_for("RUNDIR/down, which is read after it", || going.path("run/down").is_dir());
     going.wait_quiet();
 
-    let root = format!("/proc/{}/root{}", going.pid(), confdir.display());
     let make = |len| {
-        let path = Path::new(&root).join("n".repeat(len));
+        let path = namespace.view(&confdir).join("n".repeat(len));
         mknod(&path, SFlag::S_IFREG, Mode::S_IRUSR, 0)
     };
     // The whole path has to fit, too.

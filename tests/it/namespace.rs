@@ -1,4 +1,5 @@
-//! A mount namespace for what is started in it: with a small disk, or with a /dev of its own.
+//! A mount namespace for what is started in it: with a small disk, a /dev of its own, or another
+//! file system.
 
 use crate::harness::{Helper, PATIENCE, wait_for};
 use nix::mount::{MsFlags, mount};
@@ -34,7 +35,11 @@ impl Namespace {
         })
     }
 
-    pub fn new(path: &Path, make: fn(&CStr) -> nix::Result<()>) -> Namespace {
+    /// Whatever `make` makes of `path`.
+    pub fn new<F>(path: &Path, make: F) -> Namespace
+    where
+        F: Fn(&CStr) -> nix::Result<()> + Send + Sync + 'static,
+    {
         let mut keeper = Command::new("/proc/self/exe");
         keeper.args(["service", "pause"]).arg(path);
         let path = CString::new(path.as_os_str().as_bytes()).expect("no NUL in a path");
